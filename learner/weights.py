@@ -1,0 +1,114 @@
+"""Sending the policy's weights to the rollout engines through vLLM's weight-transfer API."""
+
+import socket
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from learner.policy import DeepSpeedPolicy
+
+
+class RolloutClient(Protocol):
+    """The rollout engines' side of a push, as vLLM's trainer engines drive it (vLLM's VLLMWeightSyncClient).
+
+    Every call reaches all engines and returns when all have answered, or raises naming who did not.
+    """
+
+    @property
+    def num_ranks(self) -> int: ...  # engine processes that receive weights
+
+    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None: ...
+
+    def start_weight_update(self) -> None: ...
+
+    def update_weights(self, update_info: dict[str, Any]) -> None: ...
+
+    def finish_weight_update(self, weight_version: str | None = None) -> None: ...
+
+
+class WeightSender:
+    """Opens a transfer group with the current rollout engines and sends the policy through it.
+
+    One sender serves one set of engines: when a member dies or joins, the owner makes a new sender.
+    All learner ranks make it and call `send` together; only rank 0 talks to the engines.
+
+    Args:
+        backend: "gloo", "nccl" or "ipc".
+        timeout_s: deadline of the rendezvous and of each transfer (gloo; NCCL has its own).
+    """
+
+    def __init__(self, policy: DeepSpeedPolicy, client: RolloutClient, *, backend: str, timeout_s: float) -> None:
+        from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
+        from vllm.plugins import load_general_plugins
+
+        load_general_plugins()  # registers "gloo"
+        self._source = _policy_source(policy)
+        self._engine = WeightTransferTrainerFactory.trainer_init(
+            _init_info(backend, policy.rank, client.num_ranks, timeout_s), client=client, source=self._source
+        )
+
+    def send(self) -> None:
+        """Push every parameter; returns when all engines serve them.
+
+        Raises:
+            Exception: whatever broke the transfer. The other ranks are kept in step first, so they return.
+        """
+        try:
+            self._engine.send_weights()
+        except Exception:
+            self._source.finish_pass()
+            raise
+
+    def close(self) -> None:
+        self._engine.shutdown()
+
+
+def _init_info(backend: str, rank: int, num_engine_ranks: int, timeout_s: float) -> Any:
+    from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
+
+    info_class = WeightTransferTrainerFactory._registry[backend]().init_info_cls
+    if backend == "ipc":
+        return info_class(rank=rank)
+    fields: dict[str, Any] = {
+        "master_address": _own_address(),
+        "master_port": _free_port(),
+        "world_size": 1 + num_engine_ranks,
+        "rank": rank,
+    }
+    if backend == "gloo":
+        fields["timeout_s"] = timeout_s
+    return info_class(**fields)
+
+
+def _own_address() -> str:
+    import ray
+
+    return str(ray.util.get_node_ip_address())
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("", 0))
+        return int(sock.getsockname()[1])
+
+
+def _policy_source(policy: DeepSpeedPolicy) -> Any:
+    """The policy as vLLM's WeightSource; defined in a function because the base class needs vLLM."""
+    from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
+
+    class PolicySource(WeightSource):
+        def __init__(self) -> None:
+            self._running: Iterator[tuple[str, Any]] = iter(())
+
+        def metadata(self) -> list[Any]:
+            return [ParamMeta(name, dtype, shape) for name, dtype, shape in policy.parameter_shapes()]
+
+        def __iter__(self) -> Iterator[tuple[str, Any]]:
+            self._running = policy.named_parameters()
+            return self._running
+
+        def finish_pass(self) -> None:
+            """Gather what is left of a pass that broke off: other ranks are in the same collectives."""
+            for _ in self._running:
+                pass
+
+    return PolicySource()

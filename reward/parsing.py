@@ -1,0 +1,41 @@
+"""Replies to numbers: one strict form per task, and None for everything else.
+
+The answer has to be the whole reply. ASCII whitespace around it is dropped; prose, signs, exponents, digits
+of other scripts and numbers of absurd length are not read. The patterns name `[0-9]` because `\\d` and
+`str.isdigit` also take digits such as "٣".
+"""
+
+import re
+
+_ASCII_WHITESPACE = " \t\n\r\v\f"
+_LONGEST_ANSWER = 32  # characters; the longest form, an interval, needs 21
+_NUMBER = r"([0-9]{1,6}(?:\.[0-9]{1,3})?)"
+_INTERVAL = re.compile(rf"{_NUMBER}-{_NUMBER}")
+_COUNTS = re.compile(r"([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6})")
+_ORDER = re.compile(r"[1-9]{2,9}")
+
+
+def parse_interval(text: str) -> tuple[float, ...] | None:
+    """`start-end` in seconds: "3.5-7" is (3.5, 7.0). The ends may come in either order."""
+    match = _match(_INTERVAL, text)
+    return None if match is None else tuple(float(number) for number in match.groups())
+
+
+def parse_counts(text: str) -> tuple[int, ...] | None:
+    """`circles,squares,triangles`: "2,0,1" is (2, 0, 1)."""
+    match = _match(_COUNTS, text)
+    return None if match is None else tuple(int(number) for number in match.groups())
+
+
+def parse_order(text: str) -> tuple[int, ...] | None:
+    """The numbers 1 to k, each once, k from 2 to 9: "2413" is (2, 4, 1, 3), and "2213" is None."""
+    match = _match(_ORDER, text)
+    if match is None:
+        return None
+    order = tuple(int(digit) for digit in match.group())
+    return order if sorted(order) == list(range(1, len(order) + 1)) else None
+
+
+def _match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    reply = text.strip(_ASCII_WHITESPACE)
+    return pattern.fullmatch(reply) if len(reply) <= _LONGEST_ANSWER else None

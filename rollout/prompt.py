@@ -1,0 +1,260 @@
+"""The one place where a prompt is built: token ids, positions, pixels, timestamps.
+
+vLLM and the learner must see the same thing, so both are given what this module makes. vLLM expands
+video placeholders and computes positions itself; `VllmEngine` checks its token ids against ours on
+every request, and a contract test holds the logprobs of both together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+VIDEO_PLACEHOLDER = "<|vision_start|><|video_pad|><|vision_end|>"
+# Tokens that stand for pixels or frame them. Sampled by a policy they would claim features that are not
+# there ("video features and video tokens do not match"), so neither side gives them any probability.
+VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
+
+
+class VideoClip(Protocol):
+    """Frames with the seconds at which they were taken."""
+
+    @property
+    def frames(self) -> npt.NDArray[np.uint8]: ...  # [num_frames, height, width, 3] RGB
+
+    @property
+    def times_s(self) -> npt.NDArray[np.float64]: ...  # [num_frames]
+
+
+@dataclass(frozen=True)
+class EngineInput:
+    """What vLLM is given: ids with one placeholder per video, and the frames themselves."""
+
+    token_ids: tuple[int, ...]
+    expanded_token_ids: tuple[int, ...]  # what vLLM must make of them
+    videos: tuple[npt.NDArray[np.uint8], ...]  # each [num_frames, height, width, 3]
+    times_s: tuple[tuple[float, ...], ...]  # per video, per frame
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """What the learner is given: ids, positions and patches, ready for the transformers model."""
+
+    token_ids: npt.NDArray[np.int64]  # [prompt_length], placeholders expanded
+    positions: npt.NDArray[np.int64]  # [3, prompt_length]: time, height, width (M-RoPE)
+    next_position: int  # where the completion starts; all three components alike
+    patches: npt.NDArray[np.uint8]  # [num_patches, patch_dim], not yet normalised
+    grid_thw: npt.NDArray[np.int64]  # [num_videos, 3] patches in time, height, width
+
+
+class PromptError(ValueError):
+    """A sample that cannot become a prompt; says why."""
+
+
+def forbidden_token_ids(tokenizer: Any, vocab_size: int) -> tuple[int, ...]:
+    """Ids that must never be sampled: vision tokens and rows of the embedding past the vocabulary.
+
+    Example: a model with 151 936 rows and a tokenizer of 151 669 tokens has 267 padded rows; a sampled
+    one decodes to nothing and cannot be scored.
+    """
+    known = set(tokenizer.get_vocab().values())
+    vision = {tokenizer.convert_tokens_to_ids(token) for token in VISION_TOKENS} & known
+    return tuple(sorted(vision | (set(range(vocab_size)) - known)))
+
+
+class PromptBuilder:
+    """Turns (system text, content, clips) into the inputs of engine and learner.
+
+    Args:
+        processor: the model's Hugging Face processor (Qwen2.5-VL or Qwen3-VL).
+        config: the model's Hugging Face config.
+        max_prompt_tokens: a longer prompt is refused, never cut.
+
+    Raises:
+        ValueError: for another architecture, or a processor that normalises images and videos
+            differently (vLLM normalises videos with the image processor's values).
+    """
+
+    def __init__(self, processor: Any, config: Any, *, max_prompt_tokens: int) -> None:
+        if config.model_type not in ("qwen3_vl", "qwen2_5_vl"):
+            raise ValueError(
+                f"model type {config.model_type!r}: only qwen3_vl and qwen2_5_vl can be trained on video."
+            )
+        self._processor = processor
+        self._config = config
+        self._max_prompt_tokens = max_prompt_tokens
+        self._timestamps_in_text = config.model_type == "qwen3_vl"
+        video, image = processor.video_processor, processor.image_processor
+        if list(video.image_mean) != list(image.image_mean) or list(video.image_std) != list(image.image_std):
+            raise ValueError(
+                f"video_preprocessor mean/std {video.image_mean}/{video.image_std} differ from the image "
+                f"processor's {image.image_mean}/{image.image_std}: vLLM would use the latter for videos and "
+                "see other pixels than the learner. Make them equal in the model folder."
+            )
+        self.pixel_mean = tuple(float(value) for value in video.image_mean)
+        self.pixel_std = tuple(float(value) for value in video.image_std)
+
+    def build(
+        self, *, system: str, content: Sequence[str | int], clips: Sequence[VideoClip]
+    ) -> tuple[EngineInput, ModelInput]:
+        """Build both inputs. An int k in `content` marks the place of `clips[k]`.
+
+        Raises:
+            PromptError: more than `max_prompt_tokens`, or a clip the vision tower cannot take.
+        """
+        pieces = self._render(system, content)
+        order = [part for part in content if isinstance(part, int)]
+        if len(pieces) != len(order) + 1:
+            raise PromptError(
+                f"the chat template shows {len(pieces) - 1} videos where the prompt has {len(order)}"
+            )
+        videos = [np.ascontiguousarray(clips[k].frames) for k in order]
+        times = [tuple(float(t) for t in clips[k].times_s) for k in order]
+        patches, grids = self._patchify(videos)
+
+        encode = self._processor.tokenizer.encode
+        engine_ids: list[int] = []
+        expanded: list[int] = []
+        for index, piece in enumerate(pieces):
+            text = encode(piece, add_special_tokens=False)
+            engine_ids += text
+            expanded += text
+            if index < len(order):
+                engine_ids += self._placeholder()
+                expanded += self._expand(grids[index], times[index])
+        if len(expanded) > self._max_prompt_tokens:
+            raise PromptError(
+                f"prompt of {len(expanded)} tokens is over the limit of {self._max_prompt_tokens} "
+                "(data.max_prompt_tokens): use fewer frames or pixels, or raise the limit."
+            )
+        positions = self._positions(expanded, grids, times)
+        engine = EngineInput(tuple(engine_ids), tuple(expanded), tuple(videos), tuple(times))
+        model = ModelInput(
+            np.asarray(expanded, np.int64), positions, int(positions.max()) + 1, patches, grids
+        )
+        return engine, model
+
+    def _render(self, system: str, content: Sequence[str | int]) -> list[str]:
+        """The chat template's text, cut at the videos (len = number of videos + 1)."""
+        parts = [
+            {"type": "video"} if isinstance(part, int) else {"type": "text", "text": part} for part in content
+        ]
+        messages = [{"role": "user", "content": parts}]
+        if system:
+            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
+        text: str = self._processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return text.split(VIDEO_PLACEHOLDER)
+
+    def _patchify(
+        self, videos: Sequence[npt.NDArray[np.uint8]]
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """Cut frames into the vision tower's patches, still uint8: normalising is the device's work."""
+        video_processor = self._processor.video_processor
+        unit = video_processor.patch_size * video_processor.merge_size
+        for video in videos:
+            if video.shape[0] % video_processor.temporal_patch_size or any(s % unit for s in video.shape[1:3]):
+                raise PromptError(
+                    f"clip of {video.shape[0]} frames, {video.shape[1]}x{video.shape[2]} px: frames must be a "
+                    f"multiple of {video_processor.temporal_patch_size} and sides of {unit} px."
+                )
+        out = video_processor(
+            videos=[video.transpose(0, 3, 1, 2) for video in videos],
+            do_resize=False,
+            do_rescale=False,
+            do_normalize=False,
+            do_sample_frames=False,
+            do_convert_rgb=False,
+            return_tensors="np",
+        )
+        return out["pixel_values_videos"], np.asarray(out["video_grid_thw"], np.int64)
+
+    def _placeholder(self) -> list[int]:
+        """The ids that vLLM replaces by a video's tokens.
+
+        vLLM (with transformers 5.10 or newer) expands the pad token alone. Qwen3-VL was trained with a pair
+        of vision_start and vision_end around every temporal patch and none around the whole video, so there
+        the chat template's outer pair is left out; transformers 5.10 to 5.19 keep it.
+        """
+        config = self._config
+        if self._timestamps_in_text:
+            return [config.video_token_id]
+        return [config.vision_start_token_id, config.video_token_id, config.vision_end_token_id]
+
+    def _expand(self, grid: npt.NDArray[np.int64], times_s: Sequence[float]) -> list[int]:
+        """One video's tokens. Qwen3-VL writes each temporal patch's mean time before it; Qwen2.5-VL does not."""
+        config = self._config
+        merge = config.vision_config.spatial_merge_size
+        grid_t, per_step = int(grid[0]), int(grid[1] * grid[2]) // merge**2
+        start, pad, end = config.vision_start_token_id, config.video_token_id, config.vision_end_token_id
+        if not self._timestamps_in_text:
+            return [start, *[pad] * (grid_t * per_step), end]
+        span = len(times_s) // grid_t
+        tokens: list[int] = []
+        for step in range(grid_t):
+            time_s = (times_s[step * span] + times_s[(step + 1) * span - 1]) / 2
+            tokens += self._processor.tokenizer.encode(f"<{time_s:.1f} seconds>", add_special_tokens=False)
+            tokens += [start, *[pad] * per_step, end]
+        return tokens
+
+    def _positions(
+        self, token_ids: Sequence[int], grids: npt.NDArray[np.int64], times_s: Sequence[Sequence[float]]
+    ) -> npt.NDArray[np.int64]:
+        """M-RoPE positions [3, length]: text counts up; a run of video tokens is a (time, height, width) grid.
+
+        What follows a video starts at its largest position + 1 (the models' reference rule; for Qwen2.5-VL
+        transformers 5.19 takes max(height, width) instead). Qwen3-VL: every temporal patch is a run of its
+        own. Qwen2.5-VL: one run, whose time axis is seconds x tokens_per_second, rounded down.
+        """
+        merge = self._config.vision_config.spatial_merge_size
+        runs: list[tuple[int, int, int, float]] = []  # (time, height, width, positions per time step)
+        for grid, times in zip(grids.tolist(), times_s, strict=True):
+            grid_t, grid_h, grid_w = grid[0], grid[1] // merge, grid[2] // merge
+            if self._timestamps_in_text:
+                runs += [(1, grid_h, grid_w, 1.0)] * grid_t
+            else:
+                scale = self._config.vision_config.tokens_per_second * seconds_per_grid(times)
+                runs.append((grid_t, grid_h, grid_w, scale))
+        blocks: list[npt.NDArray[np.int64]] = []
+        index = next_position = 0
+        remaining = iter(runs)
+        while index < len(token_ids):
+            if token_ids[index] == self._config.video_token_id:
+                grid_t, grid_h, grid_w, scale = next(remaining)
+                block = np.indices((grid_t, grid_h, grid_w)).reshape(3, -1)
+                block[0] = (block[0] * scale).astype(np.int64)
+            else:
+                block = np.zeros((3, 1), np.int64)
+            blocks.append(block + next_position)
+            index += block.shape[1]
+            next_position = int(blocks[-1].max()) + 1
+        return np.concatenate(blocks, axis=1)
+
+
+def video_metadata(times_s: Sequence[float], temporal_patch: int = 2) -> dict[str, Any]:
+    """Metadata that makes vLLM's and transformers' processors use exactly these frame times.
+
+    They compute a frame's time as index / fps, so with fps 1 the indices are seconds; and the sampled rate
+    (Qwen2.5-VL's time axis) as num_frames * fps / total_num_frames, so the total is chosen to give it.
+    """
+    return {
+        "fps": 1.0,
+        "frames_indices": list(times_s),
+        "total_num_frames": len(times_s) * _mean_seconds_per_grid(times_s, temporal_patch) / temporal_patch,
+        "duration": times_s[-1] - times_s[0],
+        "video_backend": "videossr",
+        "do_sample_frames": False,
+    }
+
+
+def seconds_per_grid(times_s: Sequence[float], temporal_patch: int = 2) -> float:
+    """Seconds from one temporal patch to the next, rounded as the processors round it (float32)."""
+    metadata = video_metadata(times_s, temporal_patch)
+    sampled_fps = len(times_s) / metadata["total_num_frames"] * metadata["fps"]
+    return float(np.float32(temporal_patch / sampled_fps))
+
+
+def _mean_seconds_per_grid(times_s: Sequence[float], temporal_patch: int) -> float:
+    steps = len(times_s) // temporal_patch - 1
+    return (times_s[-temporal_patch] - times_s[0]) / steps if steps else 1.0
