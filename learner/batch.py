@@ -1,6 +1,6 @@
 """Scored groups to padded tensors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,9 +31,12 @@ class PromptTensors(Protocol):
 
 @dataclass(frozen=True)
 class TrainingGroup:
-    """One prompt with its n completions and their advantages."""
+    """One prompt with its n completions and their advantages.
 
-    prompt: PromptTensors
+    Every rank gets every group, to count tokens; only the rank that trains a group fetches its prompt.
+    """
+
+    fetch_prompt: Callable[[], PromptTensors]
     completions: tuple[tuple[int, ...], ...]  # token ids, end-of-turn token included
     rollout_logprobs: tuple[tuple[float, ...], ...]  # same lengths, from vLLM
     advantages: tuple[float, ...]  # [n]
@@ -73,15 +76,18 @@ class MicroBatch:
         return MicroBatch(**{name: value.to(device) for name, value in vars(self).items()})
 
 
-def split_rows(groups: Sequence[TrainingGroup], micro_batch_size: int, num_micro_batches: int) -> list[list[Row]]:
+def split_rows(
+    groups: Sequence[TrainingGroup], micro_batch_size: int, num_micro_batches: int
+) -> list[list[Row]]:
     """Cut a rank's groups into exactly `num_micro_batches` lists of at most `micro_batch_size` rows.
 
     Every rank must run the same number of forward passes (ZeRO-3 gathers parameters in each), so a rank
     with fewer rows repeats its last one with weight 0.
     """
     rows = [
-        Row(group.prompt, completion, logprobs, advantage)
+        Row(prompt, completion, logprobs, advantage)
         for group in groups
+        for prompt in [group.fetch_prompt()]
         for completion, logprobs, advantage in zip(
             group.completions, group.rollout_logprobs, group.advantages, strict=True
         )

@@ -15,7 +15,9 @@ class GrpoConfig(BaseModel):
     group_size: int = Field(8, ge=2, description="completions per prompt; advantages compare within them")
     clip_low: float = Field(0.2, gt=0, lt=1, description="probability ratio is clipped below at 1 - this")
     clip_high: float = Field(0.2, gt=0, description="probability ratio is clipped above at 1 + this")
-    kl_coef: float = Field(0.001, ge=0, description="weight of the k3 KL to the start policy; 0: no reference")
+    kl_coef: float = Field(
+        0.001, ge=0, description="weight of the k3 KL to the start policy; 0: no reference"
+    )
     reward_tolerance: float = Field(
         1e-6, ge=0, description="a group whose rewards differ by no more than this has advantage 0"
     )

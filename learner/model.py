@@ -38,9 +38,7 @@ class ModelSpec:
 def load_model(spec: ModelSpec, *, gradient_checkpointing: bool = False) -> Any:
     """The real loading path: a folder or a hub id, in the given precision."""
     from transformers import AutoModelForImageTextToText
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
     model = AutoModelForImageTextToText.from_pretrained(
         spec.path, dtype=getattr(torch, spec.dtype), attn_implementation=spec.attention
     )

@@ -46,7 +46,9 @@ class DeepSpeedPolicy:
         from transformers.integrations import HfDeepSpeedConfig
 
         self.spec, self.config, self.grpo = spec, config, grpo
-        self.device = torch.device("cuda", torch.cuda.current_device()) if device == "cuda" else torch.device("cpu")
+        self.device = (
+            torch.device("cuda", torch.cuda.current_device()) if device == "cuda" else torch.device("cpu")
+        )
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
         ds_config = deepspeed_config(config)
         if device == "cuda" and config.zero_stage == 3:
@@ -84,7 +86,9 @@ class DeepSpeedPolicy:
         chunks = [groups[part::parts] for part in range(parts)]
         prepared = [self._micro_batches(chunk) for chunk in chunks]
         # With one update per batch the policy that is updated is the one before the update: no second pass.
-        old = [[self._frozen_logprobs(batch) for batch in batches] if parts > 1 else None for batches in prepared]
+        old = [
+            [self._frozen_logprobs(batch) for batch in batches] if parts > 1 else None for batches in prepared
+        ]
         for chunk, batches, old_logprobs in zip(chunks, prepared, old, strict=True):
             normaliser = float(sum(group.num_tokens for group in chunk))
             for index, batch in enumerate(batches):
@@ -110,7 +114,9 @@ class DeepSpeedPolicy:
             for part in split_rows(mine, size, count)
         ]
 
-    def _backward(self, batch: MicroBatch, normaliser: float, old_logprobs: Tensor | None) -> dict[str, Tensor]:
+    def _backward(
+        self, batch: MicroBatch, normaliser: float, old_logprobs: Tensor | None
+    ) -> dict[str, Tensor]:
         logprobs, entropy = completion_logprobs(self.engine, batch, self.spec)
         mask = batch.completion_mask
         ref_logprobs = None
@@ -200,4 +206,6 @@ def _accumulate(total: dict[str, Tensor], part: dict[str, Tensor]) -> None:
         if name not in total:
             total[name] = value
         else:
-            total[name] = torch.maximum(total[name], value) if name.startswith("max_") else total[name] + value
+            total[name] = (
+                torch.maximum(total[name], value) if name.startswith("max_") else total[name] + value
+            )

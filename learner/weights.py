@@ -36,7 +36,9 @@ class WeightSender:
         timeout_s: deadline of the rendezvous and of each transfer (gloo; NCCL has its own).
     """
 
-    def __init__(self, policy: DeepSpeedPolicy, client: RolloutClient, *, backend: str, timeout_s: float) -> None:
+    def __init__(
+        self, policy: DeepSpeedPolicy, client: RolloutClient, *, backend: str, timeout_s: float
+    ) -> None:
         from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
         from vllm.plugins import load_general_plugins
 
@@ -46,12 +48,16 @@ class WeightSender:
             _init_info(backend, policy.rank, client.num_ranks, timeout_s), client=client, source=self._source
         )
 
-    def send(self) -> None:
+    def send(self, client: RolloutClient) -> None:
         """Push every parameter; returns when all engines serve them.
+
+        Args:
+            client: the engines that the sender was opened with, for this push.
 
         Raises:
             Exception: whatever broke the transfer. The other ranks are kept in step first, so they return.
         """
+        self._engine.client = client
         try:
             self._engine.send_weights()
         except Exception:

@@ -26,8 +26,8 @@ class FrameSpec(BaseModel, frozen=True, extra="forbid"):
     def _sizes_agree(self) -> Self:
         if self.max_pixels < self.multiple_of**2:
             raise ValueError(
-                f"max_pixels={self.max_pixels}: no block of {self.multiple_of}x{self.multiple_of} fits. Set it "
-                f"to {self.multiple_of**2} or more."
+                f"max_pixels={self.max_pixels}: no {self.multiple_of}x{self.multiple_of} block fits. "
+                f"Set it to {self.multiple_of**2} or more."
             )
         if self.min_pixels > self.max_pixels:
             raise ValueError(f"min_pixels={self.min_pixels}: above max_pixels={self.max_pixels}. Lower it.")
@@ -80,7 +80,7 @@ def frame_indices(info: VideoInfo, spec: FrameSpec) -> NDArray[np.int64]:
     if num_distinct < spec.num_frames:
         raise VideoError(
             info.path,
-            f"too short: its {info.num_frames} frames in {info.duration_s:.1f} s give {num_distinct} different "
-            f"ones at {spec.num_frames} evenly spaced times",
+            f"shows only {num_distinct} different frames at {spec.num_frames} evenly spaced times "
+            f"(it has {info.num_frames} in {info.duration_s:.1f} s)",
         )
     return indices

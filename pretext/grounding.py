@@ -91,8 +91,8 @@ class Grounding(Task[GroundingParams]):
 def interval(start_s: float, end_s: float) -> str:
     """`start-end` with one decimal, and up to three where the ends would otherwise read the same.
 
-    >>> interval(1.52, 1.56)
-    '1.52-1.56'
+    >>> interval(1.4444, 2.9444), interval(1.51, 1.54)
+    ('1.4-2.9', '1.51-1.54')
     """
     for decimals in (1, 2, 3):
         start, end = f"{start_s:.{decimals}f}", f"{end_s:.{decimals}f}"

@@ -78,13 +78,14 @@ def draw_scene(rng: np.random.Generator, *, num_frames: int, size_px: int) -> Fr
     sun_x, sun_y, radius = rng.uniform(0.2, 0.35), rng.uniform(0.14, 0.2), rng.uniform(0.1, 0.14)
     tower_x, tower_width = rng.uniform(0.68, 0.8), rng.uniform(0.08, 0.14)
     horizon = rng.uniform(0.72, 0.8)
+    descent = horizon + 0.4 * radius - sun_y  # the last of the sun is still to be seen at the end
     frames = np.empty((num_frames, size_px, size_px, 3), np.uint8)
     for number, image in enumerate(frames):
         way = start + travel * number / (num_frames - 1)
         _paint(
             image,
             colours,
-            sun=(sun_x, sun_y + (0.75 * way if sets else 0.0), radius),
+            sun=(sun_x, sun_y + (descent * way if sets else 0.0), radius),
             tower=(tower_x, tower_width),
             horizon=horizon if sets else 0.92 - 0.55 * way,
         )

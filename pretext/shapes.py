@@ -14,7 +14,7 @@ KINDS: tuple[Kind, ...] = ("circle", "square", "triangle")
 
 _FAMILY_HUES: dict[Kind, float] = {"circle": 0.0, "square": 1 / 3, "triangle": 2 / 3}  # red, green, blue
 _FAMILY_WIDTH = 0.08  # of the hue circle
-_BLACK = (0, 0, 0)
+_BLACK = [0, 0, 0]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Shape:
     left_px: int  # of the square box that it fills
     top_px: int
     size_px: int
-    rgb: tuple[int, int, int]
+    rgb: list[int]  # a list, as JSON has no tuples and recipes must come back equal
 
     def clear_of(self, other: "Shape") -> bool:
         """Whether the two can be told apart and count as two.
@@ -45,16 +45,14 @@ class Shape:
         return apart or (self.kind != other.kind and at_other_times)
 
 
-def bright_colour(
-    kind: Kind, colours: Literal["random", "family"], rng: np.random.Generator
-) -> tuple[int, int, int]:
+def bright_colour(kind: Kind, colours: Literal["random", "family"], rng: np.random.Generator) -> list[int]:
     """A strong, light RGB colour: of any hue, or with "family" of the hues that belong to the kind."""
     if colours == "random":
         hue = rng.random()
     else:
         hue = (_FAMILY_HUES[kind] + _FAMILY_WIDTH * (rng.random() - 0.5)) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, rng.uniform(0.7, 1.0), rng.uniform(0.85, 1.0))
-    return round(red * 255), round(green * 255), round(blue * 255)
+    return [round(red * 255), round(green * 255), round(blue * 255)]
 
 
 def draw_shape(frames: Frames, shape: Shape) -> None:
@@ -68,7 +66,7 @@ def draw_shape(frames: Frames, shape: Shape) -> None:
         _fill(frame, shape, edge, shape.rgb)
 
 
-def _fill(frame: Frames, shape: Shape, inset: int, rgb: tuple[int, int, int]) -> None:
+def _fill(frame: Frames, shape: Shape, inset: int, rgb: list[int]) -> None:
     left, top = shape.left_px + inset, shape.top_px + inset
     right, bottom = shape.left_px + shape.size_px - 1 - inset, shape.top_px + shape.size_px - 1 - inset
     match shape.kind:

@@ -1,8 +1,8 @@
 """Video files to frames with their real presentation times.
 
 Decord decodes where it can, PyAV where decord cannot. Both number the frames in the order of presentation,
-apply the rotation that the file asks for and give the same pixels, so an index means the same frame in
-either. Frames are resized here, one by one, with OpenCV's INTER_AREA (pixel averaging where it shrinks); a
+apply the rotation that the file asks for and convert colours almost alike, so an index means the same frame
+in either. Frames are resized here, one by one, with OpenCV's INTER_AREA (pixel averaging where it shrinks); a
 pixel is taken to be square. Where a file has several video streams, FFmpeg's "best" one is read.
 """
 

@@ -103,6 +103,10 @@ class VllmEngine:
             arguments |= {
                 "enforce_eager": True,
                 "distributed_executor_backend": "uni",
+                # A prompt prefilled in parts discards a sampled token and winds its seeded generator back,
+                # which a CPU generator cannot ("does not use offset"): prefill whole prompts.
+                "enable_chunked_prefill": False,
+                "max_num_batched_tokens": max(options.max_model_len, 8192),
                 "kv_cache_memory_bytes": int(options.kv_cache_gib * 2**30),
             }
         else:

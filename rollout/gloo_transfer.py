@@ -5,10 +5,11 @@ the group is the learner's rank 0; the rollout engines follow. Only what differs
 opening the group, and moving the bytes. The update's life cycle (layer-wise reload) is inherited.
 """
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from threading import Thread
 from typing import Any, ClassVar, Self
 
 import torch
@@ -56,7 +57,12 @@ class _GlooGroup:
     def __init__(self, info: GlooInitInfo | GlooTrainerInitInfo, rank: int) -> None:
         timeout = timedelta(seconds=info.timeout_s)
         store = dist.TCPStore(
-            info.master_address, info.master_port, info.world_size, is_master=rank == 0, timeout=timeout
+            info.master_address,
+            info.master_port,
+            info.world_size,
+            is_master=rank == 0,
+            timeout=timeout,
+            wait_for_workers=False,  # the group's own rendezvous below waits
         )
         prefixed = dist.PrefixStore("videossr-weights", store)
         self._group = dist.ProcessGroupGloo(prefixed, rank, info.world_size, timeout)
@@ -130,10 +136,10 @@ class GlooTrainerWeightTransferEngine(NCCLTrainerWeightTransferEngine):
         del fields["rank"]
         worker_info = GlooInitInfo(rank_offset=1, **fields)
         # The engines block in their half of the rendezvous, so both halves must run at once.
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            joined = pool.submit(client.init_weight_transfer_engine, asdict(worker_info))
-            engine.model_update_group = _GlooGroup(init_info, rank=0)  # type: ignore[assignment]
-            joined.result()
+        (engine.model_update_group, _) = _both(  # type: ignore[assignment]
+            lambda: _GlooGroup(init_info, rank=0),
+            lambda: client.init_weight_transfer_engine(asdict(worker_info)),
+        )
         return engine
 
     def _broadcast(self, source: WeightSource, meta: list[Any]) -> None:
@@ -144,6 +150,27 @@ class GlooTrainerWeightTransferEngine(NCCLTrainerWeightTransferEngine):
         group: Any = self.model_update_group
         for _, tensor in self._checked_iter(source, meta):
             group.broadcast(tensor.contiguous())
+
+
+def _both(*calls: Callable[[], Any]) -> list[Any]:
+    """Run two halves of a rendezvous at once; if one fails, raise at once and let the other time out alone.
+
+    Daemon threads, because a half whose peer is dead blocks for its whole deadline and must not hold up the
+    process's end.
+    """
+    futures: list[Future[Any]] = [Future() for _ in calls]
+
+    def run(call: Callable[[], Any], future: "Future[Any]") -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # raised where the result is asked for
+            future.set_exception(error)
+
+    for call, future in zip(calls, futures, strict=True):
+        Thread(target=run, args=(call, future), daemon=True).start()
+    for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+        future.result()
+    return [future.result() for future in futures]
 
 
 def register() -> None:

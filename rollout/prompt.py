@@ -154,7 +154,9 @@ class PromptBuilder:
         video_processor = self._processor.video_processor
         unit = video_processor.patch_size * video_processor.merge_size
         for video in videos:
-            if video.shape[0] % video_processor.temporal_patch_size or any(s % unit for s in video.shape[1:3]):
+            if video.shape[0] % video_processor.temporal_patch_size or any(
+                s % unit for s in video.shape[1:3]
+            ):
                 raise PromptError(
                     f"clip of {video.shape[0]} frames, {video.shape[1]}x{video.shape[2]} px: frames must be a "
                     f"multiple of {video_processor.temporal_patch_size} and sides of {unit} px."

@@ -11,6 +11,8 @@ import pytest
 from pretext.frames import FrameSpec
 from pretext.recipe import Frames
 
+OPTIONS = {"crf": "4", "preset": "veryfast", "bf": "2", "g": "12"}  # B-frames, and several key frames
+
 Encode = Callable[..., Path]
 
 SHARED_VIDEOS = Path(__file__).resolve().parents[4] / "shared" / "videos"
@@ -36,7 +38,7 @@ def encode(tmp_path: Path) -> Encode:
     def write(name: str, frames: Frames, times_s: Sequence[float]) -> Path:
         path = tmp_path / name
         with av.open(str(path), "w") as container:
-            stream = container.add_stream("libx264", rate=30, options={"crf": "4", "preset": "ultrafast"})
+            stream = container.add_stream("libx264", rate=30, options=OPTIONS)
             stream.height, stream.width = frames.shape[1:3]
             stream.pix_fmt = "yuv444p"
             stream.codec_context.time_base = Fraction(1, 1000)
@@ -52,10 +54,10 @@ def encode(tmp_path: Path) -> Encode:
 
 @pytest.fixture
 def grey_steps() -> Callable[[int], Frames]:
-    """grey_steps(n): n flat 64x64 frames, the i-th of grey level 40 + 2 i, so that a frame names itself."""
+    """grey_steps(n): n flat 64x64 frames, the i-th of grey level 10 + 3 i, so that a frame names itself."""
 
     def draw(num_frames: int) -> Frames:
-        levels = 40 + 2 * np.arange(num_frames)
+        levels = 10 + 3 * np.arange(num_frames)
         return np.broadcast_to(levels[:, None, None, None], (num_frames, 64, 64, 3)).astype(np.uint8)
 
     return draw

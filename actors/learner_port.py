@@ -1,0 +1,107 @@
+"""The learner's line to the producer side: Experience's orders as the learner's own types."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import ray
+
+from actors.experience import Report
+from actors.messages import Group, Member, PushOrder, TrainOrder
+from learner.advantages import group_advantages
+from learner.batch import PromptTensors, TrainingGroup
+from learner.loop import Push, Stop, Train
+
+_POLL_S = 10.0  # one long poll; between two the worker can be interrupted
+
+
+@dataclass(frozen=True)
+class LearnerPort:
+    """One learner rank's port, for one session.
+
+    Args:
+        experience: handle of the Experience actor.
+        session: this life of the learner group.
+        reward_tolerance: see GrpoConfig.
+        push_timeout_s: deadline of each step of a push.
+    """
+
+    experience: Any
+    session: str
+    reward_tolerance: float
+    push_timeout_s: float
+
+    def begin(self, step: int) -> None:
+        ray.get(self.experience.begin.remote(self.session, step))
+
+    def order(self, number: int) -> Train | Push | Stop:
+        while (order := ray.get(self.experience.order.remote(self.session, number, _POLL_S))) is None:
+            pass
+        if isinstance(order, TrainOrder):
+            return Train(order.step, [self._training_group(group) for group in order.groups])
+        if isinstance(order, PushOrder):
+            client = RolloutMembers(order.members, order.policy_version, self.push_timeout_s)
+            return Push(order.policy_version, tuple(member.life for member in order.members), client)
+        return Stop()
+
+    def report(self, number: int, *, failure: str | None, metrics: dict[str, float], seconds: float) -> None:
+        report = Report(failure, metrics, seconds)
+        ray.get(self.experience.report.remote(self.session, number, report))
+
+    def _training_group(self, group: Group) -> TrainingGroup:
+        rewards = [rollout.reward for rollout in group.rollouts]
+        return TrainingGroup(
+            fetch_prompt=partial(_fetch, group.prompt.model_input),
+            completions=tuple(rollout.token_ids for rollout in group.rollouts),
+            rollout_logprobs=tuple(rollout.logprobs for rollout in group.rollouts),
+            advantages=tuple(group_advantages(rewards, tolerance=self.reward_tolerance)),
+        )
+
+
+def _fetch(reference: Any) -> PromptTensors:
+    prompt: PromptTensors = ray.get(reference)
+    return prompt
+
+
+class RolloutMembers:
+    """Rollout workers as the receiving side of a push (learner.weights.RolloutClient)."""
+
+    def __init__(self, members: Sequence[Member], policy_version: int, timeout_s: float) -> None:
+        self._members, self._policy_version, self._timeout_s = members, policy_version, timeout_s
+
+    @property
+    def num_ranks(self) -> int:
+        return sum(member.num_ranks for member in self._members)
+
+    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        ranks_before = 0
+
+        def call(member: Member) -> Any:
+            nonlocal ranks_before
+            info = dict(init_info)
+            if "rank_offset" in info:  # each engine's ranks follow those of the engines before it
+                info["rank_offset"] += ranks_before
+                ranks_before += member.num_ranks
+            return member.worker.init_weight_transfer_engine.remote(info)
+
+        self._on_all("join the weight transfer", call)
+
+    def start_weight_update(self) -> None:
+        self._on_all("start the update", lambda member: member.worker.start_weight_update.remote())
+
+    def update_weights(self, update_info: dict[str, Any]) -> None:
+        self._on_all("receive the weights", lambda member: member.worker.update_weights.remote(update_info))
+
+    def finish_weight_update(self, weight_version: str | None = None) -> None:
+        version = self._policy_version
+        self._on_all("finish the update", lambda member: member.worker.finish_weight_update.remote(version))
+
+    def _on_all(self, what: str, call: Callable[[Member], Any]) -> None:
+        """Call every member at once and wait for all, naming those that did not answer in time."""
+        calls = {call(member): member.index for member in self._members}
+        done, late = ray.wait(list(calls), num_returns=len(calls), timeout=self._timeout_s)
+        if late:
+            names = ", ".join(str(calls[reference]) for reference in late)
+            raise TimeoutError(f"rollout worker {names} did not {what} within {self._timeout_s:.0f} s.")
+        ray.get(done)

@@ -1,0 +1,110 @@
+"""Makes prompts: recipe, frames, tokens. One CPU process; any number can share a stream."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from actors.messages import PromptMeta, Split
+from pretext.dataset import make_recipe, render
+from pretext.frames import FrameSpec
+from pretext.recipe import Recipe
+from pretext.task import TaskParams
+from pretext.video import VideoError, VideoInfo
+from rollout.prompt import EngineInput, ModelInput, PromptBuilder
+
+_ATTEMPTS = 20  # unreadable videos in a row before the data, not a video, is what is wrong
+_ATTEMPT_STRIDE = 2**40  # recipe numbers of second attempts lie far beyond those of any run
+
+
+@dataclass(frozen=True)
+class PromptSpec:
+    """All that determines the prompts of a run."""
+
+    model_path: str  # for processor and config
+    videos: Mapping[Split, Sequence[VideoInfo]]
+    mix: Mapping[str, float]
+    params_by_task: Mapping[str, TaskParams]
+    frames: FrameSpec
+    system_prompt: str
+    max_prompt_tokens: int
+    seed: int
+
+
+class PromptMaker:
+    """Prompt number `index` of a split is the same whoever makes it, and whenever."""
+
+    def __init__(self, spec: PromptSpec) -> None:
+        from transformers import AutoConfig, AutoProcessor
+
+        self._spec = spec
+        self._builder = PromptBuilder(
+            AutoProcessor.from_pretrained(spec.model_path),
+            AutoConfig.from_pretrained(spec.model_path),
+            max_prompt_tokens=spec.max_prompt_tokens,
+        )
+
+    def make(
+        self, split: Split, index: int, task: str | None = None
+    ) -> tuple[PromptMeta, EngineInput, ModelInput]:
+        """Prompt `index`; of the given task, or of the one the mix gives it.
+
+        A video that cannot be read after all is passed over for another, and named in the answer.
+
+        Raises:
+            PromptError: the prompt is too long (every prompt of this configuration would be).
+            ValueError: twenty videos in a row could not be read.
+        """
+        rejected: list[str] = []
+        for attempt in range(_ATTEMPTS):
+            recipe = self._recipe(split, index + attempt * _ATTEMPT_STRIDE, task)
+            task = recipe.task
+            try:
+                sample = render(recipe)
+            except VideoError as error:
+                rejected.append(str(error))
+                continue
+            engine, model = self._builder.build(
+                system=self._spec.system_prompt, content=sample.content, clips=sample.clips
+            )
+            question = "\n".join("[video]" if isinstance(part, int) else part for part in sample.content)
+            meta = PromptMeta(
+                split, index, recipe.task, question, recipe.answer, recipe.to_json(),
+                len(model.token_ids), tuple(rejected),
+            )  # fmt: skip
+            return meta, engine, model
+        raise ValueError(f"{_ATTEMPTS} videos in a row could not be read, the last: {rejected[-1]}")
+
+    def _recipe(self, split: Split, index: int, task: str | None) -> Recipe:
+        spec = self._spec
+        # Splits differ in their videos; the seed differs too, for folders too small to hold any out.
+        seed = 2 * spec.seed + (split == "held_out")
+        return make_recipe(
+            index,
+            videos=spec.videos[split],
+            mix=spec.mix,
+            params_by_task=spec.params_by_task,
+            spec=spec.frames,
+            seed=seed,
+            task=task,
+        )
+
+
+def read_model_facts(model_path: str, max_prompt_tokens: int) -> dict[str, Any]:
+    """What other parts must know of a model folder: forbidden ids, padding id, pixel statistics.
+
+    Raises ValueError as PromptBuilder does.
+    """
+    from transformers import AutoConfig, AutoProcessor
+
+    from rollout.prompt import forbidden_token_ids
+
+    processor = AutoProcessor.from_pretrained(model_path)
+    config = AutoConfig.from_pretrained(model_path)
+    builder = PromptBuilder(processor, config, max_prompt_tokens=max_prompt_tokens)
+    tokenizer = processor.tokenizer
+    return {
+        "forbidden": forbidden_token_ids(tokenizer, config.get_text_config().vocab_size),
+        "pad_token_id": tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
+        "pixel_mean": builder.pixel_mean,
+        "pixel_std": builder.pixel_std,
+    }

@@ -1,0 +1,206 @@
+"""Keeps the rollout workers serving: hands out prompts, notices deaths, has the restarted refitted.
+
+Ray restarts a dead actor's process; what Ray cannot know is that the new engine holds old weights and that
+the prompts the dead one was working on must go to others. That is what stands here.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
+
+from actors.messages import Member, Prompt
+from rollout.engine import Completion, Sampling
+
+_RETRY_S = 0.5  # between two looks at a worker that is being restarted
+
+
+class NoRolloutWorkers(RuntimeError):
+    """Every rollout worker is dead for good."""
+
+
+class RolloutPool:
+    """The rollout workers of a run.
+
+    Invariants: prompts go only to members that hold the version asked for; a member that failed in any way
+    is out until it has been restarted and refitted; a prompt's completions are returned exactly once.
+
+    Args:
+        workers: actor handles, created with Ray's max_restarts.
+        start_timeout_s: an engine that is not up by then has failed.
+        generate_timeout_s: a worker that has not answered by then is killed (and restarted by Ray).
+        on_event: told of deaths and restarts, (kind, message).
+    """
+
+    def __init__(
+        self,
+        workers: Sequence[Any],
+        *,
+        start_timeout_s: float,
+        generate_timeout_s: float,
+        on_event: Callable[[str, str], Awaitable[None]],
+    ) -> None:
+        self._start_timeout_s, self._generate_timeout_s = start_timeout_s, generate_timeout_s
+        self._on_event = on_event
+        self._workers = list(workers)
+        self._version: dict[Member, int | None] = {}  # members that are up; None: holds no usable weights
+        self._busy: set[Member] = set()
+        self._lost: dict[int, str] = {}  # workers that will not come back, with the reason
+        self._changed = asyncio.Condition()
+        self._starting = [
+            asyncio.ensure_future(self._start(index, old_life=None)) for index in range(len(workers))
+        ]
+
+    async def _start(self, index: int, *, old_life: str | None) -> None:
+        """Wait until worker `index` is up (in another life than `old_life`), then list it without weights."""
+        deadline = asyncio.get_running_loop().time() + self._start_timeout_s
+        worker = self._workers[index]
+        reason = ""
+        while asyncio.get_running_loop().time() < deadline:
+            try:
+                life, num_ranks = await asyncio.wait_for(worker.describe.remote(), self._start_timeout_s)
+            except ActorDiedError as error:
+                reason = f"it cannot be restarted: {_first_line(error)}"
+                break
+            except (RayActorError, TimeoutError) as error:
+                reason = f"not up after {self._start_timeout_s:.0f} s: {_first_line(error)}"
+                await asyncio.sleep(_RETRY_S)
+            else:
+                if life == old_life:  # not dead yet
+                    await asyncio.sleep(_RETRY_S)
+                    continue
+                if old_life is not None:
+                    await self._on_event("rollout_restarted", f"rollout worker {index} is up again")
+                async with self._changed:
+                    self._version[Member(worker, index, life, num_ranks)] = None
+                    self._changed.notify_all()
+                return
+        await self._on_event("rollout_lost", f"rollout worker {index} is given up: {reason}")
+        async with self._changed:
+            self._lost[index] = reason
+            self._changed.notify_all()
+
+    async def all_started(self) -> None:
+        """Wait until every worker is up or given up for good.
+
+        Raises:
+            NoRolloutWorkers: none is up.
+        """
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self._version) + len(self._lost) >= len(self._workers))
+            self._check_any_left()
+
+    def members(self) -> tuple[Member, ...]:
+        """All members that are up, in the order of their index."""
+        return tuple(sorted(self._version, key=lambda member: member.index))
+
+    def members_without(self, policy_version: int) -> tuple[Member, ...]:
+        """Those that are up but do not hold `policy_version`."""
+        return tuple(member for member in self.members() if self._version[member] != policy_version)
+
+    async def wait_for_stale(self, policy_version: int) -> tuple[Member, ...]:
+        """Wait until some member is up that lacks `policy_version`, and return those."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.members_without(policy_version) or self._nobody_left())
+            self._check_any_left()
+            return self.members_without(policy_version)
+
+    async def refitted(self, members: Sequence[Member], policy_version: int) -> None:
+        """Note that a push to `members` has succeeded."""
+        async with self._changed:
+            for member in members:
+                if member in self._version:
+                    self._version[member] = policy_version
+            self._changed.notify_all()
+
+    async def invalidate(self) -> None:
+        """Forget what versions members hold: the learner has gone back, and will push again."""
+        async with self._changed:
+            for member in self._version:
+                self._version[member] = None
+
+    async def restart(self, member: Member, reason: str) -> None:
+        """Take a member out, end its process if it still runs, and list it again when it is back."""
+        async with self._changed:
+            if self._version.pop(member, _GONE) is _GONE:
+                return  # someone else noticed first
+            self._changed.notify_all()
+        await self._on_event("rollout_died", f"rollout worker {member.index}: {reason}")
+        ray.kill(member.worker, no_restart=False)
+        self._starting.append(asyncio.ensure_future(self._start(member.index, old_life=member.life)))
+
+    async def generate(
+        self, prompts: Sequence[Prompt], samplings: Sequence[Sampling], policy_version: int
+    ) -> list[list[Completion]]:
+        """Complete `prompts` on one member; if it dies, on another.
+
+        An engine that raises may be left with half-done requests, so its worker is restarted too; what the
+        same prompts make a second engine raise is their fault, and is raised here.
+
+        Raises:
+            NoRolloutWorkers: none is left.
+            RayTaskError: what two engines raised for these prompts.
+        """
+        errors = 0
+        while True:
+            member = await self._acquire(policy_version)
+            try:
+                return await asyncio.wait_for(
+                    member.worker.generate.remote(
+                        policy_version, list(samplings), *[prompt.engine_input for prompt in prompts]
+                    ),
+                    self._generate_timeout_s,
+                )
+            except (RayActorError, TimeoutError) as error:
+                what = (
+                    f"no answer within {self._generate_timeout_s:.0f} s"
+                    if isinstance(error, TimeoutError)
+                    else "its process died"
+                )
+                await self.restart(member, f"{what}; its {len(prompts)} prompts go to another")
+            except RayTaskError as error:
+                errors += 1
+                await self.restart(member, f"its engine failed ({_last_line(error)})")
+                if errors > 1:
+                    raise
+            finally:
+                async with self._changed:
+                    self._busy.discard(member)
+                    self._changed.notify_all()
+
+    async def _acquire(self, policy_version: int) -> Member:
+        def idle() -> list[Member]:
+            return [m for m in self.members() if self._version[m] == policy_version and m not in self._busy]
+
+        async with self._changed:
+            await self._changed.wait_for(lambda: idle() or self._nobody_left())
+            self._check_any_left()
+            member = idle()[0]
+            self._busy.add(member)
+            return member
+
+    def _nobody_left(self) -> bool:
+        return len(self._lost) == len(self._workers)
+
+    def _check_any_left(self) -> None:
+        if self._nobody_left():
+            reasons = "; ".join(f"worker {index}: {reason}" for index, reason in sorted(self._lost.items()))
+            raise NoRolloutWorkers(f"no rollout worker is left ({reasons}).")
+
+    async def on_all(self, method: str) -> None:
+        """Call `sleep` or `wake_up` on every member."""
+        await asyncio.gather(*[getattr(member.worker, method).remote() for member in self.members()])
+
+
+_GONE = object()
+
+
+def _last_line(error: BaseException) -> str:
+    """The innermost cause, out of Ray's traceback text."""
+    return str(error).strip().splitlines()[-1]
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,89 @@
+"""The `videossr` command."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cluster.load import ConfigError, load_config
+
+_STOPPED = 130  # what a shell reports for Ctrl-C
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status: 0 done, 1 failed, 2 refused, 130 stopped."""
+    options = _parser().parse_args(arguments)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # `ray job stop`, Kubernetes and systemd send SIGTERM: end as tidily as on Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        return int(options.run(options))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return _STOPPED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="videossr",
+        description="Makes a video language model watch better, from unlabelled videos alone.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    train = commands.add_parser("train", help="train a model as a configuration says")
+    train.add_argument(
+        "config", type=Path, metavar="CONFIG", help="a YAML file, for example configs/demo.yaml"
+    )
+    train.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="settings to change, dotted: train.steps=10"
+    )
+    train.add_argument(
+        "--dry-run", action="store_true", help="show the configuration, placement and memory; start nothing"
+    )
+    train.add_argument("--resume", metavar="RUN", help="go on with this run from its last checkpoint")
+    train.set_defaults(run=_train)
+    export = commands.add_parser("export", help="write a run's model as a Hugging Face folder")
+    export.add_argument("run_folder", metavar="RUN", help="a run's name under runs/, or its folder")
+    export.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
+    export.set_defaults(run=_export)
+    return parser
+
+
+def _train(options: argparse.Namespace) -> int:
+    overrides = [*options.overrides, *([f"name={options.resume}"] if options.resume else [])]
+    config = load_config(options.config, overrides)
+    if options.dry_run:
+        from cluster.dry_run import dry_run
+
+        return dry_run(config)
+    from cluster.run import RunFailed, train
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    try:
+        train(config, resume=options.resume is not None, say=say)
+    except RunFailed as error:
+        print(
+            f"The run failed: {error}\nGo on from its last checkpoint with --resume {config.name}.",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nStopped. Go on from the last checkpoint with: videossr train {options.config} --resume {config.name}",
+              file=sys.stderr)  # fmt: skip
+        return _STOPPED
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from cluster.export import export
+
+    export(options.run_folder, options.out)
+    print(f"Wrote {options.out}: load it with AutoModelForImageTextToText.from_pretrained or vLLM.")
+    return 0

@@ -1,0 +1,89 @@
+"""The configuration of a run, assembled from each package's own."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from learner.config import GrpoConfig, LearnerConfig
+from learner.warmup import WarmupConfig
+from pretext.counting import CountingParams
+from pretext.frames import FrameSpec
+from pretext.grounding import GroundingParams
+from pretext.jigsaw import JigsawParams
+from rollout.config import RolloutConfig
+
+Positive = Annotated[int, Field(ge=1)]
+TaskName = Literal["grounding", "jigsaw", "counting"]
+
+DRAWN = "drawn"
+TINY_PREFIX = "tiny:"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(_Section):
+    path: str = Field(
+        "Qwen/Qwen3-VL-8B-Instruct",
+        description="Hugging Face folder or hub id, or tiny:qwen3_vl / tiny:qwen2_5_vl for a random tiny model",
+    )
+
+
+class DataConfig(_Section):
+    videos: str = Field(DRAWN, description="a folder of videos, or `drawn`: simple scenes drawn by us")
+    num_drawn: Positive = Field(64, description="scenes drawn for training when videos=drawn")
+    num_drawn_held_out: Positive = Field(32, description="scenes drawn for evaluation when videos=drawn")
+    held_out_share: float = Field(
+        0.1, ge=0, lt=1, description="share of a folder's videos kept for evaluation"
+    )
+    # VideoSSR-30K: 12 000 grounding, 12 000 jigsaw, 6 000 counting.
+    mix: dict[TaskName, float] = Field({"grounding": 0.4, "jigsaw": 0.4, "counting": 0.2})
+    frames: FrameSpec = FrameSpec()
+    grounding: GroundingParams = GroundingParams()
+    jigsaw: JigsawParams = JigsawParams()
+    counting: CountingParams = CountingParams()
+    system_prompt: str = "Answer directly."
+    max_prompt_tokens: Positive = Field(8192, description="a longer prompt is refused, never cut")
+
+
+class TrainConfig(_Section):
+    steps: Positive = 468
+    prompts_per_step: Positive = 64
+    checkpoint_every: Positive = Field(20, description="steps from one checkpoint to the next")
+    keep_checkpoints: Positive = 2
+    recorded_groups: int = Field(4, ge=0, description="groups per step whose rollouts are written down whole")
+
+
+class EvaluationConfig(_Section):
+    samples_per_task: int = Field(
+        200, ge=0, description="held-out samples per task, before and after; 0: none"
+    )
+    sampled_completions: Positive = Field(4, description="completions per sample for the sampled score")
+
+
+class ClusterConfig(_Section):
+    device: Literal["cpu", "cuda"] = "cuda"
+    placement: Literal["separate", "shared"] = Field(
+        "separate", description="rollout and learner on GPUs of their own, or on the same ones in turn"
+    )
+    address: str = Field("auto", description="Ray to join; auto: the one this runs in, or a new local one")
+    gpu_memory_gib: float = Field(80.0, gt=0, description="of one GPU, for the plan's memory check")
+    num_prompt_workers: Positive = 8
+    num_reward_workers: Positive = 2
+    push_timeout_s: float = Field(300.0, gt=0, description="a weight push that takes longer has failed")
+
+
+class Config(_Section):
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder under runs_dir")
+    seed: int = Field(0, ge=0)
+    runs_dir: str = "runs"
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    grpo: GrpoConfig = GrpoConfig()
+    learner: LearnerConfig = LearnerConfig()
+    train: TrainConfig = TrainConfig()
+    warmup: WarmupConfig | None = Field(None, description="supervised start for a model that knows nothing")
+    evaluation: EvaluationConfig = EvaluationConfig()
+    cluster: ClusterConfig = ClusterConfig()

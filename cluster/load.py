@@ -1,0 +1,164 @@
+"""Reading a configuration: YAML, overrides, and errors that say what to change."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from cluster.config import Config
+from pretext.tasks import TASKS
+
+
+class ConfigError(ValueError):
+    """What is wrong with a configuration: one line a problem, each with name, value, rule and fix."""
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read `path` and apply `dotted.key=value` overrides (values are YAML).
+
+    Raises:
+        ConfigError: the file cannot be read, or says something that cannot be.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}). Name a YAML file, for example "
+                          "configs/demo.yaml.") from None  # fmt: skip
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: holds no settings. Start from configs/demo.yaml.")
+    for override in overrides:
+        _apply(tree, override)
+    return build_config(tree)
+
+
+def build_config(tree: dict[str, Any]) -> Config:
+    """A checked Config from plain values. Raises ConfigError."""
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(problem) for problem in error.errors())) from None
+    problems = list(_cross_checks(config))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return config
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    name, separator, text = override.partition("=")
+    if not separator or not name:
+        raise ConfigError(f"{override!r}: an override has the form dotted.key=value, as in train.steps=10.")
+    *parents, last = name.split(".")
+    node = tree
+    for parent in parents:
+        child = node.get(parent)
+        node[parent] = dict(child) if isinstance(child, dict) else {}
+        node = node[parent]
+    try:
+        node[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(
+            f"{override!r}: the value is not YAML. Quote it, as in {name}='\"text\"'."
+        ) from None
+
+
+def _explain(problem: Any) -> str:
+    """One pydantic error as `dotted.name=value: rule. Fix.`"""
+    path = [str(part) for part in problem["loc"] if part != "[key]"]
+    name = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(path[:-1])
+        close = difflib.get_close_matches(path[-1], known, n=1)
+        fix = f"Did you mean {'.'.join([*path[:-1], close[0]])}?" if close else f"Known: {', '.join(known)}."
+        return f"{name}={_show(problem['input'])}: there is no such setting. {fix}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    rule = message[0].lower() + message[1:]
+    return f"{name}={_show(problem['input'])}: {rule}{'' if rule.endswith('.') else '.'}{_hint(name)}"
+
+
+_HINTS = {
+    "grpo.group_size": " GRPO compares a prompt's completions: with one, every advantage is 0. Set it to 2 or more.",
+    "rollout.temperature": " At 0 all completions of a prompt are alike. Set it to 1.0, or some value above 0.",
+}
+
+
+def _hint(name: str) -> str:
+    return _HINTS.get(name, f" Change {name}.")
+
+
+def _known_keys(path: Sequence[str]) -> list[str]:
+    model: Any = Config
+    for part in path:
+        field = (
+            model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        )
+        if field is None:
+            return []
+        options = getattr(field.annotation, "__args__", (field.annotation,))
+        model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+        if model is None:
+            return []
+    return sorted(model.model_fields)
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _cross_checks(config: Config) -> list[str]:
+    """Rules that hold between settings."""
+    problems = []
+    params = task_params(config)
+    for task in tasks_of(config):
+        try:
+            TASKS[task].check(params[task], config.data.frames.num_frames)
+        except ValueError as error:
+            problems.append(f"data.{task}: {error}")
+    if not tasks_of(config):
+        problems.append(f"data.mix={config.data.mix}: no task has a weight above 0. Give one a weight of 1.")
+    if config.train.prompts_per_step < config.learner.num_workers:
+        problems.append(
+            f"train.prompts_per_step={config.train.prompts_per_step}: every learner rank needs a prompt. Set it "
+            f"to learner.num_workers={config.learner.num_workers} or more."
+        )
+    if config.train.prompts_per_step < config.grpo.updates_per_batch * config.learner.num_workers:
+        problems.append(
+            f"grpo.updates_per_batch={config.grpo.updates_per_batch}: too few prompts for as many updates on "
+            f"{config.learner.num_workers} rank(s). Lower it, or raise train.prompts_per_step."
+        )
+    if config.cluster.device == "cpu":
+        for name, section in (("rollout", config.rollout), ("learner", config.learner)):
+            if section.dtype != "float32":
+                problems.append(
+                    f"{name}.dtype={section.dtype!r}: on a CPU we train in float32. Set it to float32."
+                )
+        if config.cluster.placement == "shared":
+            problems.append(
+                "cluster.placement='shared': there are no GPUs to share on a CPU. Set it to separate."
+            )
+    elif config.cluster.placement == "shared":
+        if (
+            config.rollout.tensor_parallel_size > 1
+            or config.rollout.num_workers != config.learner.num_workers
+        ):
+            problems.append(
+                f"cluster.placement='shared': each GPU holds one learner rank and one engine, but rollout has "
+                f"{config.rollout.num_workers} engines of {config.rollout.tensor_parallel_size} GPU(s) and learner "
+                f"{config.learner.num_workers} ranks. Make the numbers equal and tensor_parallel_size 1."
+            )
+    return problems
+
+
+def task_params(config: Config) -> dict[str, Any]:
+    """Each task's parameters, by name."""
+    return {task: getattr(config.data, task) for task in TASKS}
+
+
+def tasks_of(config: Config) -> tuple[str, ...]:
+    """The tasks that the mix gives a weight."""
+    return tuple(task for task, weight in config.data.mix.items() if weight > 0)

@@ -1,0 +1,204 @@
+"""What must be there before a run starts: a model that can watch, videos that can be read, a warm start."""
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actors.prompt_maker import PromptMaker, PromptSpec, read_model_facts
+from cluster.config import DRAWN, TINY_PREFIX, Config
+from cluster.load import ConfigError, task_params, tasks_of
+from learner.model import ModelSpec, load_model
+from learner.warmup import WarmupError, WarmupSample, warm_up
+from pretext.folder import Rejected, scan
+from pretext.scenes import draw_videos
+from pretext.video import VideoInfo
+from reward import is_valid, score
+
+Say = Callable[[str], None]
+_WARMUP_HELD_OUT = 96  # samples per task whose answers decide when the warm-up ends
+
+
+@dataclass(frozen=True)
+class Videos:
+    """The videos of a run, and those set aside."""
+
+    train: tuple[VideoInfo, ...]
+    held_out: tuple[VideoInfo, ...]
+    rejected: tuple[Rejected, ...]
+
+
+def check_model(config: Config) -> None:
+    """Refuse a model that cannot be trained on video. Reads its config, not its weights.
+
+    Raises:
+        ConfigError: there is no such model, or it has no vision tower that we know.
+    """
+    path = config.model.path
+    if path.startswith(TINY_PREFIX):
+        if path.removeprefix(TINY_PREFIX) not in ("qwen3_vl", "qwen2_5_vl"):
+            raise ConfigError(
+                f"model.path={path!r}: no such tiny model. Use tiny:qwen3_vl or tiny:qwen2_5_vl."
+            )
+        return
+    from transformers import AutoConfig
+
+    try:
+        model_type = AutoConfig.from_pretrained(path).model_type
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"model.path={path!r}: cannot be loaded ({reason}). Give a folder with a config.json, or a hub id "
+            "such as Qwen/Qwen3-VL-2B-Instruct."
+        ) from None
+    if model_type not in ("qwen3_vl", "qwen2_5_vl"):
+        raise ConfigError(
+            f"model.path={path!r}: a {model_type} model has no vision that can be trained here. Use a Qwen3-VL "
+            "or Qwen2.5-VL model."
+        )
+
+
+def check_videos(config: Config) -> Videos | None:
+    """Scan the folder of videos; None where they are drawn.
+
+    Raises:
+        ConfigError: no such folder, or none of its videos can be used.
+    """
+    if config.data.videos == DRAWN:
+        return None
+    name = f"data.videos={config.data.videos!r}"
+    try:
+        found = scan(config.data.videos, config.data.frames)
+    except ValueError as error:
+        raise ConfigError(f"{name}: {str(error).removeprefix(config.data.videos).lstrip(': ')}") from None
+    if not found.usable:
+        reasons = "".join(f"\n  {Path(entry.path).name}: {entry.reason}" for entry in found.rejected[:5])
+        raise ConfigError(
+            f"{name}: holds no usable video ({len(found.rejected)} set aside). Name a folder with mp4, mkv, mov, "
+            f"avi, webm, m4v or ts files of at least {config.data.frames.num_frames} frames.{reasons}"
+        )
+    held_out = round(len(found.usable) * config.data.held_out_share)
+    if config.evaluation.samples_per_task and held_out == 0:
+        # Too few to spare one: the same videos, but other windows, edits and orders (another seed).
+        return Videos(found.usable, found.usable, found.rejected)
+    step = len(found.usable) / held_out if held_out else 0
+    chosen = {int(i * step) for i in range(held_out)}
+    train = tuple(info for i, info in enumerate(found.usable) if i not in chosen)
+    return Videos(train, tuple(found.usable[i] for i in sorted(chosen)), found.rejected)
+
+
+def draw_missing_videos(config: Config, folder: Path) -> Videos:
+    """Draw the scenes of a run that has no videos of its own; training and held-out ones from other seeds."""
+    found = []
+    for split, count in (("train", config.data.num_drawn), ("held_out", config.data.num_drawn_held_out)):
+        draw_videos(folder / split, count=count, seed=2 * config.seed + (split == "held_out"))
+        found.append(scan(folder / split, config.data.frames))
+    return Videos(found[0].usable, found[1].usable, ())
+
+
+def prompt_spec(config: Config, videos: Videos, model_path: str) -> PromptSpec:
+    """How a run's prompts are made."""
+    return PromptSpec(
+        model_path=model_path,
+        videos={"train": videos.train, "held_out": videos.held_out},
+        mix=config.data.mix,
+        params_by_task=task_params(config),
+        frames=config.data.frames,
+        system_prompt=config.data.system_prompt,
+        max_prompt_tokens=config.data.max_prompt_tokens,
+        seed=config.seed,
+    )
+
+
+def model_spec(config: Config, model_path: str) -> ModelSpec:
+    """What the learner must know of the model. Raises ConfigError for a model folder that cannot be used."""
+    try:
+        facts = read_model_facts(model_path, config.data.max_prompt_tokens)
+    except ValueError as error:
+        raise ConfigError(f"model.path={config.model.path!r}: {error}") from None
+    return ModelSpec(
+        path=model_path,
+        dtype=config.learner.dtype,
+        attention=config.learner.attention,
+        temperature=config.rollout.temperature,
+        **facts,
+    )
+
+
+def make_tiny_model(config: Config, folder: Path, videos: Videos) -> str:
+    """A random model on the spot, its tokenizer trained on the run's own questions."""
+    from learner.tiny import create_tiny_model
+    from pretext.dataset import make_recipe, render
+
+    texts = [config.data.system_prompt, "system user assistant"]
+    for task in tasks_of(config):
+        recipe = make_recipe(
+            0,
+            videos=videos.train,
+            mix=config.data.mix,
+            params_by_task=task_params(config),
+            spec=config.data.frames,
+            seed=config.seed,
+            task=task,
+        )
+        texts += [part for part in render(recipe).content if isinstance(part, str)]
+    texts += [f"<{second}.{tenth} seconds>" for second in range(10) for tenth in range(10)]
+    architecture: Any = config.model.path.removeprefix(TINY_PREFIX)
+    create_tiny_model(folder, corpus=texts * 2, seed=config.seed, architecture=architecture)
+    return str(folder)
+
+
+def warm_start(config: Config, model_path: str, videos: Videos, folder: Path, say: Say) -> str:
+    """The warmed-up model's folder; made once."""
+    if config.warmup is None:
+        return model_path
+    if (folder / "config.json").exists():
+        return str(folder)
+    from transformers import AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(model_path)
+    maker = PromptMaker(prompt_spec(config, videos, model_path))
+    # Sample numbers far from those that GRPO will train on.
+    streams = {task: _samples(maker, processor, task, 2**32) for task in tasks_of(config)}
+    held_out = [
+        sample
+        for task in tasks_of(config)
+        for sample in itertools.islice(_samples(maker, processor, task, 2**33), _WARMUP_HELD_OUT)
+    ]
+    spec = model_spec(config, model_path)
+    model = load_model(spec)
+
+    def report(step: int, loss: float, scores: Any) -> None:
+        shown = ", ".join(
+            f"{task} {found.score:.2f} (valid {found.validity:.2f})" for task, found in scores.items()
+        )
+        say(f"  warm-up step {step}: loss {loss:.2f}, sampled {shown}")
+
+    try:
+        warm_up(
+            model, spec, config.warmup,
+            samples=streams, held_out=held_out, score=_score_and_validity,
+            decode=lambda ids: processor.tokenizer.decode(ids, skip_special_tokens=True),
+            end_token_id=processor.tokenizer.eos_token_id, seed=config.seed, report=report,
+        )  # fmt: skip
+    except WarmupError as error:
+        say(f"  {error}. Going on from there.")
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    processor.save_pretrained(partial)
+    partial.rename(folder)
+    return str(folder)
+
+
+def _samples(maker: PromptMaker, processor: Any, task: str, first: int) -> Iterator[WarmupSample]:
+    for index in itertools.count(first):
+        meta, _, prompt = maker.make("train", index, task)
+        ids: Sequence[int] = processor.tokenizer.encode(meta.answer, add_special_tokens=False)
+        yield WarmupSample(task, prompt, meta.answer, (*ids, processor.tokenizer.eos_token_id))
+
+
+def _score_and_validity(task: str, text: str, answer: str) -> tuple[float, bool]:
+    return score(task, text, answer), is_valid(task, text, answer)

@@ -1,0 +1,88 @@
+"""What a run did: report.json, report.png, and a table for the terminal."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cluster.config import Config
+from cluster.prepare import Say
+from evaluation.metrics import floor, stage_scores
+
+
+def write_report(folder: Path, config: Config, seconds: dict[str, float], say: Say) -> dict[str, Any]:
+    """Write `report.json` and `report.png` under `folder` from the run's record, and say the result."""
+    tasks: dict[str, dict[str, Any]] = {}
+    for record in _read(folder / "evaluations.jsonl"):
+        entry = tasks.setdefault(record["task"], {})
+        entry[record["stage"]] = asdict(
+            stage_scores(record["greedy"], record["sampled"], num_samples=len(record["truths"]))
+        )
+        entry |= asdict(floor(record["task"], record["truths"]))
+    metrics = _read(folder / "metrics.jsonl")
+    report = {
+        "name": config.name,
+        "steps": len({record["step"] for record in metrics}),
+        "tasks": tasks,
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+    }
+    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    _plot(folder / "report.png", metrics, tasks)
+    for line in _table(tasks):
+        say(line)
+    say(f"Seconds: {', '.join(f'{name} {value:.0f}' for name, value in report['seconds'].items())}.")
+    say(f"Record: {folder} (report.json, report.png, metrics.jsonl, rollouts.jsonl, tensorboard/)")
+    return report
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """A JSON-lines file; of lines that a resumed run wrote again, the last counts."""
+    if not path.exists():
+        return []
+    records: dict[Any, dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        records[record.get("step", (record.get("stage"), record.get("task")))] = record
+    return list(records.values())
+
+
+def _table(tasks: dict[str, dict[str, Any]]) -> list[str]:
+    if not tasks:
+        return []
+    lines = ["", f"{'held-out score':<16}{'greedy':>16}{'sampled':>16}{'valid':>16}{'random':>8}{'const':>7}"]
+    for task, entry in tasks.items():
+        cells = ""
+        for name in ("greedy", "sampled", "valid"):
+            values = [f"{entry[stage][name]:.2f}" for stage in ("before", "after") if stage in entry]
+            cells += f"{' -> '.join(values):>16}"
+        lines.append(f"{task:<16}{cells}{entry['random']:>8.2f}{entry['best_constant']:>7.2f}")
+    return [*lines, ""]
+
+
+def _plot(path: Path, metrics: list[dict[str, Any]], tasks: dict[str, dict[str, Any]]) -> None:
+    """Reward and validity per task over steps, with the floors that need no watching."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    steps = [record["step"] + 1 for record in metrics]
+    names = sorted(
+        {key.split("/")[1] for record in metrics for key in record if key.startswith("reward/")} - {"mean"}
+    )
+    for index, task in enumerate(names):
+        colour = f"C{index}"
+        left.plot(steps, [record.get(f"reward/{task}") for record in metrics], color=colour, label=task)
+        if task in tasks:
+            left.axhline(
+                tasks[task]["best_constant"], color=colour, ls=":", lw=1, label=f"{task}, best constant"
+            )
+        right.plot(steps, [record.get(f"valid/{task}") for record in metrics], color=colour, label=task)
+    for axes, title in ((left, "Reward of sampled answers"), (right, "Share of answers of the right form")):
+        axes.set(title=title, xlabel="step", ylim=(0, 1.02))
+        axes.grid(alpha=0.3)
+        if names:
+            axes.legend(loc="lower right", fontsize=8)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,180 @@
+"""What every learner rank runs inside Ray Train: orders in, steps and pushes out.
+
+    order ──► Train: update the policy, now and then write a checkpoint ──► report
+          ──► Push:  send the weights to the members named              ──► report
+          ──► Stop
+
+Consumes orders from the port, waits only for the next one, and is unblocked by the producer side. All
+ranks get the same orders, so all take part in each collective.
+"""
+
+import json
+import os
+import random
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from learner.batch import TrainingGroup
+from learner.config import GrpoConfig, LearnerConfig
+from learner.model import ModelSpec
+from learner.policy import DeepSpeedPolicy
+from learner.weights import RolloutClient, WeightSender
+
+
+@dataclass(frozen=True)
+class Train:
+    """Take step number `step` (from 0) on these groups."""
+
+    step: int
+    groups: Sequence[TrainingGroup]
+
+
+@dataclass(frozen=True)
+class Push:
+    """Send the current weights to the engines behind `client`. `members` names the set."""
+
+    policy_version: int
+    members: tuple[str, ...]
+    client: RolloutClient
+
+
+@dataclass(frozen=True)
+class Stop:
+    """All steps are done."""
+
+
+class OrderPort(Protocol):
+    """The learner's line to the producer side."""
+
+    def begin(self, step: int) -> None: ...  # rank 0: weights of version `step` are loaded
+
+    def order(self, number: int) -> Train | Push | Stop: ...  # blocks until it is there
+
+    def report(
+        self, number: int, *, failure: str | None, metrics: dict[str, float], seconds: float
+    ) -> None: ...
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """All that a learner rank needs, picklable."""
+
+    spec: ModelSpec
+    learner: LearnerConfig
+    grpo: GrpoConfig
+    device: str
+    weight_transfer: str  # "gloo", "nccl" or "ipc"
+    push_timeout_s: float
+    steps: int
+    checkpoint_every: int
+    seed: int
+    connect: Callable[[str], OrderPort]  # from the learner session's name
+
+
+def train_loop(config: LoopConfig) -> None:
+    """Run one learner rank until told to stop."""
+    import ray.train
+
+    rank = dist.get_rank()
+    _seed_everything(config.seed + rank)
+    policy = DeepSpeedPolicy(
+        config.spec, config.learner, config.grpo, device=config.device, reference_path=config.spec.path
+    )
+    checkpoint = ray.train.get_checkpoint()
+    step = _restore(policy, checkpoint) if checkpoint is not None else 0
+    port = config.connect(_session_name())
+    if rank == 0:
+        port.begin(step)
+    dist.barrier()  # no rank asks for orders of a session that has not begun
+    pusher = _Pusher(policy, config)
+    number = 0
+    while not isinstance(order := port.order(number), Stop):
+        started = time.perf_counter()
+        failure, metrics = None, {}
+        if isinstance(order, Train):
+            metrics = policy.update(order.groups)
+            step = order.step + 1
+            if step % config.checkpoint_every == 0 or step == config.steps:
+                _save(policy, step)
+        else:
+            failure = pusher.push(order)
+        if rank == 0:
+            port.report(number, failure=failure, metrics=metrics, seconds=time.perf_counter() - started)
+        number += 1
+    if rank == 0:
+        port.report(number, failure=None, metrics={}, seconds=0.0)
+    pusher.close()
+
+
+def _session_name() -> str:
+    """A name for this life of the learner group, the same on all ranks."""
+    name = torch.tensor(list(uuid.uuid4().bytes))
+    dist.broadcast(name, src=0)
+    return bytes(name.tolist()).hex()
+
+
+class _Pusher:
+    """Keeps the transfer group open from push to push while its members stay the same."""
+
+    def __init__(self, policy: DeepSpeedPolicy, config: LoopConfig) -> None:
+        self._policy, self._config = policy, config
+        self._sender: WeightSender | None = None
+        self._members: tuple[str, ...] = ()
+
+    def push(self, order: Push) -> str | None:
+        """Carry out a push; None, or why it failed (on rank 0)."""
+        try:
+            if self._sender is None or order.members != self._members:
+                self.close()
+                self._sender = WeightSender(
+                    self._policy,
+                    order.client,
+                    backend=self._config.weight_transfer,
+                    timeout_s=self._config.push_timeout_s,
+                )
+                self._members = order.members
+            self._sender.send(order.client)
+        except Exception as error:  # the producer decides what becomes of the members; a push is retried
+            self.close()
+            return f"push of version {order.policy_version} failed: {type(error).__name__}: {error}"
+        return None
+
+    def close(self) -> None:
+        if self._sender is not None:
+            self._sender.close()
+        self._sender = None
+
+
+def _save(policy: DeepSpeedPolicy, step: int) -> None:
+    """Write a checkpoint through Ray Train: each rank its shards, rank 0 the step."""
+    import ray.train
+
+    with tempfile.TemporaryDirectory(prefix="videossr-checkpoint-") as scratch:
+        folder = Path(scratch)
+        policy.save(folder)
+        if policy.rank == 0:
+            (folder / "state.json").write_text(json.dumps({"step": step}))
+        ray.train.report({"step": step}, checkpoint=ray.train.Checkpoint.from_directory(scratch))
+
+
+def _restore(policy: DeepSpeedPolicy, checkpoint: Any) -> int:
+    """Read the checkpoint back; the step to go on from."""
+    with checkpoint.as_directory() as folder:
+        policy.load(Path(folder))
+        return int(json.loads((Path(folder) / "state.json").read_text())["step"])
+
+
+def _seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    os.environ["PYTHONHASHSEED"] = str(seed)
