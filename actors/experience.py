@@ -10,9 +10,9 @@ step's prompts are made while the learner trains.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 from actors.messages import (
     EvaluationAnswers,
@@ -197,7 +197,7 @@ class Experience:
                 self._failure = task.exception()
                 self._changed.notify_all()
 
-        asyncio.ensure_future(tell())
+        self._telling = asyncio.ensure_future(tell())  # a task nobody holds may be collected
 
     async def _give(self, order: Order) -> Report:
         """Hand the next order to the learner and wait until it reports."""
@@ -259,17 +259,14 @@ class Experience:
         refitting = asyncio.ensure_future(self._keep_refitting(version))
         share = -(-len(prompts) // max(1, len(self._pool.members())))
         try:
-            parts = asyncio.gather(
-                *[
+            parts = await _all_or_first_error(
+                refitting,
+                [
                     self._roll_out_part(prompts[i : i + share], samplings[i : i + share], version)
                     for i in range(0, len(prompts), share)
-                ]
+                ],
             )
-            done, _ = await asyncio.wait([refitting, parts], return_when=asyncio.FIRST_COMPLETED)
-            if refitting in done and refitting.exception() is not None:
-                parts.cancel()
-                await refitting
-            return [rollouts for part in await parts for rollouts in part]
+            return [rollouts for part in parts for rollouts in part]
         finally:
             refitting.cancel()
             await asyncio.gather(refitting, return_exceptions=True)
@@ -297,7 +294,7 @@ class Experience:
             for prompt, group in zip(prompts, completions, strict=True)
         ]
 
-    async def _evaluate(self, stage: str, version: int) -> None:
+    async def _evaluate(self, stage: Literal["before", "after"], version: int) -> None:
         """Answer held-out samples, greedily and sampled."""
         plan = self._plan
         if plan.samples_per_task == 0 or stage in self._evaluated:
@@ -322,6 +319,23 @@ class Experience:
         samplings = [replace(sampling, seed=_seed(sampling.seed, prompt.meta)) for prompt in prompts]
         groups = await self._roll_out(prompts, samplings, version)
         return tuple((rollout.reward, rollout.valid) for group in groups for rollout in group)
+
+
+async def _all_or_first_error(
+    beside: "asyncio.Future[None]", calls: Sequence[Coroutine[Any, Any, Any]]
+) -> list[Any]:
+    """The results of `calls`; the first error of theirs, or of `beside` (which never ends well), if there is one."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        pending = {beside, *tasks}
+        while pending - {beside}:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        return [task.result() for task in tasks]
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _seed(run_seed: int, meta: PromptMeta) -> int:

@@ -14,7 +14,7 @@ _STOPPED = 130  # what a shell reports for Ctrl-C
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status: 0 done, 1 failed, 2 refused, 130 stopped."""
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # `ray job stop`, Kubernetes and systemd send SIGTERM: end as tidily as on Ctrl-C.
@@ -27,6 +27,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return _STOPPED
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; overrides may stand before or after the options."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if any(word.startswith("-") for word in rest) or (rest and not hasattr(options, "overrides")):
+        parser.error(f"unknown option: {' '.join(rest)}")
+    if rest:
+        options.overrides += rest
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:

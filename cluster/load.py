@@ -131,6 +131,11 @@ def _cross_checks(config: Config) -> list[str]:
             f"grpo.updates_per_batch={config.grpo.updates_per_batch}: too few prompts for as many updates on "
             f"{config.learner.num_workers} rank(s). Lower it, or raise train.prompts_per_step."
         )
+    if config.learner.shared_prefix and config.learner.gradient_checkpointing:
+        problems.append(
+            "learner.shared_prefix=True: a prompt's keys and values cannot be kept and checkpointed at once. Set "
+            "learner.gradient_checkpointing=false, or shared_prefix=false."
+        )
     if config.cluster.device == "cpu":
         for name, section in (("rollout", config.rollout), ("learner", config.learner)):
             if section.dtype != "float32":
@@ -141,22 +146,25 @@ def _cross_checks(config: Config) -> list[str]:
             problems.append(
                 "cluster.placement='shared': there are no GPUs to share on a CPU. Set it to separate."
             )
-    elif config.cluster.placement == "shared":
-        if (
-            config.rollout.tensor_parallel_size > 1
-            or config.rollout.num_workers != config.learner.num_workers
-        ):
-            problems.append(
-                f"cluster.placement='shared': each GPU holds one learner rank and one engine, but rollout has "
-                f"{config.rollout.num_workers} engines of {config.rollout.tensor_parallel_size} GPU(s) and learner "
-                f"{config.learner.num_workers} ranks. Make the numbers equal and tensor_parallel_size 1."
-            )
+    elif config.cluster.placement == "shared" and (
+        config.rollout.tensor_parallel_size > 1 or config.rollout.num_workers != config.learner.num_workers
+    ):
+        problems.append(
+            f"cluster.placement='shared': each GPU holds one learner rank and one engine, but rollout has "
+            f"{config.rollout.num_workers} engines of {config.rollout.tensor_parallel_size} GPU(s) and learner "
+            f"{config.learner.num_workers} ranks. Make the numbers equal and tensor_parallel_size 1."
+        )
     return problems
 
 
 def task_params(config: Config) -> dict[str, Any]:
     """Each task's parameters, by name."""
     return {task: getattr(config.data, task) for task in TASKS}
+
+
+def mix_of(config: Config) -> dict[str, float]:
+    """The weight of each task."""
+    return {str(task): weight for task, weight in config.data.mix.items()}
 
 
 def tasks_of(config: Config) -> tuple[str, ...]:

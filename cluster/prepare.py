@@ -9,7 +9,7 @@ from typing import Any
 
 from actors.prompt_maker import PromptMaker, PromptSpec, read_model_facts
 from cluster.config import DRAWN, TINY_PREFIX, Config
-from cluster.load import ConfigError, task_params, tasks_of
+from cluster.load import ConfigError, mix_of, task_params, tasks_of
 from learner.model import ModelSpec, load_model
 from learner.warmup import WarmupError, WarmupSample, warm_up
 from pretext.folder import Rejected, scan
@@ -43,6 +43,11 @@ def check_model(config: Config) -> None:
                 f"model.path={path!r}: no such tiny model. Use tiny:qwen3_vl or tiny:qwen2_5_vl."
             )
         return
+    if path.startswith(("/", ".", "~")) and not Path(path).expanduser().is_dir():
+        raise ConfigError(
+            f"model.path={path!r}: there is no such folder. Give one with a config.json, or a hub id such as "
+            "Qwen/Qwen3-VL-2B-Instruct."
+        )
     from transformers import AutoConfig
 
     try:
@@ -103,7 +108,7 @@ def prompt_spec(config: Config, videos: Videos, model_path: str) -> PromptSpec:
     return PromptSpec(
         model_path=model_path,
         videos={"train": videos.train, "held_out": videos.held_out},
-        mix=config.data.mix,
+        mix=mix_of(config),
         params_by_task=task_params(config),
         frames=config.data.frames,
         system_prompt=config.data.system_prompt,
@@ -137,7 +142,7 @@ def make_tiny_model(config: Config, folder: Path, videos: Videos) -> str:
         recipe = make_recipe(
             0,
             videos=videos.train,
-            mix=config.data.mix,
+            mix=mix_of(config),
             params_by_task=task_params(config),
             spec=config.data.frames,
             seed=config.seed,

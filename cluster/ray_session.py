@@ -41,6 +41,9 @@ def ray_session(config: Config) -> Iterator[None]:
         "runtime_env": {"env_vars": WORKER_ENV},
     }
     if address == "local":
+        import torch
+
+        _check_gpus(config, torch.cuda.device_count(), "this machine")
         options |= {"include_dashboard": False, "num_cpus": max(1, os.cpu_count() or 1)}
     try:
         ray.init(**options)
@@ -58,18 +61,21 @@ def ray_session(config: Config) -> Iterator[None]:
 
 def _check_resources(config: Config) -> None:
     have = ray.cluster_resources()
-    needed = gpus_needed(config)
-    if needed > have.get("GPU", 0):
-        raise ConfigError(
-            f"cluster.device={config.cluster.device!r}: the run needs {needed} GPUs (learner.num_workers="
-            f"{config.learner.num_workers}, rollout.num_workers={config.rollout.num_workers} of "
-            f"{config.rollout.tensor_parallel_size}), this Ray has {have.get('GPU', 0):g}. Lower those, join a "
-            "larger cluster with cluster.address, or set cluster.device=cpu."
-        )
+    _check_gpus(config, int(have.get("GPU", 0)), "this Ray")
     cpus = sum(role.count * role.num_cpus for role in roles(config))
     if cpus > have.get("CPU", 0):
         raise ConfigError(
             f"cluster.num_prompt_workers={config.cluster.num_prompt_workers}: the run's processes ask for "
             f"{cpus:g} CPUs, this Ray has {have.get('CPU', 0):g}. Lower cluster.num_prompt_workers or "
             "cluster.num_reward_workers."
+        )
+
+
+def _check_gpus(config: Config, have: int, where: str) -> None:
+    needed = gpus_needed(config)
+    if needed > have:
+        raise ConfigError(
+            f"learner.num_workers={config.learner.num_workers}, rollout.num_workers={config.rollout.num_workers}: "
+            f"the run needs {needed} GPU(s), {where} has {have}. Lower them, join a larger cluster with "
+            "cluster.address, or set cluster.device=cpu."
         )

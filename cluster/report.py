@@ -20,17 +20,18 @@ def write_report(folder: Path, config: Config, seconds: dict[str, float], say: S
         )
         entry |= asdict(floor(record["task"], record["truths"]))
     metrics = _read(folder / "metrics.jsonl")
-    report = {
+    rounded = {name: round(value, 1) for name, value in seconds.items()}
+    report: dict[str, Any] = {
         "name": config.name,
         "steps": len({record["step"] for record in metrics}),
         "tasks": tasks,
-        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "seconds": rounded,
     }
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     _plot(folder / "report.png", metrics, tasks)
     for line in _table(tasks):
         say(line)
-    say(f"Seconds: {', '.join(f'{name} {value:.0f}' for name, value in report['seconds'].items())}.")
+    say(f"Seconds: {', '.join(f'{name} {value:.0f}' for name, value in rounded.items())}.")
     say(f"Record: {folder} (report.json, report.png, metrics.jsonl, rollouts.jsonl, tensorboard/)")
     return report
 

@@ -5,22 +5,21 @@
 The driver owns every process of the run: when it ends, for whatever reason, so do they.
 """
 
-import asyncio
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.experience import Experience, ExperiencePlan
+from actors.experience import ExperiencePlan
+from actors.experience_actor import ExperienceActor
 from actors.learner_port import LearnerPort
-from actors.messages import EvaluationAnswers, Group, Prompt, Split
 from actors.prompt_maker import PromptMaker, PromptSpec
 from actors.reward_worker import RewardWorker
-from actors.rollout_pool import RolloutPool
 from actors.rollout_worker import RolloutWorker
 from actors.run_log import RunLog
 from cluster.config import TINY_PREFIX, Config
@@ -40,14 +39,11 @@ from cluster.prepare import (
 from cluster.progress import Progress
 from cluster.ray_session import ray_session
 from cluster.report import write_report
-from cluster.run_folder import RunFolder
+from cluster.run_folder import claimed
 from learner.loop import LoopConfig, train_loop
 from learner.model import ModelSpec
 from rollout.engine import EngineOptions, Sampling
 from rollout.prompt import PromptError
-
-_REWARD_TIMEOUT_S = 60.0
-_PROMPT_TIMEOUT_S = 300.0
 
 
 def train(config: Config, *, resume: bool, say: Say) -> Path:
@@ -59,55 +55,41 @@ def train(config: Config, *, resume: bool, say: Say) -> Path:
     """
     check_model(config)
     videos = check_videos(config)
-    folder = RunFolder(config, resume=resume)
-    try:
-        stages = _Stages()
+    with ray_session(config), claimed(config, resume=resume) as folder:
+        stages = Stages()
         with stages.timed("videos"):
-            videos = videos or draw_missing_videos(config, folder.path / "videos")
+            videos = videos or draw_missing_videos(config, folder / "videos")
         for entry in videos.rejected:
             say(f"Set aside: {entry.path}: {entry.reason}")
         say(f"Videos: {len(videos.train)} to train on, {len(videos.held_out)} to evaluate on.")
         model_path = config.model.path
         if model_path.startswith(TINY_PREFIX):
-            model_path = make_tiny_model(config, folder.path / "model", videos)
+            model_path = make_tiny_model(config, folder / "model", videos)
         _try_prompts(config, prompt_spec(config, videos, model_path))
         if config.warmup is not None:
             say("Warming up: a random model first learns what an answer looks like.")
         with stages.timed("warm-up"):
-            model_path = warm_start(config, model_path, videos, folder.path / "model-warm", say)
+            model_path = warm_start(config, model_path, videos, folder / "model-warm", say)
         spec = model_spec(config, model_path)
-        with ray_session(config):
-            _run_actors(config, folder.path, videos, spec, stages, say)
-    finally:
-        folder.release()
-    return folder.path
+        _run_actors(config, folder, videos, spec, stages, say)
+        return folder
 
 
 class RunFailed(RuntimeError):
     """The run ended before its last step; says why."""
 
 
-class _Stages:
+class Stages:
     """Seconds per stage of the driver's work."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
-    def timed(self, name: str) -> "_Timer":
-        return _Timer(self.seconds, name)
-
-
-@dataclass
-class _Timer:
-    seconds: dict[str, float]
-    name: str
-    started: float = 0.0
-
-    def __enter__(self) -> None:
-        self.started = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds[self.name] = time.monotonic() - self.started
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - started
 
 
 def _try_prompts(config: Config, spec: PromptSpec) -> None:
@@ -123,7 +105,7 @@ def _try_prompts(config: Config, spec: PromptSpec) -> None:
 
 
 def _run_actors(
-    config: Config, folder: Path, videos: Videos, spec: ModelSpec, stages: _Stages, say: Say
+    config: Config, folder: Path, videos: Videos, spec: ModelSpec, stages: Stages, say: Say
 ) -> None:
     say("Starting the rollout engine(s) and the learner ...")
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -142,7 +124,13 @@ def _run_actors(
         for _ in range(members["reward"].count)
     ]
     experience = _actor(ExperienceActor, num_cpus=0, scheduling_strategy=here, max_concurrency=1000).remote(
-        _experience_plan(config), makers, workers, scorers, run_log, config
+        _experience_plan(config),
+        makers=makers,
+        workers=workers,
+        scorers=scorers,
+        run_log=run_log,
+        start_timeout_s=config.rollout.start_timeout_s,
+        generate_timeout_s=config.rollout.timeout_s,
     )
     trainer = _trainer(config, folder, spec, experience)
     progress = Progress(config.train.steps, tasks_of(config), say)
@@ -269,65 +257,3 @@ def _last_line(text: str) -> str:
     """The innermost cause, out of Ray's nested tracebacks."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "no reason given"
-
-
-class ExperienceActor:
-    """`Experience` with its hands on Ray: turns its calls into actor calls."""
-
-    def __init__(
-        self, plan: ExperiencePlan, makers: list[Any], workers: list[Any], scorers: list[Any], run_log: Any,
-        config: Config,
-    ) -> None:  # fmt: skip
-        self._makers, self._scorers, self._run_log = makers, scorers, run_log
-        self._workers, self._plan, self._config = workers, plan, config
-        self._experience: Experience | None = None
-        self._turn = 0
-
-    async def begin(self, session: str, step: int) -> None:
-        if self._experience is None:  # made here because the pool needs the running event loop
-            rollout = self._config.rollout
-            pool = RolloutPool(
-                self._workers,
-                start_timeout_s=rollout.start_timeout_s,
-                generate_timeout_s=rollout.timeout_s,
-                on_event=self.event,
-            )
-            self._experience = Experience(
-                self._plan, make_prompt=self._make_prompt, pool=pool, score=self._score, record=self
-            )
-        await self._experience.begin(session, step)
-
-    async def order(self, session: str, number: int, wait_s: float) -> Any:
-        assert self._experience is not None
-        return await self._experience.order(session, number, wait_s)
-
-    async def report(self, session: str, number: int, report: Any) -> None:
-        assert self._experience is not None
-        await self._experience.report(session, number, report)
-
-    async def failure(self) -> str | None:
-        return self._experience.failure() if self._experience is not None else None
-
-    async def event(self, kind: str, message: str) -> None:
-        await self._run_log.event.remote(kind, message)
-
-    async def step(self, step: int, metrics: dict[str, float], groups: tuple[Group, ...]) -> None:
-        await self._run_log.step.remote(step, metrics, groups)
-
-    async def evaluation(self, answers: EvaluationAnswers) -> None:
-        await self._run_log.evaluation.remote(answers)
-
-    async def _make_prompt(self, split: Split, index: int, task: str | None) -> Prompt:
-        maker = self._next(self._makers)
-        meta, engine_input, model_input = maker.make.options(num_returns=3).remote(split, index, task)
-        return Prompt(await asyncio.wait_for(meta, _PROMPT_TIMEOUT_S), engine_input, model_input)
-
-    async def _score(self, items: Any) -> list[tuple[float, bool]]:
-        scores: list[tuple[float, bool]] = await asyncio.wait_for(
-            self._next(self._scorers).score.remote(items), _REWARD_TIMEOUT_S
-        )
-        return scores
-
-    def _next(self, workers: list[Any]) -> Any:
-        self._turn += 1
-        return workers[self._turn % len(workers)]

@@ -60,15 +60,22 @@ class Row:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Rows of one forward pass. Prompts end, and completions start, in the same column."""
+    """Rows of one forward pass. A prompt that several rows share stands here once.
 
-    input_ids: Tensor  # [num_rows, length]
-    attention_mask: Tensor  # [num_rows, length]
-    position_ids: Tensor  # [3, num_rows, length]
-    patches: Tensor  # [num_patches, patch_dim] uint8, of all rows in order
+    Prompts are padded on the left and completions on the right, so that prompts end, and completions start,
+    in the same column.
+    """
+
+    prompt_ids: Tensor  # [num_prompts, prompt_length]
+    prompt_mask: Tensor  # [num_prompts, prompt_length], 1 on real tokens
+    prompt_positions: Tensor  # [3, num_prompts, prompt_length]
+    next_positions: Tensor  # [num_prompts], of a completion's first token
+    patches: Tensor  # [num_patches, patch_dim] uint8, of all prompts in order
     grid_thw: Tensor  # [num_videos, 3]
+    videos_per_prompt: Tensor  # [num_prompts]
+    prompt_of_row: Tensor  # [num_rows]
     completion_ids: Tensor  # [num_rows, completion_length]
-    completion_mask: Tensor  # [num_rows, completion_length] float
+    completion_mask: Tensor  # [num_rows, completion_length] float, a row's weight on real tokens
     advantages: Tensor  # [num_rows]
     rollout_logprobs: Tensor  # [num_rows, completion_length]
 
@@ -99,33 +106,37 @@ def split_rows(
 
 
 def collate(rows: Sequence[Row], *, pad_token_id: int) -> MicroBatch:
-    """Pad rows to one length: prompts on the left, completions on the right."""
-    prompt_length = max(len(row.prompt.token_ids) for row in rows)
-    completion_length = max(len(row.completion) for row in rows)
-    shape = (len(rows), prompt_length + completion_length)
-    input_ids = torch.full(shape, pad_token_id)
-    attention_mask = torch.zeros(shape, dtype=torch.int64)
-    position_ids = torch.zeros((3, *shape), dtype=torch.int64)
-    completion_ids = torch.full((len(rows), completion_length), pad_token_id)
-    completion_mask = torch.zeros((len(rows), completion_length))
-    rollout_logprobs = torch.zeros((len(rows), completion_length))
+    """Pad rows to one length, each distinct prompt once."""
+    prompts = list({id(row.prompt): row.prompt for row in rows}.values())
+    place = {id(prompt): index for index, prompt in enumerate(prompts)}
+    prompt_shape = (len(prompts), max(len(prompt.token_ids) for prompt in prompts))
+    prompt_ids = torch.full(prompt_shape, pad_token_id)
+    prompt_mask = torch.zeros(prompt_shape, dtype=torch.int64)
+    prompt_positions = torch.zeros((3, *prompt_shape), dtype=torch.int64)
+    for index, prompt in enumerate(prompts):
+        start = prompt_shape[1] - len(prompt.token_ids)
+        prompt_ids[index, start:] = torch.from_numpy(prompt.token_ids)
+        prompt_mask[index, start:] = 1
+        prompt_positions[:, index, start:] = torch.from_numpy(prompt.positions)
+    # At least two columns: the second forward of a shared prefix must run on every rank (see learner.model).
+    shape = (len(rows), max(2, *(len(row.completion) for row in rows)))
+    completion_ids = torch.full(shape, pad_token_id)
+    completion_mask = torch.zeros(shape)
+    rollout_logprobs = torch.zeros(shape)
     for index, row in enumerate(rows):
-        prompt = torch.from_numpy(row.prompt.token_ids)
-        completion = torch.tensor(row.completion)
-        start, end = prompt_length - len(prompt), prompt_length + len(completion)
-        input_ids[index, start:end] = torch.cat([prompt, completion])
-        attention_mask[index, start:end] = 1
-        position_ids[:, index, start:prompt_length] = torch.from_numpy(row.prompt.positions)
-        position_ids[:, index, prompt_length:end] = row.prompt.next_position + torch.arange(len(completion))
-        completion_ids[index, : len(completion)] = completion
-        completion_mask[index, : len(completion)] = row.weight
-        rollout_logprobs[index, : len(completion)] = torch.tensor(row.rollout_logprobs)
+        length = len(row.completion)
+        completion_ids[index, :length] = torch.tensor(row.completion, dtype=torch.int64)
+        completion_mask[index, :length] = row.weight
+        rollout_logprobs[index, :length] = torch.tensor(row.rollout_logprobs)
     return MicroBatch(
-        input_ids=input_ids,
-        attention_mask=attention_mask,
-        position_ids=position_ids,
-        patches=torch.from_numpy(np.concatenate([row.prompt.patches for row in rows])),
-        grid_thw=torch.from_numpy(np.concatenate([row.prompt.grid_thw for row in rows])),
+        prompt_ids=prompt_ids,
+        prompt_mask=prompt_mask,
+        prompt_positions=prompt_positions,
+        next_positions=torch.tensor([prompt.next_position for prompt in prompts]),
+        patches=torch.from_numpy(np.concatenate([prompt.patches for prompt in prompts])),
+        grid_thw=torch.from_numpy(np.concatenate([prompt.grid_thw for prompt in prompts])),
+        videos_per_prompt=torch.tensor([len(prompt.grid_thw) for prompt in prompts]),
+        prompt_of_row=torch.tensor([place[id(row.prompt)] for row in rows]),
         completion_ids=completion_ids,
         completion_mask=completion_mask,
         advantages=torch.tensor([row.advantage for row in rows]),

@@ -34,6 +34,9 @@ class LearnerConfig(BaseModel):
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     attention: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa"
     gradient_checkpointing: bool = True
+    shared_prefix: bool = Field(
+        False, description="compute a prompt once for all its completions; needs gradient_checkpointing=false"
+    )
     micro_batch_size: Positive = Field(8, description="completions in one forward and backward of a rank")
     learning_rate: float = Field(1e-6, gt=0)
     adam_betas: tuple[float, float] = (0.9, 0.999)

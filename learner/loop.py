@@ -162,7 +162,7 @@ def _save(policy: DeepSpeedPolicy, step: int) -> None:
         folder = Path(scratch)
         policy.save(folder)
         if policy.rank == 0:
-            (folder / "state.json").write_text(json.dumps({"step": step}))
+            (folder / "state.json").write_text(json.dumps({"step": step, "start_model": policy.spec.path}))
         ray.train.report({"step": step}, checkpoint=ray.train.Checkpoint.from_directory(scratch))
 
 

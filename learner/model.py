@@ -61,25 +61,85 @@ def normalise_patches(
     return ((values - shift) / scale).flatten(1).to(dtype)
 
 
-def completion_logprobs(model: Any, batch: MicroBatch, spec: ModelSpec) -> tuple[Tensor, Tensor]:
+def completion_logprobs(
+    model: Any, batch: MicroBatch, spec: ModelSpec, *, shared_prefix: bool = False
+) -> tuple[Tensor, Tensor]:
     """(logprobs, entropy) of a micro-batch's completions, each [num_rows, completion_length].
 
-    `model` is the transformers model or DeepSpeed's engine around it.
+    Args:
+        model: the transformers model, or DeepSpeed's engine around it.
+        shared_prefix: run each distinct prompt once and let its completions attend to it, instead of
+            prompt and completion in every row. The same numbers, with less work; see `_on_shared_prefix`.
     """
-    completion_length = batch.completion_ids.shape[1]
+    logits = (_on_shared_prefix if shared_prefix else _row_by_row)(model, batch, spec)
+    forbidden = torch.tensor(spec.forbidden, dtype=torch.int64, device=logits.device)
+    return token_logprobs(logits, batch.completion_ids, temperature=spec.temperature, forbidden=forbidden)
+
+
+def _row_by_row(model: Any, batch: MicroBatch, spec: ModelSpec) -> Tensor:
+    """Logits [num_rows, completion_length, vocab_size], every row a whole sequence of its own."""
+    rows = batch.prompt_of_row
+    length = batch.completion_ids.shape[1]
+    positions = _completion_positions(batch, length)
     output = model(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        position_ids=batch.position_ids,
-        pixel_values_videos=normalise_patches(
-            batch.patches, mean=spec.pixel_mean, std=spec.pixel_std, dtype=getattr(torch, spec.dtype)
-        ),
-        video_grid_thw=batch.grid_thw,
+        input_ids=torch.cat([batch.prompt_ids[rows], batch.completion_ids], dim=1),
+        attention_mask=torch.cat([batch.prompt_mask[rows], torch.ones_like(batch.completion_ids)], dim=1),
+        position_ids=torch.cat([batch.prompt_positions[:, rows], positions], dim=2),
+        **_vision_of_rows(batch, spec),
         # A token is predicted from the position before it, and completions start in one column.
-        logits_to_keep=completion_length + 1,
+        logits_to_keep=length + 1,
         use_cache=False,
     )
-    forbidden = torch.tensor(spec.forbidden, dtype=torch.int64, device=batch.input_ids.device)
-    return token_logprobs(
-        output.logits[:, :-1], batch.completion_ids, temperature=spec.temperature, forbidden=forbidden
+    return output.logits[:, :-1]
+
+
+def _on_shared_prefix(model: Any, batch: MicroBatch, spec: ModelSpec) -> Tensor:
+    """The same logits with each prompt computed once: its keys and values are handed to all its rows.
+
+    Exact, gradients included: they flow back through the selected keys and values, summed over the rows.
+    """
+    rows = batch.prompt_of_row
+    length = batch.completion_ids.shape[1]
+    prefix = model(
+        input_ids=batch.prompt_ids,
+        attention_mask=batch.prompt_mask,
+        position_ids=batch.prompt_positions,
+        pixel_values_videos=_pixels(batch.patches, spec),
+        video_grid_thw=batch.grid_thw,
+        logits_to_keep=1,
+        use_cache=True,
     )
+    cache = prefix.past_key_values
+    cache.batch_select_indices(rows)
+    inputs = batch.completion_ids[:, :-1]
+    rest = model(
+        input_ids=inputs,
+        attention_mask=torch.cat([batch.prompt_mask[rows], torch.ones_like(inputs)], dim=1),
+        position_ids=_completion_positions(batch, length - 1),
+        past_key_values=cache,
+        use_cache=True,
+    )
+    return torch.cat([prefix.logits[rows], rest.logits], dim=1)
+
+
+def _completion_positions(batch: MicroBatch, length: int) -> Tensor:
+    """[3, num_rows, length]: text counts on from where the prompt ended, in all three components."""
+    first = batch.next_positions[batch.prompt_of_row].unsqueeze(-1)
+    return (first + torch.arange(length, device=first.device)).expand(3, -1, -1)
+
+
+def _pixels(patches: Tensor, spec: ModelSpec) -> Tensor:
+    return normalise_patches(
+        patches, mean=spec.pixel_mean, std=spec.pixel_std, dtype=getattr(torch, spec.dtype)
+    )
+
+
+def _vision_of_rows(batch: MicroBatch, spec: ModelSpec) -> dict[str, Tensor]:
+    """Pixels and grids of every row's prompt, in the rows' order."""
+    grids = batch.grid_thw.split(batch.videos_per_prompt.tolist())
+    patches = batch.patches.split([int(grid.prod(dim=1).sum()) for grid in grids])
+    prompts = batch.prompt_of_row.tolist()
+    return {
+        "pixel_values_videos": _pixels(torch.cat([patches[prompt] for prompt in prompts]), spec),
+        "video_grid_thw": torch.cat([grids[prompt] for prompt in prompts]),
+    }

@@ -87,13 +87,13 @@ class DeepSpeedPolicy:
         prepared = [self._micro_batches(chunk) for chunk in chunks]
         # With one update per batch the policy that is updated is the one before the update: no second pass.
         old = [
-            [self._frozen_logprobs(batch) for batch in batches] if parts > 1 else None for batches in prepared
+            [self._frozen_logprobs(batch) if parts > 1 else None for batch in batches] for batches in prepared
         ]
         for chunk, batches, old_logprobs in zip(chunks, prepared, old, strict=True):
             normaliser = float(sum(group.num_tokens for group in chunk))
             for index, batch in enumerate(batches):
                 self.engine.set_gradient_accumulation_boundary(index == len(batches) - 1)
-                step_sums = self._backward(batch, normaliser, old_logprobs and old_logprobs[index])
+                step_sums = self._backward(batch, normaliser, old_logprobs[index])
                 _accumulate(sums, step_sums)
             self.engine.step()
         return self._metrics(sums)
@@ -117,12 +117,12 @@ class DeepSpeedPolicy:
     def _backward(
         self, batch: MicroBatch, normaliser: float, old_logprobs: Tensor | None
     ) -> dict[str, Tensor]:
-        logprobs, entropy = completion_logprobs(self.engine, batch, self.spec)
+        logprobs, entropy = self._logprobs(self.engine, batch)
         mask = batch.completion_mask
         ref_logprobs = None
         if self._reference is not None:
             with torch.no_grad():
-                ref_logprobs, _ = completion_logprobs(self._reference, batch, self.spec)
+                ref_logprobs, _ = self._logprobs(self._reference, batch)
         loss, sums = clipped_loss(
             logprobs,
             logprobs.detach() if old_logprobs is None else old_logprobs,
@@ -146,9 +146,12 @@ class DeepSpeedPolicy:
             sums["max_logprob_gap"] = gap.max()
         return sums
 
+    def _logprobs(self, model: Any, batch: MicroBatch) -> tuple[Tensor, Tensor]:
+        return completion_logprobs(model, batch, self.spec, shared_prefix=self.config.shared_prefix)
+
     @torch.no_grad()
     def _frozen_logprobs(self, batch: MicroBatch) -> Tensor:
-        return completion_logprobs(self.engine, batch, self.spec)[0]
+        return self._logprobs(self.engine, batch)[0]
 
     def _metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """Sums over all ranks to means per token."""

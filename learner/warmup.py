@@ -195,14 +195,14 @@ def sample_answers(
     next_positions = torch.tensor([prompt.next_position for prompt in prompts])
     cache = DynamicCache(config=model.config.get_text_config())
     inputs: dict[str, Tensor] = {
-        "input_ids": batch.input_ids,
-        "position_ids": batch.position_ids,
+        "input_ids": batch.prompt_ids,
+        "position_ids": batch.prompt_positions,
         "pixel_values_videos": normalise_patches(
             batch.patches, mean=spec.pixel_mean, std=spec.pixel_std, dtype=getattr(torch, spec.dtype)
         ),
         "video_grid_thw": batch.grid_thw,
     }
-    attention_mask = batch.attention_mask
+    attention_mask = batch.prompt_mask
     answers: list[Tensor] = []
     for offset in range(max_tokens):
         output = model(

@@ -56,7 +56,8 @@ class _GlooGroup:
 
     def __init__(self, info: GlooInitInfo | GlooTrainerInitInfo, rank: int) -> None:
         timeout = timedelta(seconds=info.timeout_s)
-        store = dist.TCPStore(
+        torch_dist: Any = dist  # its stores are not declared as exported
+        store = torch_dist.TCPStore(
             info.master_address,
             info.master_port,
             info.world_size,
@@ -64,8 +65,8 @@ class _GlooGroup:
             timeout=timeout,
             wait_for_workers=False,  # the group's own rendezvous below waits
         )
-        prefixed = dist.PrefixStore("videossr-weights", store)
-        self._group = dist.ProcessGroupGloo(prefixed, rank, info.world_size, timeout)
+        prefixed = torch_dist.PrefixStore("videossr-weights", store)
+        self._group = torch_dist.ProcessGroupGloo(prefixed, rank, info.world_size, timeout)
         self._store = store  # the rendezvous lives as long as its master's store
 
     def broadcast(self, tensor: torch.Tensor) -> None:

@@ -1,0 +1,88 @@
+"""`Experience` as a Ray actor: its hands on the other actors."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from actors.experience import Experience, ExperiencePlan, Report
+from actors.messages import EvaluationAnswers, Group, Order, Prompt, Split
+from actors.rollout_pool import RolloutPool
+
+_PROMPT_TIMEOUT_S = 300.0
+_REWARD_TIMEOUT_S = 60.0
+
+
+class ExperienceActor:
+    """Turns what Experience asks for into actor calls, and the learner's calls into Experience's.
+
+    Prompt makers and reward workers are stateless: Ray restarts a dead one and repeats its calls. Rollout
+    workers are RolloutPool's care.
+
+    Args:
+        makers, workers, scorers: handles of PromptMaker, RolloutWorker and RewardWorker actors.
+        run_log: handle of the RunLog.
+        start_timeout_s, generate_timeout_s: see RolloutPool.
+    """
+
+    def __init__(
+        self,
+        plan: ExperiencePlan,
+        *,
+        makers: Sequence[Any],
+        workers: Sequence[Any],
+        scorers: Sequence[Any],
+        run_log: Any,
+        start_timeout_s: float,
+        generate_timeout_s: float,
+    ) -> None:
+        self._plan = plan
+        self._makers, self._workers, self._scorers, self._run_log = makers, workers, scorers, run_log
+        self._timeouts = {"start_timeout_s": start_timeout_s, "generate_timeout_s": generate_timeout_s}
+        self._experience: Experience | None = None
+        self._turn = 0
+
+    # --- called by the learner and the driver
+
+    async def begin(self, session: str, step: int) -> None:
+        if self._experience is None:  # made here because the pool needs the running event loop
+            pool = RolloutPool(self._workers, on_event=self.event, **self._timeouts)
+            self._experience = Experience(
+                self._plan, make_prompt=self._make_prompt, pool=pool, score=self._score, record=self
+            )
+        await self._experience.begin(session, step)
+
+    async def order(self, session: str, number: int, wait_s: float) -> Order | None:
+        assert self._experience is not None
+        return await self._experience.order(session, number, wait_s)
+
+    async def report(self, session: str, number: int, report: Report) -> None:
+        assert self._experience is not None
+        await self._experience.report(session, number, report)
+
+    async def failure(self) -> str | None:
+        return self._experience.failure() if self._experience is not None else None
+
+    # --- called by Experience
+
+    async def event(self, kind: str, message: str) -> None:
+        await self._run_log.event.remote(kind, message)
+
+    async def step(self, step: int, metrics: dict[str, float], groups: Sequence[Group]) -> None:
+        await self._run_log.step.remote(step, metrics, groups)
+
+    async def evaluation(self, answers: EvaluationAnswers) -> None:
+        await self._run_log.evaluation.remote(answers)
+
+    async def _make_prompt(self, split: Split, index: int, task: str | None) -> Prompt:
+        make = self._next(self._makers).make.options(num_returns=3)
+        meta, engine_input, model_input = make.remote(split, index, task)
+        return Prompt(await asyncio.wait_for(meta, _PROMPT_TIMEOUT_S), engine_input, model_input)
+
+    async def _score(self, items: Sequence[tuple[str, str, str]]) -> list[tuple[float, bool]]:
+        call = self._next(self._scorers).score.remote(items)
+        scores: list[tuple[float, bool]] = await asyncio.wait_for(call, _REWARD_TIMEOUT_S)
+        return scores
+
+    def _next(self, workers: Sequence[Any]) -> Any:
+        self._turn += 1
+        return workers[self._turn % len(workers)]

@@ -1,0 +1,23 @@
+"""Tiny models as Hugging Face folders, made once for all tests that want one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+CORPUS = ("Answer directly.", "system user assistant", "In what seconds is it? Order them: 0123456789 seconds")
+
+TinyFolder = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
+    """tiny_folder("qwen3_vl"): a random model of that architecture, as learner.tiny makes it."""
+    from learner.tiny import create_tiny_model
+
+    root = tmp_path_factory.mktemp("tiny")
+
+    def make(architecture: str) -> Path:
+        return create_tiny_model(root / architecture, corpus=CORPUS, architecture=architecture)  # type: ignore[arg-type]
+
+    return make
