@@ -114,6 +114,7 @@ class Experience:
         if self._producing is not None:
             self._producing.cancel()
             await asyncio.gather(self._producing, return_exceptions=True)
+            await self._record.event("learner_restarted", f"the learner goes on from step {step}")
         async with self._changed:
             self._session, self._orders, self._reports, self._failure = session, [], [], None
             self._changed.notify_all()

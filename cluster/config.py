@@ -13,6 +13,7 @@ from pretext.jigsaw import JigsawParams
 from rollout.config import RolloutConfig
 
 Positive = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 TaskName = Literal["grounding", "jigsaw", "counting"]
 
 DRAWN = "drawn"
@@ -38,7 +39,7 @@ class DataConfig(_Section):
         0.1, ge=0, lt=1, description="share of a folder's videos kept for evaluation"
     )
     # VideoSSR-30K: 12 000 grounding, 12 000 jigsaw, 6 000 counting.
-    mix: dict[TaskName, float] = Field({"grounding": 0.4, "jigsaw": 0.4, "counting": 0.2})
+    mix: dict[TaskName, Weight] = Field({"grounding": 0.4, "jigsaw": 0.4, "counting": 0.2})
     frames: FrameSpec = FrameSpec()
     grounding: GroundingParams = GroundingParams()
     jigsaw: JigsawParams = JigsawParams()

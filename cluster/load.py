@@ -126,7 +126,7 @@ def _cross_checks(config: Config) -> list[str]:
             f"train.prompts_per_step={config.train.prompts_per_step}: every learner rank needs a prompt. Set it "
             f"to learner.num_workers={config.learner.num_workers} or more."
         )
-    if config.train.prompts_per_step < config.grpo.updates_per_batch * config.learner.num_workers:
+    elif config.train.prompts_per_step < config.grpo.updates_per_batch * config.learner.num_workers:
         problems.append(
             f"grpo.updates_per_batch={config.grpo.updates_per_batch}: too few prompts for as many updates on "
             f"{config.learner.num_workers} rank(s). Lower it, or raise train.prompts_per_step."

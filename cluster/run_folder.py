@@ -1,6 +1,7 @@
 """`runs/NAME/`: claiming it for one process, keeping what an earlier run of that name left."""
 
 import fcntl
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,13 +41,19 @@ def claimed(config: Config, *, resume: bool) -> Iterator[Path]:
         if resume:
             _check_unchanged(folder, config)
         elif folder.exists():
-            kept = folder.with_name(f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+            kept = _free(folder.with_name(f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"))
             folder.rename(kept)
             print(f"An earlier run of this name is kept as {kept.name}.")
         folder.mkdir(exist_ok=True)
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
         (folder / "config.yaml").write_text(text, encoding="utf-8")
         yield folder
+
+
+def _free(path: Path) -> Path:
+    """`path`, or where that is taken (two runs within a second) the first of path-2, path-3, ... that is not."""
+    names = itertools.chain([path.name], (f"{path.name}-{number}" for number in itertools.count(2)))
+    return next(free for name in names if not (free := path.with_name(name)).exists())
 
 
 def _check_unchanged(folder: Path, config: Config) -> None:

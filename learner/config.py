@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Positive = Annotated[int, Field(ge=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class GrpoConfig(BaseModel):
@@ -39,7 +40,7 @@ class LearnerConfig(BaseModel):
     )
     micro_batch_size: Positive = Field(8, description="completions in one forward and backward of a rank")
     learning_rate: float = Field(1e-6, gt=0)
-    adam_betas: tuple[float, float] = (0.9, 0.999)
+    adam_betas: tuple[Beta, Beta] = (0.9, 0.999)
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
     max_restarts: int = Field(3, ge=0, description="times the group is restarted from its last checkpoint")

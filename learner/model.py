@@ -73,7 +73,11 @@ def completion_logprobs(
     """
     logits = (_on_shared_prefix if shared_prefix else _row_by_row)(model, batch, spec)
     forbidden = torch.tensor(spec.forbidden, dtype=torch.int64, device=logits.device)
-    return token_logprobs(logits, batch.completion_ids, temperature=spec.temperature, forbidden=forbidden)
+    logprobs, entropy = token_logprobs(
+        logits, batch.completion_ids, temperature=spec.temperature, forbidden=forbidden
+    )
+    # Some published folders pad with a vision token: -inf there, and NaN in every product with the mask.
+    return logprobs.masked_fill(batch.completion_mask == 0, 0.0), entropy
 
 
 def _row_by_row(model: Any, batch: MicroBatch, spec: ModelSpec) -> Tensor:

@@ -1,11 +1,20 @@
 """Tiny models as Hugging Face folders, made once for all tests that want one."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-CORPUS = ("Answer directly.", "system user assistant", "In what seconds is it? Order them: 0123456789 seconds")
+# Before torch is imported. Tiny tensors gain nothing from a second thread, and on a busy machine its waiting
+# makes them fifty times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+CORPUS = (
+    "Answer directly.",
+    "system user assistant",
+    "In what seconds is it? Order them: 0123456789 seconds",
+)
 
 TinyFolder = Callable[[str], Path]
 

@@ -22,8 +22,7 @@ def test_values_by_hand(rewards: tuple[float, ...], expected: tuple[float, ...])
 
 
 def test_epsilon_is_added_to_the_std() -> None:
-    # mean 1.5e-6, std 1e-6 * sqrt(2) / 2 * 2 ... for a gap g of two rewards the std is g / sqrt(2).
-    gap = 2e-6
+    gap = 2e-6  # the std of two rewards is their gap / sqrt(2), here about as large as epsilon
     low, high = group_advantages((0.0, gap), tolerance=1e-6)
     assert high == pytest.approx((gap / 2) / (gap / 2**0.5 + 1e-6), rel=1e-12)
     assert low == -high

@@ -237,9 +237,7 @@ def test_gradients_are_finite_and_none_reaches_a_forbidden_token() -> None:
 
 def test_entropy_is_finite_where_one_token_has_all_the_probability() -> None:
     logits = torch.tensor([[[0.0, -1e4, -1e4]]])
-    _, entropy = token_logprobs(
-        logits, torch.tensor([[0]]), temperature=0.01, forbidden=torch.tensor([2])
-    )
+    _, entropy = token_logprobs(logits, torch.tensor([[0]]), temperature=0.01, forbidden=torch.tensor([2]))
     assert entropy.item() == 0
 
 

@@ -1,0 +1,34 @@
+# Two commands: `make demo` and `make test`. Both make .venv from the lock file first, once.
+PYTHON_ENV := .venv/bin
+
+.PHONY: env demo test lint types unit contract integration lock
+
+env:
+	@bash deploy/cpu/install.sh
+
+demo: env
+	$(PYTHON_ENV)/videossr train configs/demo.yaml
+
+test: lint types unit contract integration
+
+lint: env
+	$(PYTHON_ENV)/ruff check .
+	$(PYTHON_ENV)/ruff format --check .
+
+types: env
+	$(PYTHON_ENV)/mypy
+
+unit: env
+	$(PYTHON_ENV)/python -m pytest tests/unit
+
+contract: env
+	$(PYTHON_ENV)/python -m pytest tests/contract
+
+integration: env
+	$(PYTHON_ENV)/python -m pytest tests/integration
+
+# Resolve the CPU environment anew (needs uv). torch is installed apart: its CPU build is not on PyPI.
+lock:
+	uv pip compile -q deploy/cpu/requirements.in --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-find-links --excludes deploy/cpu/excluded.txt --no-emit-package torch \
+	  --custom-compile-command "make lock" -o deploy/cpu/requirements.lock

@@ -1,0 +1,75 @@
+"""The whole loop on real parts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from cluster.export import export
+from rollout.engine import Sampling
+from rollout.prompt import PromptBuilder
+from tests.contract.engine_process import EngineProcess, engine_options
+from tests.integration.runs import started
+
+
+class _Clip:
+    frames = np.zeros((2, 64, 64, 3), np.uint8)
+    times_s = np.array([0.0, 0.5])
+
+
+REAL = Path(__file__).parents[3] / "shared" / "videos" / "real"
+
+
+def test_two_ranks_of_zero_3_two_engines_three_tasks_and_the_exported_model(tmp_path: Path) -> None:
+    arguments = (
+        "learner.num_workers=2", "learner.zero_stage=3", "rollout.num_workers=2", "train.steps=3",
+        "data.mix={grounding: 1, jigsaw: 1, counting: 1}", "train.prompts_per_step=6", "grpo.kl_coef=0.01",
+        "evaluation.samples_per_task=4",
+    )  # fmt: skip
+    with started(tmp_path, "two", *arguments) as run:
+        assert run.wait() == 0, run.log.read_text()[-3000:]
+        metrics = run.records("metrics")
+        assert [record["step"] for record in metrics] == [0, 1, 2]
+        for record in metrics:
+            assert {
+                "reward/grounding",
+                "reward/jigsaw",
+                "reward/counting",
+                "policy/kl",
+                "seconds/push",
+            } <= set(record)
+            assert record["policy/logprob_gap_max"] < 1e-4
+        evaluations = {(record["stage"], record["task"]) for record in run.records("evaluations")}
+        assert evaluations == {
+            (s, t) for s in ("before", "after") for t in ("grounding", "jigsaw", "counting")
+        }
+        for name in ("report.json", "report.png", "config.yaml", "tensorboard"):
+            assert (run.folder / name).exists()
+        rollouts = run.records("rollouts")
+        assert {record["policy_version"] for record in rollouts} == {0, 1, 2}
+        assert all(record["policy_version"] == record["step"] for record in rollouts)
+
+        out = export(str(run.folder), tmp_path / "exported")
+        model = AutoModelForImageTextToText.from_pretrained(out, dtype=torch.float32)
+        start = AutoModelForImageTextToText.from_pretrained(run.folder / "model", dtype=torch.float32)
+        assert {name for name, _ in model.named_parameters()} == {
+            name for name, _ in start.named_parameters()
+        }
+        builder = PromptBuilder(AutoProcessor.from_pretrained(out), model.config, max_prompt_tokens=512)
+        inputs, _ = builder.build(system="", content=("When?", 0), clips=[_Clip()])
+        engine = EngineProcess(engine_options(str(out)))
+        try:
+            assert len(engine.generate([inputs], Sampling(2, 1.0, 4, 0))[0]) == 2
+        finally:
+            engine.close()
+
+
+@pytest.mark.skipif(
+    not REAL.exists(), reason="the real clips lie beside the checkout only where it is developed"
+)
+def test_a_folder_of_real_videos(tmp_path: Path) -> None:
+    with started(tmp_path, "real", f"data.videos={REAL}", "train.steps=2") as run:
+        assert run.wait() == 0, run.log.read_text()[-3000:]
+        assert len(run.records("metrics")) == 2

@@ -1,0 +1,45 @@
+"""`cluster.dry_run`: a page of 80 columns, and a refusal by exit status."""
+
+from pathlib import Path
+
+import pytest
+
+from cluster.dry_run import dry_run
+from cluster.load import load_config
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+
+
+@pytest.fixture(autouse=True)
+def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_our_own_configs_are_shown_within_80_columns(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dry_run(load_config(path)) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert max(map(len, out.splitlines())) <= 80
+    assert "…" not in out  # nothing is cut off
+    assert f"name: {path.stem}\n" in out
+    for role in ("learner", "rollout", "prompt", "reward"):
+        assert any(line.split()[:1] == [role] for line in out.splitlines())
+
+
+def test_placement_and_memory_of_the_8b_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    dry_run(load_config(CONFIGS / "qwen3-vl-8b.yaml"))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["Placement", "(8", "GPUs)"] in lines
+    assert ["learner", "4", "1", "1", "GPUs,", "one", "rank", "each"] in lines
+    assert any(line[:3] == ["learner", "rank", "51.8"] for line in lines)
+
+
+def test_a_plan_that_cannot_fit_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert dry_run(load_config(CONFIGS / "qwen3-vl-8b.yaml", ["cluster.gpu_memory_gib=24"])) == 2
+    assert "cluster.gpu_memory_gib" in capsys.readouterr().err
+
+
+def test_a_model_of_unknown_size_is_said_to_be_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert dry_run(load_config(CONFIGS / "qwen3-vl-8b.yaml", ["model.path=somebody/unheard-of-7b"])) == 0
+    assert "its size is not known here" in " ".join(capsys.readouterr().out.split())

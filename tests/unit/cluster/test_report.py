@@ -1,0 +1,96 @@
+"""`cluster.report` on a record written by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.load import build_config
+from cluster.report import write_report
+
+CONFIG = build_config({"name": "mine"})
+SECONDS = {"videos": 1.26, "train and evaluate": 250.04}
+
+
+def write_lines(path: Path, records: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def evaluation(stage: str, greedy: list[float], sampled: list[float], valid: list[bool]) -> dict[str, Any]:
+    return {
+        "stage": stage,
+        "task": "jigsaw",
+        "greedy": [[reward, True] for reward in greedy],
+        "sampled": [[reward, ok] for reward, ok in zip(sampled, valid, strict=True)],
+        "truths": ["12", "12", "21"],
+    }
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    """Two steps, of which the second was done again after a resume, and both evaluations."""
+    write_lines(
+        tmp_path / "metrics.jsonl",
+        [
+            {"step": step, "reward/jigsaw": reward, "reward/mean": reward, "valid/jigsaw": 0.5}
+            for step, reward in [(0, 0.2), (1, 0.9), (1, 0.3)]
+        ],
+    )
+    write_lines(
+        tmp_path / "evaluations.jsonl",
+        [
+            evaluation("before", [0.0, 0.5, 0.5], [0.0, 0.1, 0.2], [False, True, True]),
+            evaluation("after", [0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [False, False, False]),
+            evaluation("after", [1.0, 0.5, 0.0], [1.0, 0.5, 0.6], [True, True, True]),
+        ],
+    )
+    return tmp_path
+
+
+def test_the_values(record: Path) -> None:
+    said: list[str] = []
+    report = write_report(record, CONFIG, SECONDS, said.append)
+    assert json.loads((record / "report.json").read_text()) == report
+    assert (report["name"], report["steps"]) == ("mine", 2)
+    assert report["seconds"] == {"videos": 1.3, "train and evaluate": 250.0}
+    jigsaw = report["tasks"]["jigsaw"]
+    assert jigsaw["before"] == pytest.approx({"greedy": 1 / 3, "sampled": 0.1, "valid": 2 / 3, "samples": 3})
+    # The evaluation that was repeated counts as it was last.
+    assert jigsaw["after"] == pytest.approx({"greedy": 0.5, "sampled": 0.7, "valid": 1.0, "samples": 3})
+    # "12" is right for two of three; the six ordered pairs of samples agree in two.
+    assert jigsaw["best_constant"] == pytest.approx(2 / 3)
+    assert jigsaw["random"] == pytest.approx(1 / 3)
+
+
+def test_the_picture_is_a_png(record: Path) -> None:
+    write_report(record, CONFIG, SECONDS, lambda _: None)
+    assert (record / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_fits_a_terminal_and_shows_before_against_after(record: Path) -> None:
+    said: list[str] = []
+    write_report(record, CONFIG, SECONDS, said.append)
+    table = [line for line in said if "->" in line or "held-out" in line]
+    assert len(table) == 2
+    assert all(len(line) <= 80 for line in table)
+    assert table[1].split() == [
+        *("jigsaw", "0.33", "->", "0.50", "0.10", "->", "0.70", "0.67", "->", "1.00", "0.33", "0.67")
+    ]
+    assert any(str(record) in line for line in said)
+
+
+def test_a_run_without_evaluation_is_reported_too(tmp_path: Path) -> None:
+    write_lines(tmp_path / "metrics.jsonl", [{"step": 0, "reward/jigsaw": 0.5, "valid/jigsaw": 1.0}])
+    report = write_report(tmp_path, CONFIG, SECONDS, lambda _: None)
+    assert report["tasks"] == {}
+    assert (tmp_path / "report.png").exists()
+
+
+def test_an_evaluation_before_training_alone_is_shown(record: Path) -> None:
+    write_lines(record / "evaluations.jsonl", [evaluation("before", [0.5] * 3, [0.5] * 3, [True] * 3)])
+    (record / "metrics.jsonl").unlink()
+    said: list[str] = []
+    report = write_report(record, CONFIG, SECONDS, said.append)
+    assert report["steps"] == 0
+    assert any(line.split()[:2] == ["jigsaw", "0.50"] for line in said)
