@@ -181,12 +181,14 @@ class Experience:
     async def _train(self, step: int, groups: tuple[Group, ...]) -> Report:
         if self._plan.shared_gpus:
             await self._pool.on_all("sleep")
-        report = await self._give(TrainOrder(step, groups))
+        try:
+            report = await self._give(TrainOrder(step, groups))
+        finally:  # also where the learner died over it: the next session pushes to engines that are awake
+            if self._plan.shared_gpus:
+                await self._pool.on_all("wake_up")
         self._seconds["update"] = report.seconds
         # Every rank took part in the step, so every rank has fetched all orders up to it: let their groups go.
         self._orders = [None] * len(self._orders)
-        if self._plan.shared_gpus:
-            await self._pool.on_all("wake_up")
         return report
 
     def _note_failure(self, task: "asyncio.Task[None]") -> None:

@@ -17,6 +17,10 @@ from rollout.engine import Completion, Sampling
 _RETRY_S = 0.5  # between two looks at a worker that is being restarted
 
 
+def _kill_process(worker: Any) -> None:
+    ray.kill(worker, no_restart=False)
+
+
 class NoRolloutWorkers(RuntimeError):
     """Every rollout worker is dead for good."""
 
@@ -32,6 +36,7 @@ class RolloutPool:
         start_timeout_s: an engine that is not up by then has failed.
         generate_timeout_s: a worker that has not answered by then is killed (and restarted by Ray).
         on_event: told of deaths and restarts, (kind, message).
+        kill: ends a worker's process; Ray then starts it anew.
     """
 
     def __init__(
@@ -41,9 +46,10 @@ class RolloutPool:
         start_timeout_s: float,
         generate_timeout_s: float,
         on_event: Callable[[str, str], Awaitable[None]],
+        kill: Callable[[Any], None] = _kill_process,
     ) -> None:
         self._start_timeout_s, self._generate_timeout_s = start_timeout_s, generate_timeout_s
-        self._on_event = on_event
+        self._on_event, self._kill = on_event, kill
         self._workers = list(workers)
         self._version: dict[Member, int | None] = {}  # members that are up; None: holds no usable weights
         self._busy: set[Member] = set()
@@ -128,7 +134,7 @@ class RolloutPool:
                 return  # someone else noticed first
             self._changed.notify_all()
         await self._on_event("rollout_died", f"rollout worker {member.index}: {reason}")
-        ray.kill(member.worker, no_restart=False)
+        self._kill(member.worker)
         self._starting.append(asyncio.ensure_future(self._start(member.index, old_life=member.life)))
 
     async def generate(
@@ -190,8 +196,15 @@ class RolloutPool:
             raise NoRolloutWorkers(f"no rollout worker is left ({reasons}).")
 
     async def on_all(self, method: str) -> None:
-        """Call `sleep` or `wake_up` on every member."""
-        await asyncio.gather(*[getattr(member.worker, method).remote() for member in self.members()])
+        """Call `sleep` or `wake_up` on every member; one that does not carry it out is restarted."""
+
+        async def call(member: Member) -> None:
+            try:
+                await asyncio.wait_for(getattr(member.worker, method).remote(), self._generate_timeout_s)
+            except (RayActorError, RayTaskError, TimeoutError) as error:
+                await self.restart(member, f"its {method} failed ({_first_line(error)})")
+
+        await asyncio.gather(*[call(member) for member in self.members()])
 
 
 _GONE = object()

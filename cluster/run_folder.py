@@ -17,6 +17,9 @@ from cluster.load import ConfigError
 RESUMABLE = ("train.", "cluster.", "rollout.", "evaluation.", "runs_dir", "learner.max_restarts")
 
 
+_RAY_WORKING_COPY = "runtime_resources/working_dir_files"
+
+
 @contextmanager
 def claimed(config: Config, *, resume: bool) -> Iterator[Path]:
     """The run's folder, held by this process alone.
@@ -27,7 +30,7 @@ def claimed(config: Config, *, resume: bool) -> Iterator[Path]:
         ConfigError: another process holds it; or there is nothing to resume; or the configuration differs
             from the one the run was started with in what it trains.
     """
-    folder = Path(config.runs_dir).absolute() / config.name
+    folder = runs_folder(config) / config.name
     if resume and not (folder / "config.yaml").exists():
         raise ConfigError(f"--resume {config.name}: {folder} holds no run. Start it without --resume.")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +57,18 @@ def _free(path: Path) -> Path:
     """`path`, or where that is taken (two runs within a second) the first of path-2, path-3, ... that is not."""
     names = itertools.chain([path.name], (f"{path.name}-{number}" for number in itertools.count(2)))
     return next(free for name in names if not (free := path.with_name(name)).exists())
+
+
+def runs_folder(config: Config) -> Path:
+    """Where runs are kept.
+
+    A Ray job runs in a copy of the checkout that Ray throws away, so there a relative `runs_dir` counts from
+    ~/videossr instead of the working folder.
+    """
+    base = Path.cwd()
+    if _RAY_WORKING_COPY in str(base):
+        base = Path.home() / "videossr"
+    return base / Path(config.runs_dir).expanduser()
 
 
 def _check_unchanged(folder: Path, config: Config) -> None:

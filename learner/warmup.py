@@ -8,14 +8,15 @@ released model does not. It goes in two phases, and each ends on a score, not on
 
 Form comes first because a tiny model is slower to learn it (that no digit of an order comes twice, say) than
 to learn the right answers: taught both at once, it is near its ceiling when its form is good, and leaves
-nothing for GRPO to show.
+nothing for GRPO to show. For the same reason a task that is at its target goes back to form alone until the
+others are there.
 """
 
 import os
 import random
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,12 +36,15 @@ class WarmupConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    learning_rate: float = Field(1.5e-3, gt=0)
+    form_learning_rate: float = Field(1.5e-3, gt=0)
+    right_learning_rate: float = Field(1e-3, gt=0, description="lower, not to run past the target")
     adam_betas: tuple[float, float] = (0.9, 0.95)
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
-    batch_size: int = Field(64, ge=1, description="samples in one step")
-    mix: dict[str, float] = Field(
-        default_factory=dict, description="weight of a task among the right answers; one not named has 1"
+    form_prompts: int = Field(16, ge=1, description="prompts in one step of the first phase")
+    form_answers: int = Field(8, ge=1, description="answers that each of them is given, of other samples")
+    right_samples: int = Field(64, ge=1, description="samples in one step of the second phase")
+    catch_up: float = Field(
+        4.0, ge=1, description="weight in a batch of a task below its target, beside 1 of one that is there"
     )
     target_validity: float = Field(0.9, ge=0, le=1, description="share of sampled answers of the right form")
     target_score: float = Field(0.45, ge=0, le=1, description="mean score of sampled answers, of every task")
@@ -109,18 +113,26 @@ def warm_up(
     processor = AutoProcessor.from_pretrained(spec.path)
     model = load_model(spec)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=config.adam_betas, weight_decay=0.0
+        model.parameters(), lr=config.form_learning_rate, betas=config.adam_betas, weight_decay=0.0
     )
     chance, generator = random.Random(seed), torch.Generator().manual_seed(seed)
     tasks = list(samples)
     phase: Phase = "form"
     weights = dict.fromkeys(tasks, 1.0)
+    form_only = set(tasks)
+    answers: dict[str, list[str]] = {task: [] for task in tasks}  # seen so far
     losses: list[float] = []
     for step in range(1, config.max_steps + 1):
-        drawn = chance.choices(tasks, [weights[task] for task in tasks], k=config.batch_size)
-        batch = [next(samples[task]) for task in drawn]
-        if phase == "form":
-            batch = [replace(sample, answer=next(samples[sample.task]).answer) for sample in batch]
+        size = config.form_prompts if phase == "form" else config.right_samples
+        batch: list[tuple[PromptTensors, str]] = []
+        for task in chance.choices(tasks, [weights[task] for task in tasks], k=size):
+            sample = next(samples[task])
+            answers[task].append(sample.answer)
+            if task not in form_only:
+                batch.append((sample.prompt, sample.answer))
+            else:
+                num_answers = config.form_answers if phase == "form" else 1
+                batch += [(sample.prompt, chance.choice(answers[task])) for _ in range(num_answers)]
         losses.append(_step(model, optimizer, spec, config, processor.tokenizer, batch))
         if step % config.eval_every and step < config.max_steps:
             continue
@@ -128,15 +140,22 @@ def warm_up(
         progress = WarmupProgress(phase, step, sum(losses) / len(losses), scores)
         report(progress)
         losses.clear()
-        valid = {task: scores[task].validity >= config.target_validity for task in tasks}
-        if phase == "form":
-            # Most of the work goes to the tasks that need it; the others are only kept from forgetting.
-            weights = {task: 1.0 if valid[task] else 3.0 for task in tasks}
-            if all(valid.values()):
-                phase, weights = "right", {task: config.mix.get(task, 1.0) for task in tasks}
-        elif all(valid.values()) and all(scores[task].score >= config.target_score for task in tasks):
-            _save(model, processor, out)
-            return progress
+        there = {
+            task
+            for task in tasks
+            if scores[task].validity >= config.target_validity
+            and (phase == "form" or scores[task].score >= config.target_score)
+        }
+        if len(there) == len(tasks):
+            if phase == "right":
+                _save(model, processor, out)
+                return progress
+            phase, there = "right", set()
+            for group in optimizer.param_groups:
+                group["lr"] = config.right_learning_rate
+        # Most of the work goes to the tasks that are behind; the others go on with their form alone.
+        weights = {task: 1.0 if task in there else config.catch_up for task in tasks}
+        form_only = there if phase == "right" else set(tasks)
     raise WarmupError(
         f"warmup.max_steps={config.max_steps}: the targets were not reached by then, but {progress}. "
         "Raise it, or lower warmup.target_score or warmup.target_validity."
@@ -149,16 +168,17 @@ def _step(
     spec: ModelSpec,
     config: WarmupConfig,
     tokenizer: Any,
-    batch: Sequence[WarmupSample],
+    batch: Sequence[tuple[PromptTensors, str]],
 ) -> float:
     """One step down the mean cross-entropy of the answers' tokens (end-of-turn included), which is returned."""
     model.train()
     rows = []
-    for sample in batch:
-        ids = (*tokenizer.encode(sample.answer, add_special_tokens=False), tokenizer.eos_token_id)
-        rows.append(Row(sample.prompt, ids, (0.0,) * len(ids), 0.0))
+    for prompt, answer in batch:
+        ids = (*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id)
+        rows.append(Row(prompt, ids, (0.0,) * len(ids), 0.0))
     micro_batch = collate(rows, pad_token_id=spec.pad_token_id)
-    logprobs, _ = completion_logprobs(model, micro_batch, spec)
+    shared = len(micro_batch.prompt_ids) < len(rows)
+    logprobs, _ = completion_logprobs(model, micro_batch, spec, shared_prefix=shared)
     loss: Any = -(logprobs * micro_batch.completion_mask).sum() / micro_batch.completion_mask.sum()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)

@@ -10,7 +10,9 @@ def group(task: str, rewards: list[float], *, num_tokens: int, valid: list[bool]
     """Rollouts of 1, 2, ... tokens; the first `cut` ran into the length limit."""
     meta = PromptMeta("train", 0, task, "question", "answer", "{}", num_tokens, ())
     rollouts = [
-        Rollout(f"r{n}", (5,) * (n + 1), (-1.0,) * (n + 1), "text", "length" if n < cut else "stop", reward, ok)
+        Rollout(
+            f"r{n}", (5,) * (n + 1), (-1.0,) * (n + 1), "text", "length" if n < cut else "stop", reward, ok
+        )
         for n, (reward, ok) in enumerate(zip(rewards, valid, strict=True))
     ]
     return Group("g", Prompt(meta, None, None), tuple(rollouts), 0)

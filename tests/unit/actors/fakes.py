@@ -1,0 +1,147 @@
+"""A rollout worker without Ray and without an engine, and what goes round it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray.exceptions import RayActorError, RayTaskError
+
+from actors.messages import Prompt, PromptMeta, Split
+from actors.rollout_pool import RolloutPool
+from rollout.engine import Completion, Sampling
+
+Outcome = Exception | asyncio.Event  # what a call raises, or what it waits for first
+
+
+@dataclass
+class Remote:
+    """A method as Ray shows it: `.remote(...)` returns at once with something to await."""
+
+    call: Callable[..., Awaitable[Any]]
+
+    def remote(self, *arguments: Any) -> "asyncio.Future[Any]":
+        return asyncio.ensure_future(self.call(*arguments))
+
+
+@dataclass(eq=False)
+class FakeWorker:
+    """Answers every prompt with its index and the policy version it was asked with.
+
+    `generating` and `describing` are what the next calls do instead; an empty list is all well. `after_kill` is
+    the `describing` of the process that comes after this one.
+    """
+
+    index: int
+    log: list[str] = field(default_factory=list)  # of all workers, in order
+    generating: list[Outcome] = field(default_factory=list)
+    describing: list[Outcome] = field(default_factory=list)
+    after_kill: list[Outcome] = field(default_factory=list)
+    samplings: list[Sampling] = field(default_factory=list)  # of all prompts it was given
+    life: int = 0
+    asleep: bool = False
+    running: int = 0  # generate calls under way
+
+    def __post_init__(self) -> None:
+        self.describe = Remote(self._describe)
+        self.generate = Remote(self._generate)
+        self.sleep = Remote(self._sleep)
+        self.wake_up = Remote(self._wake_up)
+
+    def kill(self) -> None:
+        """As Ray with restarts left: another process of the same actor, awake."""
+        self.log.append(f"kill {self.index}")
+        self.life, self.asleep = self.life + 1, False
+        self.describing, self.after_kill = self.after_kill, []
+
+    async def _describe(self) -> tuple[str, int]:
+        await _meet(self.describing)
+        return f"{self.index}.{self.life}", 1
+
+    async def _generate(
+        self, version: int, samplings: Sequence[Sampling], *inputs: Any
+    ) -> list[list[Completion]]:
+        assert not self.asleep
+        self.log.append(f"generate {self.index}.{self.life} v{version} {list(inputs)}")
+        self.samplings += samplings
+        self.running += 1
+        try:
+            await _meet(self.generating)
+            await asyncio.sleep(0)
+            return [
+                [
+                    Completion((entry, n), (-1.0, -1.0), f"{entry}/{n}", "stop")
+                    for n in range(sampling.num_completions)
+                ]
+                for entry, sampling in zip(inputs, samplings, strict=True)
+            ]
+        finally:
+            self.running -= 1
+
+    async def _sleep(self) -> None:
+        await _meet(self.describing)
+        self.log.append(f"sleep {self.index}")
+        self.asleep = True
+
+    async def _wake_up(self) -> None:
+        await _meet(self.describing)
+        self.log.append(f"wake up {self.index}")
+        self.asleep = False
+
+
+async def _meet(outcomes: list[Outcome]) -> None:
+    if not outcomes:
+        return
+    outcome = outcomes.pop(0)
+    if isinstance(outcome, Exception):
+        raise outcome
+    await outcome.wait()
+
+
+@dataclass
+class Events:
+    """What the pool had to say."""
+
+    said: list[tuple[str, str]] = field(default_factory=list)
+
+    async def __call__(self, kind: str, message: str) -> None:
+        self.said.append((kind, message))
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind for kind, _ in self.said]
+
+
+def workers(count: int) -> list[FakeWorker]:
+    """Workers that share one log."""
+    log: list[str] = []
+    return [FakeWorker(index, log) for index in range(count)]
+
+
+def pool_of(
+    fakes: Sequence[FakeWorker],
+    events: Events,
+    *,
+    start_timeout_s: float = 5.0,
+    generate_timeout_s: float = 5.0,
+) -> RolloutPool:
+    return RolloutPool(
+        fakes,
+        start_timeout_s=start_timeout_s,
+        generate_timeout_s=generate_timeout_s,
+        on_event=events,
+        kill=FakeWorker.kill,
+    )
+
+
+def prompt(index: int, *, split: Split = "train", task: str = "jigsaw") -> Prompt:
+    """Its engine input is its index."""
+    return Prompt(PromptMeta(split, index, task, "question", "answer", "{}", 10, ()), index, None)
+
+
+def died() -> RayActorError:
+    return RayActorError()
+
+
+def engine_error(message: str) -> RayTaskError:
+    return RayTaskError("generate", f"Traceback ...\nValueError: {message}", ValueError(message))

@@ -1,0 +1,153 @@
+"""The warm-up, on prompts of one small video: bright is answered 1, dark is answered 2."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from transformers import AutoProcessor
+
+from learner.batch import Row, collate
+from learner.model import ModelSpec, completion_logprobs, load_model
+from learner.sample import sample_answers
+from learner.tiny import create_tiny_model
+from learner.warmup import WarmupConfig, WarmupError, WarmupProgress, WarmupSample, warm_up
+
+
+@dataclass(frozen=True)
+class Prompt:
+    token_ids: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
+    next_position: int
+    patches: npt.NDArray[np.uint8]
+    grid_thw: npt.NDArray[np.int64]
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
+    folder = create_tiny_model(tmp_path_factory.mktemp("model") / "tiny", corpus=["Is it bright?"])
+    tokenizer = AutoProcessor.from_pretrained(folder).tokenizer
+    rows = load_model(_spec(folder, ())).config.text_config.vocab_size
+    vision = range(tokenizer.convert_tokens_to_ids("<|vision_start|>"), 8)
+    return _spec(folder, (*vision, *range(len(tokenizer), rows)))
+
+
+def _spec(folder: Path, forbidden: tuple[int, ...]) -> ModelSpec:
+    half = (0.5, 0.5, 0.5)
+    return ModelSpec(str(folder), "float32", "sdpa", 0, forbidden, half, half, 1.0)
+
+
+def _prompt(spec: ModelSpec, level: int, question: str = "Is it bright?") -> Prompt:
+    tokenizer = AutoProcessor.from_pretrained(spec.path).tokenizer
+    ids = np.array(tokenizer.encode("<|vision_start|>" + "<|video_pad|>" * 4 + "<|vision_end|>" + question))
+    positions = np.tile(np.arange(len(ids)), (3, 1))
+    positions[1] += 5  # not what the model would make of it by itself
+    patches = np.full((16, 3 * 2 * 16 * 16), level, np.uint8)
+    return Prompt(ids, positions, len(ids) + 7, patches, np.array([[1, 4, 4]]))
+
+
+def _samples(spec: ModelSpec) -> list[WarmupSample]:
+    levels = ((230, "1"), (200, "1"), (20, "2"), (50, "2"))
+    return [WarmupSample("light", _prompt(spec, level), answer) for level, answer in levels]
+
+
+def _score(task: str, reply: str, answer: str) -> tuple[float, bool]:
+    return float(reply == answer), reply in ("1", "2")
+
+
+def _stream(samples: list[WarmupSample]) -> Iterator[WarmupSample]:
+    order = np.random.default_rng(0)
+    while True:
+        yield samples[int(order.integers(len(samples)))]
+
+
+def test_ends_on_the_score_and_writes_a_folder_that_loads(spec: ModelSpec, tmp_path: Path) -> None:
+    samples = _samples(spec)
+    looks: list[WarmupProgress] = []
+    config = WarmupConfig(form_prompts=4, right_samples=16, target_score=0.8, eval_every=5, max_steps=300)
+    out = tmp_path / "warm"
+
+    end = warm_up(
+        spec,
+        config,
+        samples={"light": _stream(samples)},
+        held_out=samples * 8,
+        score=_score,
+        seed=0,
+        out=out,
+        report=looks.append,
+    )
+
+    assert looks[-1] == end
+    assert end.num_steps < config.max_steps
+    assert end.scores["light"].score >= 0.8
+    assert looks[-1].loss < looks[0].loss / 4
+    phases = [name for name, _ in itertools.groupby(look.phase for look in looks)]
+    assert phases == ["form", "right"]
+    # In the first phase the answers belong to other samples: valid ones come, but right by chance alone.
+    last_of_form = [look for look in looks if look.phase == "form"][-1].scores["light"]
+    assert last_of_form.validity >= 0.9
+    assert last_of_form.score < 0.8
+
+    warm = _spec(out, spec.forbidden)
+    tokenizer = AutoProcessor.from_pretrained(out).tokenizer
+    replies = sample_answers(
+        load_model(warm),
+        warm,
+        [sample.prompt for sample in samples],
+        end_token_id=tokenizer.eos_token_id,
+        max_tokens=4,
+        generator=None,
+    )
+    assert [tokenizer.decode(ids) for ids in replies] == [sample.answer for sample in samples]
+    assert [path.name for path in tmp_path.iterdir()] == ["warm"]
+
+
+def test_targets_out_of_reach_are_an_error_and_nothing_is_written(spec: ModelSpec, tmp_path: Path) -> None:
+    samples = _samples(spec)
+    config = WarmupConfig(form_prompts=2, eval_every=2, max_steps=3)
+    with pytest.raises(WarmupError, match=r"warmup\.max_steps=3"):
+        warm_up(
+            spec,
+            config,
+            samples={"light": _stream(samples)},
+            held_out=samples,
+            score=_score,
+            seed=0,
+            out=tmp_path / "warm",
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_sampling_with_a_cache_follows_the_distribution_that_is_trained(spec: ModelSpec) -> None:
+    """Greedy tokens are the likeliest of `completion_logprobs`, with prompts of different length and our positions."""
+    model = load_model(spec).eval()
+    prompts = [_prompt(spec, 230), _prompt(spec, 20, "Is it bright, or is it dark? Say so.")]
+    answers = sample_answers(model, spec, prompts, end_token_id=2, max_tokens=5, generator=None)
+    for prompt, answer in zip(prompts, answers, strict=True):
+        for length in range(1, len(answer) + 1):
+            allowed = [
+                token for token in range(model.config.text_config.vocab_size) if token not in spec.forbidden
+            ]
+            rows = [Row(prompt, (*answer[: length - 1], token), (0.0,) * length, 0.0) for token in allowed]
+            with torch.no_grad():
+                logprobs, _ = completion_logprobs(model, collate(rows, pad_token_id=0), spec)
+            assert allowed[int(logprobs[:, length - 1].argmax())] == answer[length - 1]
+
+
+def test_sampling_is_reproducible_and_never_forbidden(spec: ModelSpec) -> None:
+    model = load_model(spec)
+    prompts = [_prompt(spec, 230)] * 32
+
+    def draw() -> list[list[int]]:
+        generator = torch.Generator().manual_seed(3)
+        return sample_answers(model, spec, prompts, end_token_id=2, max_tokens=6, generator=generator)
+
+    first = draw()
+    assert first == draw()
+    assert len({tuple(answer) for answer in first}) > 1  # one prompt, many answers
+    assert not {token for answer in first for token in answer} & set(spec.forbidden)

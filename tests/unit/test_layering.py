@@ -1,0 +1,132 @@
+"""Imports only go the way docs and design allow, and the pure core stays pure in a fresh interpreter."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PYDANTIC = {"pydantic"}
+# What each package may import of ours, and of others'. Importing a package's parent is not meant: only these.
+OURS: dict[str, set[str]] = {
+    "pretext": set(),
+    "reward": set(),
+    "rollout": set(),
+    "learner": set(),
+    "actors": {"pretext", "reward", "rollout", "learner"},
+    "evaluation": {"pretext", "reward", "rollout"},
+    "cluster": {"pretext", "reward", "rollout", "learner", "actors", "evaluation"},
+}
+OTHERS: dict[str, set[str]] = {
+    "pretext": {"numpy", "cv2", "decord", "av"} | PYDANTIC,
+    "reward": set(),
+    "rollout": {"numpy", "torch", "vllm"} | PYDANTIC,
+    "learner": {"numpy", "torch", "deepspeed", "transformers", "tokenizers", "ray", "vllm"} | PYDANTIC,
+    "actors": {"numpy", "torch", "transformers", "ray"},
+    "evaluation": {"numpy"},
+    "cluster": {"ray", "torch", "transformers", "deepspeed", "yaml", "rich", "matplotlib"} | PYDANTIC,
+}
+# Modules that vLLM loads into its own processes: the only ones that import it where they stand.
+VLLM_SIDE = {"rollout/logits.py", "rollout/gloo_transfer.py"}
+
+PURE = [
+    "reward",
+    "pretext.dataset",
+    "pretext.folder",
+    "pretext.scenes",
+    "pretext.tasks",
+    "learner.advantages",
+    "learner.loss",
+    "learner.batch",
+    "learner.config",
+    "learner.model",
+    "rollout.config",
+    "rollout.prompt",
+    "rollout.engine",
+    "evaluation.metrics",
+    "cluster.config",
+    "cluster.load",
+]
+HEAVY = {"ray", "vllm", "deepspeed"}
+# These need no tensors either, so that a mistaken config is refused at once.
+WITHOUT_TORCH = {"reward", "pretext.dataset", "learner.advantages", "learner.config", "rollout.prompt",
+                 "rollout.engine", "evaluation.metrics", "cluster.config", "cluster.load"}  # fmt: skip
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(node: ast.AST, *, at_top: bool = True) -> Iterator[tuple[str, bool]]:
+    """(imported module, whether on import of the file rather than in a call) of everything below `node`."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from ((alias.name, at_top) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "relative imports hide where they go"
+            yield child.module or "", at_top
+        elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            yield from imports(child, at_top=False)
+        else:
+            in_call = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from imports(child, at_top=at_top and not in_call)
+
+
+def imported(path: Path) -> set[tuple[str, bool]]:
+    return {(name.split(".")[0], at_top) for name, at_top in imports(ast.parse(path.read_text()))}
+
+
+def test_the_table_names_every_package() -> None:
+    found = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+    assert found <= set(OURS), f"a new package needs its line here and in the design: {found - set(OURS)}"
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_imports_go_the_allowed_way_only(package: str) -> None:
+    allowed = OURS[package] | OTHERS[package] | {package} | sys.stdlib_module_names
+    wrong = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in modules(package)
+        for name, _ in imported(path)
+        if name not in allowed
+    }
+    assert not wrong
+
+
+def test_vllm_is_imported_in_calls_only() -> None:
+    wrong = {
+        str(path.relative_to(ROOT))
+        for package in OURS
+        for path in modules(package)
+        if ("vllm", True) in imported(path)
+    }
+    assert wrong == VLLM_SIDE
+
+
+def test_in_the_learner_only_the_loop_and_the_weights_know_ray_and_only_in_calls() -> None:
+    users = {
+        (path.name, at_top) for path in modules("learner") for name, at_top in imported(path) if name == "ray"
+    }
+    assert users == {("loop.py", False), ("weights.py", False)}
+
+
+def test_torch_is_not_what_a_pure_package_asks_for() -> None:
+    for package in ("pretext", "reward", "evaluation"):
+        assert not any(name == "torch" for path in modules(package) for name, _ in imported(path))
+
+
+def test_pure_modules_pull_in_nothing_heavy() -> None:
+    # One interpreter each would take a minute; so one for all, and one for those that do without torch.
+    for names, forbidden in ((PURE, HEAVY), (sorted(WITHOUT_TORCH), HEAVY | {"torch", "transformers"})):
+        code = (
+            "import importlib, sys\n"
+            f"for name in {names!r}:\n"
+            "    importlib.import_module(name)\n"
+            f"    found = {forbidden!r} & set(sys.modules)\n"
+            "    assert not found, f'{name} imports {found}'\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr.strip().splitlines()[-1]
