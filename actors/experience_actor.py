@@ -37,7 +37,7 @@ class ExperienceActor:
     ) -> None:
         self._plan = plan
         self._makers, self._workers, self._scorers, self._run_log = makers, workers, scorers, run_log
-        self._timeouts = {"start_timeout_s": start_timeout_s, "generate_timeout_s": generate_timeout_s}
+        self._start_timeout_s, self._generate_timeout_s = start_timeout_s, generate_timeout_s
         self._experience: Experience | None = None
         self._turn = 0
 
@@ -45,7 +45,12 @@ class ExperienceActor:
 
     async def begin(self, session: str, step: int) -> None:
         if self._experience is None:  # made here because the pool needs the running event loop
-            pool = RolloutPool(self._workers, on_event=self.event, **self._timeouts)
+            pool = RolloutPool(
+                self._workers,
+                start_timeout_s=self._start_timeout_s,
+                generate_timeout_s=self._generate_timeout_s,
+                on_event=self.event,
+            )
             self._experience = Experience(
                 self._plan, make_prompt=self._make_prompt, pool=pool, score=self._score, record=self
             )

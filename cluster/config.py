@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from learner.config import GrpoConfig, LearnerConfig
-from learner.warmup import WarmupConfig
+from learner.config import GrpoConfig, LearnerConfig, WarmupConfig
 from pretext.counting import CountingParams
 from pretext.frames import FrameSpec
 from pretext.grounding import GroundingParams

@@ -1,8 +1,7 @@
 """What must be there before a run starts: a model that can watch, videos that can be read, a warm start."""
 
 import itertools
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 from actors.prompt_maker import PromptMaker, PromptSpec, read_model_facts
 from cluster.config import DRAWN, TINY_PREFIX, Config
 from cluster.load import ConfigError, mix_of, task_params, tasks_of
-from learner.model import ModelSpec, load_model
-from learner.warmup import WarmupError, WarmupSample, warm_up
+from learner.model import ModelSpec
+from learner.warmup import WarmupProgress, WarmupSample, warm_up
 from pretext.folder import Rejected, scan
 from pretext.scenes import draw_videos
 from pretext.video import VideoInfo
@@ -19,6 +18,7 @@ from reward import is_valid, score
 
 Say = Callable[[str], None]
 _WARMUP_HELD_OUT = 96  # samples per task whose answers decide when the warm-up ends
+_WARMUP_SAY_EVERY = 40  # steps
 
 
 @dataclass(frozen=True)
@@ -161,48 +161,43 @@ def warm_start(config: Config, model_path: str, videos: Videos, folder: Path, sa
         return model_path
     if (folder / "config.json").exists():
         return str(folder)
-    from transformers import AutoProcessor
-
-    processor = AutoProcessor.from_pretrained(model_path)
     maker = PromptMaker(prompt_spec(config, videos, model_path))
     # Sample numbers far from those that GRPO will train on.
-    streams = {task: _samples(maker, processor, task, 2**32) for task in tasks_of(config)}
     held_out = [
         sample
         for task in tasks_of(config)
-        for sample in itertools.islice(_samples(maker, processor, task, 2**33), _WARMUP_HELD_OUT)
+        for sample in itertools.islice(_samples(maker, task, 2**33), _WARMUP_HELD_OUT)
     ]
-    spec = model_spec(config, model_path)
-    model = load_model(spec)
 
-    def report(step: int, loss: float, scores: Any) -> None:
-        shown = ", ".join(
-            f"{task} {found.score:.2f} (valid {found.validity:.2f})" for task, found in scores.items()
+    def report(progress: WarmupProgress) -> None:
+        if progress.num_steps % _WARMUP_SAY_EVERY == 0 or progress.phase == "right":
+            shown = ", ".join(
+                f"{task} {found.score:.2f} (valid {found.validity:.2f})"
+                for task, found in progress.scores.items()
+            )
+            say(f"  warm-up step {progress.num_steps} ({progress.phase}): sampled {shown}")
+
+    last = warm_up(
+        model_spec(config, model_path),
+        config.warmup,
+        samples={task: _samples(maker, task, 2**32) for task in tasks_of(config)},
+        held_out=held_out,
+        score=_score_and_validity,
+        seed=config.seed,
+        out=folder,
+        report=report,
+    )
+    if not last.reached:
+        say(
+            f"  The warm-up ends after warmup.max_steps={config.warmup.max_steps} below its targets; training goes on."
         )
-        say(f"  warm-up step {step}: loss {loss:.2f}, sampled {shown}")
-
-    try:
-        warm_up(
-            model, spec, config.warmup,
-            samples=streams, held_out=held_out, score=_score_and_validity,
-            decode=lambda ids: processor.tokenizer.decode(ids, skip_special_tokens=True),
-            end_token_id=processor.tokenizer.eos_token_id, seed=config.seed, report=report,
-        )  # fmt: skip
-    except WarmupError as error:
-        say(f"  {error}. Going on from there.")
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    processor.save_pretrained(partial)
-    partial.rename(folder)
     return str(folder)
 
 
-def _samples(maker: PromptMaker, processor: Any, task: str, first: int) -> Iterator[WarmupSample]:
+def _samples(maker: PromptMaker, task: str, first: int) -> Iterator[WarmupSample]:
     for index in itertools.count(first):
         meta, _, prompt = maker.make("train", index, task)
-        ids: Sequence[int] = processor.tokenizer.encode(meta.answer, add_special_tokens=False)
-        yield WarmupSample(task, prompt, meta.answer, (*ids, processor.tokenizer.eos_token_id))
+        yield WarmupSample(task, prompt, meta.answer)
 
 
 def _score_and_validity(task: str, text: str, answer: str) -> tuple[float, bool]:

@@ -44,3 +44,25 @@ class LearnerConfig(BaseModel):
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
     max_restarts: int = Field(3, ge=0, description="times the group is restarted from its last checkpoint")
+
+
+class WarmupConfig(BaseModel):
+    """How the warm-up steps and when it ends. The defaults suit the tiny model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    form_learning_rate: float = Field(1.5e-3, gt=0)
+    right_learning_rate: float = Field(1e-3, gt=0, description="lower, not to run past the target")
+    adam_betas: tuple[float, float] = (0.9, 0.95)
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
+    form_prompts: int = Field(16, ge=1, description="prompts in one step of the first phase")
+    form_answers: int = Field(8, ge=1, description="answers that each of them is given, of other samples")
+    right_samples: int = Field(64, ge=1, description="samples in one step of the second phase")
+    catch_up: float = Field(
+        4.0, ge=1, description="weight in a batch of a task below its target, beside 1 of one that is there"
+    )
+    target_validity: float = Field(0.9, ge=0, le=1, description="share of sampled answers of the right form")
+    target_score: float = Field(0.45, ge=0, le=1, description="mean score of sampled answers, of every task")
+    eval_every: int = Field(8, ge=1, description="steps from one look at the scores to the next")
+    max_steps: int = Field(600, ge=1, description="it ends there even if the targets are not reached")
+    max_answer_tokens: int = Field(12, ge=2, description="a sampled answer is cut there")

@@ -17,9 +17,13 @@ from learner.model import ModelSpec, completion_logprobs, load_model
 from learner.policy import DeepSpeedPolicy
 
 LEARNER = LearnerConfig(
-    dtype="float32", gradient_checkpointing=False, learning_rate=1e-3, adam_betas=(0.9, 0.95), max_grad_norm=0.5
+    dtype="float32",
+    gradient_checkpointing=False,
+    learning_rate=1e-4,
+    adam_betas=(0.9, 0.95),
+    max_grad_norm=0.5,
 )
-GRPO = GrpoConfig(group_size=3, clip_low=0.1, clip_high=0.15, kl_coef=0.05)
+GRPO = GrpoConfig(group_size=3, clip_low=0.02, clip_high=0.03, kl_coef=0.05)
 
 Weights = dict[str, Tensor]
 Batches = Sequence[Sequence[TrainingGroup]]

@@ -8,14 +8,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 from transformers import AutoProcessor
 
-from learner.batch import Row, collate
-from learner.model import ModelSpec, completion_logprobs, load_model
+from learner.model import ModelSpec, load_model
 from learner.sample import sample_answers
 from learner.tiny import create_tiny_model
-from learner.warmup import WarmupConfig, WarmupError, WarmupProgress, WarmupSample, warm_up
+from learner.warmup import WarmupConfig, WarmupProgress, WarmupSample, warm_up
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,8 @@ def test_ends_on_the_score_and_writes_a_folder_that_loads(spec: ModelSpec, tmp_p
         report=looks.append,
     )
 
-    assert looks[-1] == end
+    assert end.reached
+    assert looks[-1].scores == end.scores
     assert end.num_steps < config.max_steps
     assert end.scores["light"].score >= 0.8
     assert looks[-1].loss < looks[0].loss / 4
@@ -107,47 +106,18 @@ def test_ends_on_the_score_and_writes_a_folder_that_loads(spec: ModelSpec, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["warm"]
 
 
-def test_targets_out_of_reach_are_an_error_and_nothing_is_written(spec: ModelSpec, tmp_path: Path) -> None:
+def test_targets_out_of_reach_end_at_max_steps_with_the_model_written(
+    spec: ModelSpec, tmp_path: Path
+) -> None:
     samples = _samples(spec)
-    config = WarmupConfig(form_prompts=2, eval_every=2, max_steps=3)
-    with pytest.raises(WarmupError, match=r"warmup\.max_steps=3"):
-        warm_up(
-            spec,
-            config,
-            samples={"light": _stream(samples)},
-            held_out=samples,
-            score=_score,
-            seed=0,
-            out=tmp_path / "warm",
-        )
-    assert not list(tmp_path.iterdir())
-
-
-def test_sampling_with_a_cache_follows_the_distribution_that_is_trained(spec: ModelSpec) -> None:
-    """Greedy tokens are the likeliest of `completion_logprobs`, with prompts of different length and our positions."""
-    model = load_model(spec).eval()
-    prompts = [_prompt(spec, 230), _prompt(spec, 20, "Is it bright, or is it dark? Say so.")]
-    answers = sample_answers(model, spec, prompts, end_token_id=2, max_tokens=5, generator=None)
-    for prompt, answer in zip(prompts, answers, strict=True):
-        for length in range(1, len(answer) + 1):
-            allowed = [
-                token for token in range(model.config.text_config.vocab_size) if token not in spec.forbidden
-            ]
-            rows = [Row(prompt, (*answer[: length - 1], token), (0.0,) * length, 0.0) for token in allowed]
-            with torch.no_grad():
-                logprobs, _ = completion_logprobs(model, collate(rows, pad_token_id=0), spec)
-            assert allowed[int(logprobs[:, length - 1].argmax())] == answer[length - 1]
-
-
-def test_sampling_is_reproducible_and_never_forbidden(spec: ModelSpec) -> None:
-    model = load_model(spec)
-    prompts = [_prompt(spec, 230)] * 32
-
-    def draw() -> list[list[int]]:
-        generator = torch.Generator().manual_seed(3)
-        return sample_answers(model, spec, prompts, end_token_id=2, max_tokens=6, generator=generator)
-
-    first = draw()
-    assert first == draw()
-    assert len({tuple(answer) for answer in first}) > 1  # one prompt, many answers
-    assert not {token for answer in first for token in answer} & set(spec.forbidden)
+    last = warm_up(
+        spec,
+        WarmupConfig(form_prompts=2, eval_every=2, max_steps=3),
+        samples={"light": _stream(samples)},
+        held_out=samples,
+        score=_score,
+        seed=0,
+        out=tmp_path / "warm",
+    )
+    assert (last.num_steps, last.reached) == (3, False)
+    assert [path.name for path in tmp_path.iterdir()] == ["warm"]
