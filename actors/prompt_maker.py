@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.messages import PromptMeta, Split
+from pretext.cache import FrameCache
 from pretext.dataset import make_recipe, render
 from pretext.frames import FrameSpec
 from pretext.recipe import Recipe
@@ -13,6 +14,7 @@ from pretext.video import VideoError, VideoInfo
 from rollout.prompt import EngineInput, ModelInput, PromptBuilder
 
 _ATTEMPTS = 20  # unreadable videos in a row before the data, not a video, is what is wrong
+_CACHE_BYTES = 2**29  # of decoded frames, per maker
 _ATTEMPT_STRIDE = 2**40  # recipe numbers of second attempts lie far beyond those of any run
 
 
@@ -37,6 +39,7 @@ class PromptMaker:
         from transformers import AutoConfig, AutoProcessor
 
         self._spec = spec
+        self._cache = FrameCache(_CACHE_BYTES)
         self._builder = PromptBuilder(
             AutoProcessor.from_pretrained(spec.model_path),
             AutoConfig.from_pretrained(spec.model_path),
@@ -59,7 +62,7 @@ class PromptMaker:
             recipe = self._recipe(split, index + attempt * _ATTEMPT_STRIDE, task)
             task = recipe.task
             try:
-                sample = render(recipe)
+                sample = render(recipe, self._cache)
             except VideoError as error:
                 rejected.append(str(error))
                 continue

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from math import ceil, floor
 from typing import Any
 
+from pretext.cache import FrameCache
 from pretext.frames import FrameSpec, fit_size, frame_indices
 from pretext.randomness import generator
 from pretext.recipe import Recipe, Sample
 from pretext.task import Task, TaskParams
 from pretext.tasks import TASKS
-from pretext.video import VideoInfo, read_frames
+from pretext.video import VideoInfo
 
 
 def make_recipe(
@@ -43,11 +44,9 @@ def make_recipe(
     )
 
 
-def render(recipe: Recipe) -> Sample:
-    """The question and the clips of a recipe, its frames read from the video. Raises VideoError."""
-    frames = read_frames(
-        recipe.video, recipe.frame_indices, height_px=recipe.height_px, width_px=recipe.width_px
-    )
+def render(recipe: Recipe, cache: FrameCache | None = None) -> Sample:
+    """The question and the clips of a recipe, its frames read from the video or the cache. Raises VideoError."""
+    frames = (cache or FrameCache(0)).frames(recipe)
     return _known(recipe.task).render(recipe, frames)
 
 

@@ -161,16 +161,20 @@ class PromptBuilder:
                     f"clip of {video.shape[0]} frames, {video.shape[1]}x{video.shape[2]} px: frames must be a "
                     f"multiple of {video_processor.temporal_patch_size} and sides of {unit} px."
                 )
-        out = video_processor(
-            videos=[video.transpose(0, 3, 1, 2) for video in videos],
-            do_resize=False,
-            do_rescale=False,
-            do_normalize=False,
-            do_sample_frames=False,
-            do_convert_rgb=False,
-            return_tensors="np",
+        parts = [
+            patchify(
+                video,
+                patch_px=video_processor.patch_size,
+                temporal_patch=video_processor.temporal_patch_size,
+                merge=video_processor.merge_size,
+            )
+            for video in videos
+        ]
+        if not parts:
+            raise PromptError("a prompt without a video: there is nothing to watch.")
+        return np.concatenate([patches for patches, _ in parts]), np.array(
+            [grid for _, grid in parts], np.int64
         )
-        return out["pixel_values_videos"], np.asarray(out["video_grid_thw"], np.int64)
 
     def _placeholder(self) -> list[int]:
         """The ids that vLLM replaces by a video's tokens.
@@ -232,6 +236,33 @@ class PromptBuilder:
             index += block.shape[1]
             next_position = int(blocks[-1].max()) + 1
         return np.concatenate(blocks, axis=1)
+
+
+def patchify(
+    video: npt.NDArray[np.uint8], *, patch_px: int, temporal_patch: int, merge: int
+) -> tuple[npt.NDArray[np.uint8], tuple[int, int, int]]:
+    """Frames [num_frames, height, width, 3] as the vision tower's patches, and their (time, height, width) grid.
+
+    The layout is Qwen's, as its video processor makes it (a contract test compares): patches of one merge block
+    follow each other; a patch is [channel, frame of the temporal patch, row, column], flattened. Ours because it is
+    a copy of 100 kB where the processor takes 5 ms, and because it stays uint8.
+    """
+    num_frames, height, width, channels = video.shape
+    grid = (num_frames // temporal_patch, height // patch_px, width // patch_px)
+    blocks = video.reshape(
+        grid[0],
+        temporal_patch,
+        grid[1] // merge,
+        merge,
+        patch_px,
+        grid[2] // merge,
+        merge,
+        patch_px,
+        channels,
+    )
+    # (time, block row, block column, row in block, column in block), then the patch itself.
+    ordered = blocks.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7)
+    return ordered.reshape(grid[0] * grid[1] * grid[2], -1), grid
 
 
 def video_metadata(times_s: Sequence[float], temporal_patch: int = 2) -> dict[str, Any]:

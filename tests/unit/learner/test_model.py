@@ -115,6 +115,30 @@ def test_a_padded_batch_gives_what_each_row_gives_alone(
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_logprobs_are_those_of_a_plain_forward(tiny_folder: TinyFolder, architecture: str) -> None:
+    spec = spec_of(tiny_folder(architecture))
+    model = load_model(spec).eval()
+    (prompt,) = prompts(Path(spec.path), [(4, 64, 96)])
+    completion = (40, 41, 42, 43)
+    ids = np.concatenate([prompt.token_ids, completion])
+    after = prompt.next_position + np.arange(len(completion))  # past the grid, so not the number of tokens
+    assert prompt.next_position != len(prompt.token_ids)
+    positions = np.concatenate([prompt.positions, np.broadcast_to(after, (3, len(completion)))], axis=1)
+    with torch.no_grad():
+        logits = model(
+            input_ids=torch.from_numpy(ids)[None],
+            position_ids=torch.from_numpy(positions)[:, None],
+            pixel_values_videos=(torch.from_numpy(prompt.patches).float() / 255 - 0.5) / 0.5,
+            video_grid_thw=torch.from_numpy(prompt.grid_thw),
+        ).logits[0, len(prompt.token_ids) - 1 : -1]
+        row = Row(prompt, completion, (0.0,) * len(completion), 0.0)
+        found, _ = completion_logprobs(model, collate([row], pad_token_id=spec.pad_token_id), spec)
+    logits[:, list(spec.forbidden)] = -torch.inf
+    expected = (logits / spec.temperature).log_softmax(-1)[range(len(completion)), completion]
+    torch.testing.assert_close(found[0], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_shared_prefix_gives_the_same_gradients(tiny_folder: TinyFolder, architecture: str) -> None:
     spec = spec_of(tiny_folder(architecture))
     model = load_model(spec).train()
