@@ -163,6 +163,7 @@ class Experience:
             await self._push(first_step)
             if first_step == 0:
                 await self._evaluate("before", 0)
+            await self._record.event("stage", "training")
             for step in range(first_step, plan.steps):
                 started = time.perf_counter()
                 groups = await self._make_groups(step, await prompts)
@@ -174,6 +175,7 @@ class Experience:
                 metrics |= {f"seconds/{phase}": value for phase, value in self._seconds.items()}
                 await self._record.step(step, metrics, groups[: plan.recorded_groups])
             await self._evaluate("after", plan.steps)
+            await self._record.event("stage", "done")
             await self._give(StopOrder())
         finally:
             prompts.cancel()
@@ -302,8 +304,8 @@ class Experience:
         plan = self._plan
         if plan.samples_per_task == 0 or stage in self._evaluated:
             return
+        await self._record.event("stage", f"evaluating {stage} training")
         for task in plan.tasks:
-            await self._record.event("evaluation", f"evaluating {task} {stage} training")
             prompts = await asyncio.gather(
                 *[self._make_prompt("held_out", index, task) for index in range(plan.samples_per_task)]
             )

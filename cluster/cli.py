@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -80,16 +81,17 @@ def _train(options: argparse.Namespace) -> int:
     try:
         train(config, resume=options.resume is not None, say=say)
     except RunFailed as error:
-        print(
-            f"The run failed: {error}\nGo on from its last checkpoint with --resume {config.name}.",
-            file=sys.stderr,
-        )
+        print(f"The run failed: {error}\n{_how_to_go_on(options, config.name)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\nStopped. Go on from the last checkpoint with: videossr train {options.config} --resume {config.name}",
-              file=sys.stderr)  # fmt: skip
+        print(f"\nStopped. {_how_to_go_on(options, config.name)}", file=sys.stderr)
         return _STOPPED
     return 0
+
+
+def _how_to_go_on(options: argparse.Namespace, name: str) -> str:
+    words = ["videossr", "train", str(options.config), *options.overrides, "--resume", name]
+    return f"Go on from the last checkpoint with:\n  {shlex.join(words)}"
 
 
 def _export(options: argparse.Namespace) -> int:

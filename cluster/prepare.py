@@ -84,7 +84,7 @@ def check_videos(config: Config) -> Videos | None:
             f"{name}: holds no usable video ({len(found.rejected)} set aside). Name a folder with mp4, mkv, mov, "
             f"avi, webm, m4v or ts files of at least {config.data.frames.num_frames} frames.{reasons}"
         )
-    held_out = round(len(found.usable) * config.data.held_out_share)
+    held_out = min(round(len(found.usable) * config.data.held_out_share), len(found.usable) - 1)
     if config.evaluation.samples_per_task and held_out == 0:
         # Too few to spare one: the same videos, but other windows, edits and orders (another seed).
         return Videos(found.usable, found.usable, found.rejected)

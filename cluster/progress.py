@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+_SILENT = ("starting", "training", "done")  # stages that show by themselves
 _LOG_EVERY_S = 15.0  # between two lines where there is no terminal
 
 
@@ -46,6 +47,8 @@ class Progress:
         self.cursor += len(records)
         for record in records:
             if record["file"] == "events":
+                if record["message"] in _SILENT:
+                    continue
                 self._line(record["message"][:1].upper() + record["message"][1:])
             else:
                 self._step(record)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def write_report(folder: Path, config: Config, seconds: dict[str, float], say: S
         )
         entry |= asdict(floor(record["task"], record["truths"]))
     metrics = _read(folder / "metrics.jsonl")
-    rounded = {name: round(value, 1) for name, value in seconds.items()}
+    rounded = {name: round(value, 1) for name, value in (seconds | _stage_seconds(folder)).items()}
     report: dict[str, Any] = {
         "name": config.name,
         "steps": len({record["step"] for record in metrics}),
@@ -38,13 +39,25 @@ def write_report(folder: Path, config: Config, seconds: dict[str, float], say: S
 
 def _read(path: Path) -> list[dict[str, Any]]:
     """A JSON-lines file; of lines that a resumed run wrote again, the last counts."""
-    if not path.exists():
-        return []
     records: dict[Any, dict[str, Any]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
+    for record in _lines(path):
         records[record.get("step", (record.get("stage"), record.get("task")))] = record
     return list(records.values())
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    )
+
+
+def _stage_seconds(folder: Path) -> dict[str, float]:
+    """How long each stage of the producer side took, from one stage event to the next."""
+    events = [event for event in _lines(folder / "events.jsonl") if event["kind"] == "stage"]
+    seconds: dict[str, float] = {}
+    for event, following in pairwise(events):
+        seconds[event["message"]] = seconds.get(event["message"], 0.0) + following["time"] - event["time"]
+    return seconds
 
 
 def _table(tasks: dict[str, dict[str, Any]]) -> list[str]:

@@ -112,6 +112,7 @@ def _run_actors(
     run_log = _actor(RunLog, num_cpus=0, scheduling_strategy=here).remote(
         str(folder), config.grpo.reward_tolerance
     )
+    run_log.event.remote("stage", "starting")
     members = {role.name: role for role in roles(config)}
     workers = _rollout_workers(config, members["rollout"], spec.path)
     prompts = prompt_spec(config, videos, spec.path)
@@ -134,8 +135,7 @@ def _run_actors(
     )
     trainer = _trainer(config, folder, spec, experience)
     progress = Progress(config.train.steps, tasks_of(config), say)
-    with stages.timed("train and evaluate"):
-        _fit(trainer, run_log, progress)
+    _fit(trainer, run_log, progress)
     failure = ray.get(experience.failure.remote())
     if failure is not None:
         raise RunFailed(_last_line(failure))

@@ -10,7 +10,7 @@ from cluster.load import build_config
 from cluster.report import write_report
 
 CONFIG = build_config({"name": "mine"})
-SECONDS = {"videos": 1.26, "train and evaluate": 250.04}
+SECONDS = {"videos": 1.26, "warm-up": 50.04}
 
 
 def write_lines(path: Path, records: list[dict[str, Any]]) -> None:
@@ -45,6 +45,14 @@ def record(tmp_path: Path) -> Path:
             evaluation("after", [1.0, 0.5, 0.0], [1.0, 0.5, 0.6], [True, True, True]),
         ],
     )
+    stages = [(0, "starting"), (20.5, "evaluating before training"), (30, "training"), (130, "done")]
+    write_lines(
+        tmp_path / "events.jsonl",
+        [
+            {"time": 1e9 + 4, "kind": "rollout_died", "message": "rollout worker 0: its process died"},
+            *({"time": 1e9 + time, "kind": "stage", "message": stage} for time, stage in stages),
+        ],
+    )
     return tmp_path
 
 
@@ -53,7 +61,13 @@ def test_the_values(record: Path) -> None:
     report = write_report(record, CONFIG, SECONDS, said.append)
     assert json.loads((record / "report.json").read_text()) == report
     assert (report["name"], report["steps"]) == ("mine", 2)
-    assert report["seconds"] == {"videos": 1.3, "train and evaluate": 250.0}
+    assert report["seconds"] == {
+        "videos": 1.3,
+        "warm-up": 50.0,
+        "starting": 20.5,
+        "evaluating before training": 9.5,
+        "training": 100.0,
+    }
     jigsaw = report["tasks"]["jigsaw"]
     assert jigsaw["before"] == pytest.approx({"greedy": 1 / 3, "sampled": 0.1, "valid": 2 / 3, "samples": 3})
     # The evaluation that was repeated counts as it was last.
