@@ -103,6 +103,7 @@ class Experience:
         self._reports: list[asyncio.Future[Report]] = []
         self._changed = asyncio.Condition()
         self._producing: asyncio.Task[None] | None = None
+        self._pushing = asyncio.Lock()
         self._failure: BaseException | None = None
         self._evaluated: set[str] = set()
         self._seconds: dict[str, float] = {}  # of the step being made, per phase
@@ -112,6 +113,8 @@ class Experience:
     async def begin(self, session: str, step: int) -> None:
         """A learner session starts: it holds the weights of version `step` and wants orders from there."""
         if self._producing is not None:
+            for report in self._reports:
+                report.cancel()  # nobody will report to the old session any more
             self._producing.cancel()
             await asyncio.gather(self._producing, return_exceptions=True)
             await self._record.event("learner_restarted", f"the learner goes on from step {step}")
@@ -217,11 +220,12 @@ class Experience:
         """Bring `version` to every member that is up; a member that fails is restarted and left for later."""
         for _ in range(_PUSH_ATTEMPTS):
             members = await self._pool.wait_for_stale(version)
-            report = await self._give(PushOrder(version, members))
-            if report.failure is None:
-                await self._pool.refitted(members, version)
-                self._seconds["push"] = report.seconds
-                return
+            async with self._pushing:
+                report = await self._give(PushOrder(version, members))
+                if report.failure is None:
+                    await self._pool.refitted(members, version)
+                    self._seconds["push"] = report.seconds
+                    return
             await self._record.event("push_failed", report.failure)
             for member in members:
                 # An engine whose update broke off holds parts of two versions.
@@ -273,7 +277,8 @@ class Experience:
             )
             return [rollouts for part in parts for rollouts in part]
         finally:
-            refitting.cancel()
+            async with self._pushing:  # a push that is under way is carried out, not left half reported
+                refitting.cancel()
             await asyncio.gather(refitting, return_exceptions=True)
 
     async def _keep_refitting(self, version: int) -> None:

@@ -74,7 +74,8 @@ class RolloutPool:
                 reason = f"not up after {self._start_timeout_s:.0f} s: {_first_line(error)}"
                 await asyncio.sleep(_RETRY_S)
             else:
-                if life == old_life:  # not dead yet
+                if life == old_life:  # it answers after all, or is not dead yet
+                    self._kill(worker)
                     await asyncio.sleep(_RETRY_S)
                     continue
                 if old_life is not None:
@@ -127,14 +128,19 @@ class RolloutPool:
             for member in self._version:
                 self._version[member] = None
 
-    async def restart(self, member: Member, reason: str) -> None:
-        """Take a member out, end its process if it still runs, and list it again when it is back."""
+    async def restart(self, member: Member, reason: str, *, died: bool = False) -> None:
+        """Take a member out, end its process, and list it again when it is back.
+
+        Args:
+            died: the process is dead already, and Ray is restarting it: a second kill would hit its successor.
+        """
         async with self._changed:
             if self._version.pop(member, _GONE) is _GONE:
                 return  # someone else noticed first
             self._changed.notify_all()
         await self._on_event("rollout_died", f"rollout worker {member.index}: {reason}")
-        self._kill(member.worker)
+        if not died:
+            self._kill(member.worker)
         self._starting.append(asyncio.ensure_future(self._start(member.index, old_life=member.life)))
 
     async def generate(
@@ -160,12 +166,9 @@ class RolloutPool:
                     self._generate_timeout_s,
                 )
             except (RayActorError, TimeoutError) as error:
-                what = (
-                    f"no answer within {self._generate_timeout_s:.0f} s"
-                    if isinstance(error, TimeoutError)
-                    else "its process died"
-                )
-                await self.restart(member, f"{what}; its {len(prompts)} prompts go to another")
+                died = isinstance(error, RayActorError)
+                what = "its process died" if died else f"no answer within {self._generate_timeout_s:.0f} s"
+                await self.restart(member, f"{what}; its {len(prompts)} prompts go to another", died=died)
             except RayTaskError as error:
                 errors += 1
                 await self.restart(member, f"its engine failed ({_last_line(error)})")

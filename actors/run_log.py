@@ -5,6 +5,7 @@ that was said and any tool can read it.
 """
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -53,7 +54,7 @@ class RunLog:
 
     def _append(self, name: str, record: dict[str, Any]) -> None:
         with (self._folder / f"{name}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, allow_nan=True) + "\n")
+            file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
         if name in ("events", "metrics"):
             self._lines.append({"file": name, **record})
 
@@ -83,3 +84,11 @@ class RunLog:
                 for rollout, advantage in zip(group.rollouts, advantages, strict=True)
             ],
         }
+
+
+def _finite(record: dict[str, Any]) -> dict[str, Any]:
+    """NaN and infinities are not JSON: they are written as null."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in record.items()
+    }

@@ -13,6 +13,7 @@ from cluster.plan import gpus_needed, roles
 
 # What every worker process of a run needs in its environment.
 WORKER_ENV = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # see cluster.cli
     "TOKENIZERS_PARALLELISM": "false",
     "VLLM_LOGGING_LEVEL": "ERROR",
     "TRANSFORMERS_VERBOSITY": "error",

@@ -56,6 +56,8 @@ def _stage_seconds(folder: Path) -> dict[str, float]:
     events = [event for event in _lines(folder / "events.jsonl") if event["kind"] == "stage"]
     seconds: dict[str, float] = {}
     for event, following in pairwise(events):
+        if following["message"] == "starting":
+            continue  # the pause until a resumed run went on
         seconds[event["message"]] = seconds.get(event["message"], 0.0) + following["time"] - event["time"]
     return seconds
 
@@ -92,6 +94,12 @@ def _plot(path: Path, metrics: list[dict[str, Any]], tasks: dict[str, dict[str, 
             left.axhline(
                 tasks[task]["best_constant"], color=colour, ls=":", lw=1, label=f"{task}, best constant"
             )
+            held_out = [
+                (step, tasks[task][stage]["sampled"])
+                for stage, step in (("before", 0), ("after", len(steps)))
+                if stage in tasks[task]
+            ]
+            left.plot(*zip(*held_out, strict=True), "o", color=colour, mec="black", label=f"{task}, held out")
         right.plot(steps, [record.get(f"valid/{task}") for record in metrics], color=colour, label=task)
     for axes, title in ((left, "Reward of sampled answers"), (right, "Share of answers of the right form")):
         axes.set(title=title, xlabel="step", ylim=(0, 1.02))

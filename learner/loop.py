@@ -86,6 +86,8 @@ def train_loop(config: LoopConfig) -> None:
 
     rank = dist.get_rank()
     _seed_everything(config.seed + rank)
+    if config.device == "cpu":  # Ray gives a process with a share of a CPU one thread
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // dist.get_world_size()))
     policy = DeepSpeedPolicy(
         config.spec, config.learner, config.grpo, device=config.device, reference_path=config.spec.path
     )

@@ -8,8 +8,7 @@ released model does not. It goes in two phases, and each ends on a score, not on
 
 Form comes first because a tiny model is slower to learn it (that no digit of an order comes twice, say) than
 to learn the right answers: taught both at once, it is near its ceiling when its form is good, and leaves
-nothing for GRPO to show. For the same reason a task that is at its target goes back to form alone until the
-others are there.
+nothing for GRPO to show.
 """
 
 import os
@@ -91,7 +90,6 @@ def warm_up(
     tasks = list(samples)
     phase: Phase = "form"
     weights = dict.fromkeys(tasks, 1.0)
-    form_only = set(tasks)
     answers: dict[str, list[str]] = {task: [] for task in tasks}  # seen so far
     losses: list[float] = []
     for step in range(1, config.max_steps + 1):
@@ -100,11 +98,11 @@ def warm_up(
         for task in chance.choices(tasks, [weights[task] for task in tasks], k=size):
             sample = next(samples[task])
             answers[task].append(sample.answer)
-            if task not in form_only:
+            if phase == "right":
                 batch.append((sample.prompt, sample.answer))
             else:
-                num_answers = config.form_answers if phase == "form" else 1
-                batch += [(sample.prompt, chance.choice(answers[task])) for _ in range(num_answers)]
+                others = [chance.choice(answers[task]) for _ in range(config.form_answers)]
+                batch += [(sample.prompt, answer) for answer in others]
         losses.append(_step(model, optimizer, spec, config, processor.tokenizer, batch))
         if step % config.eval_every and step < config.max_steps:
             continue
@@ -125,9 +123,8 @@ def warm_up(
             phase, there = "right", set()
             for group in optimizer.param_groups:
                 group["lr"] = config.right_learning_rate
-        # Most of the work goes to the tasks that are behind; the others go on with their form alone.
+        # Most of the work goes to the tasks that are behind; the others are only kept from forgetting.
         weights = {task: 1.0 if task in there else config.catch_up for task in tasks}
-        form_only = there if phase == "right" else set(tasks)
     _save(model, processor, out)
     return progress
 

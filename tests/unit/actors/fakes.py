@@ -51,6 +51,9 @@ class FakeWorker:
     def kill(self) -> None:
         """As Ray with restarts left: another process of the same actor, awake."""
         self.log.append(f"kill {self.index}")
+        self._respawn()
+
+    def _respawn(self) -> None:
         self.life, self.asleep = self.life + 1, False
         self.describing, self.after_kill = self.after_kill, []
 
@@ -66,7 +69,11 @@ class FakeWorker:
         self.samplings += samplings
         self.running += 1
         try:
-            await _meet(self.generating)
+            try:
+                await _meet(self.generating)
+            except RayActorError:  # it died over the call, and Ray restarts it by itself
+                self._respawn()
+                raise
             await asyncio.sleep(0)
             return [
                 [

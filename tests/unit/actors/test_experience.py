@@ -376,7 +376,7 @@ async def test_a_push_to_one_late_worker_that_fails_leaves_the_others_at_work() 
     run.workers[1].generating = [died()]
     learner = Learner(run, push_failures=[])
     learning = asyncio.ensure_future(learner.learn())
-    while "kill 1" not in run.log:
+    while run.workers[1].life == 0:
         await asyncio.sleep(0)
     learner.push_failures.append("the late one broke")
     await learning
