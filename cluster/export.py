@@ -33,6 +33,10 @@ def export(run: str, out: Path) -> Path:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     start = json.loads((checkpoint / "state.json").read_text())["start_model"]
+    if (
+        Path(start).is_absolute() and not Path(start).exists()
+    ):  # the run's folder was moved: its model with it
+        start = str(folder / Path(start).name)
     weights = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint), tag="policy")
     model = AutoModelForImageTextToText.from_pretrained(start, dtype="auto")
     missing, unexpected = model.load_state_dict(weights, strict=False, assign=False)

@@ -47,7 +47,7 @@ class Progress:
         self.cursor += len(records)
         for record in records:
             if record["file"] == "events":
-                if record["message"] in _SILENT:
+                if record["kind"] == "video_set_aside" or record["message"] in _SILENT:
                     continue
                 self._line(record["message"][:1].upper() + record["message"][1:])
             else:

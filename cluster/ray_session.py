@@ -1,5 +1,6 @@
 """Starting or joining Ray."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,10 @@ def ray_session(config: Config) -> Iterator[None]:
 
         _check_gpus(config, torch.cuda.device_count(), "this machine")
         options |= {"include_dashboard": False, "num_cpus": max(1, os.cpu_count() or 1)}
+    # That a new local Ray asks for its token, which it has made, is nothing for the user to act on.
+    logging.getLogger("ray._private.authentication.authentication_token_setup").addFilter(
+        lambda record: "is enabled" not in record.getMessage()
+    )
     try:
         ray.init(**options)
     except ConnectionError as error:

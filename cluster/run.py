@@ -45,6 +45,8 @@ from learner.model import ModelSpec
 from rollout.engine import EngineOptions, Sampling
 from rollout.prompt import PromptError
 
+_SHOWN_REJECTIONS = 10  # of videos on the terminal; the record holds all
+
 
 def train(config: Config, *, resume: bool, say: Say) -> Path:
     """Train, evaluate and report; returns the run's folder.
@@ -59,9 +61,12 @@ def train(config: Config, *, resume: bool, say: Say) -> Path:
         stages = Stages()
         with stages.timed("videos"):
             videos = videos or draw_missing_videos(config, folder / "videos")
-        for entry in videos.rejected:
+        for entry in videos.rejected[:_SHOWN_REJECTIONS]:
             say(f"Set aside: {entry.path}: {entry.reason}")
-        say(f"Videos: {len(videos.train)} to train on, {len(videos.held_out)} to evaluate on.")
+        say(
+            f"Videos: {len(videos.train)} to train on, {len(videos.held_out)} to evaluate on"
+            + (f", {len(videos.rejected)} set aside." if videos.rejected else ".")
+        )
         model_path = config.model.path
         if model_path.startswith(TINY_PREFIX):
             model_path = make_tiny_model(config, folder / "model", videos)
@@ -112,6 +117,8 @@ def _run_actors(
     run_log = _actor(RunLog, num_cpus=0, scheduling_strategy=here).remote(
         str(folder), config.grpo.reward_tolerance
     )
+    for entry in videos.rejected:
+        run_log.event.remote("video_set_aside", f"{entry.path}: {entry.reason}")
     run_log.event.remote("stage", "starting")
     members = {role.name: role for role in roles(config)}
     workers = _rollout_workers(config, members["rollout"], spec.path)
@@ -124,7 +131,7 @@ def _run_actors(
         _actor(RewardWorker, members["reward"], max_restarts=-1, max_task_retries=-1).remote()
         for _ in range(members["reward"].count)
     ]
-    experience = _actor(ExperienceActor, num_cpus=0, scheduling_strategy=here, max_concurrency=1000).remote(
+    experience = _actor(ExperienceActor, num_cpus=0, scheduling_strategy=here).remote(
         _experience_plan(config),
         makers=makers,
         workers=workers,
