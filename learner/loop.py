@@ -27,7 +27,7 @@ from learner.batch import TrainingGroup
 from learner.config import GrpoConfig, LearnerConfig
 from learner.model import ModelSpec
 from learner.policy import DeepSpeedPolicy
-from learner.weights import RolloutClient, WeightSender
+from learner.weights import PushHung, RolloutClient, WeightSender
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,13 @@ class LoopConfig:
 
 def train_loop(config: LoopConfig) -> None:
     """Run one learner rank until told to stop."""
-    import ray.train
+    import ray.train.torch
 
     rank = dist.get_rank()
     _seed_everything(config.seed + rank)
-    if config.device == "cpu":  # Ray gives a process with a share of a CPU one thread
+    if config.device == "cuda":
+        torch.cuda.set_device(ray.train.torch.get_device())
+    else:  # Ray gives a process with a share of a CPU one thread
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // dist.get_world_size()))
     policy = DeepSpeedPolicy(
         config.spec, config.learner, config.grpo, device=config.device, reference_path=config.spec.path
@@ -145,6 +147,8 @@ class _Pusher:
                 )
                 self._members = order.members
             self._sender.send(order.client)
+        except PushHung:
+            raise  # Ray Train restarts the group, and the new session pushes again
         except Exception as error:  # the producer decides what becomes of the members; a push is retried
             self.close()
             return f"push of version {order.policy_version} failed: {type(error).__name__}: {error}"

@@ -2,7 +2,11 @@
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import Future
+from threading import Thread
 from typing import Any, Protocol
+
+import torch
 
 from learner.policy import DeepSpeedPolicy
 
@@ -25,6 +29,10 @@ class RolloutClient(Protocol):
     def finish_weight_update(self, weight_version: str | None = None) -> None: ...
 
 
+class PushHung(RuntimeError):
+    """A push neither ended nor failed: a thread is stuck in a collective, and only a new process helps."""
+
+
 class WeightSender:
     """Opens a transfer group with the current rollout engines and sends the policy through it.
 
@@ -44,6 +52,7 @@ class WeightSender:
 
         load_general_plugins()  # registers "gloo"
         self._source = _policy_source(policy)
+        self._device, self._timeout_s = policy.device, timeout_s
         self._engine = WeightTransferTrainerFactory.trainer_init(
             _init_info(backend, policy.rank, client.num_ranks, timeout_s), client=client, source=self._source
         )
@@ -55,14 +64,29 @@ class WeightSender:
             client: the engines that the sender was opened with, for this push.
 
         Raises:
+            PushHung: no end after the deadline. gloo has deadlines of its own; NCCL waits for ever for a dead peer.
             Exception: whatever broke the transfer. The other ranks are kept in step first, so they return.
         """
         self._engine.client = client
-        try:
-            self._engine.send_weights()
-        except Exception:
-            self._source.finish_pass()
-            raise
+        outcome: Future[None] = Future()
+
+        def send() -> None:
+            if self._device.type == "cuda":  # a new thread starts on device 0
+                torch.cuda.set_device(self._device)
+            try:
+                self._engine.send_weights()
+                outcome.set_result(None)
+            except Exception as error:  # raised below, on the caller's thread
+                self._source.finish_pass()
+                outcome.set_exception(error)
+
+        Thread(target=send, daemon=True).start()
+        try:  # the engines' own deadlines come first, and say who was late
+            error = outcome.exception(2 * self._timeout_s)
+        except TimeoutError:
+            raise PushHung(f"a weight push did not end within {2 * self._timeout_s:.0f} s.") from None
+        if error is not None:
+            raise error
 
     def close(self) -> None:
         self._engine.shutdown()
