@@ -19,6 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before torch is imported. Threads that spin while they wait make two busy processes on two cores some
     # fifty times slower than threads that sleep.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # DeepSpeed builds a small kernel at first use with the environment's own ninja, activated or not.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # `ray job stop`, Kubernetes and systemd send SIGTERM: end as tidily as on Ctrl-C.

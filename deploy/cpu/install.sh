@@ -18,6 +18,9 @@ for candidate in ${python:-python3.11 python3.12 python3.13 python3}; do
 done
 [ -n "$python" ] || { echo "videossr needs Python 3.11 to 3.13 on PATH (or PYTHON=/path/to/python)." >&2; exit 1; }
 
+command -v c++ >/dev/null || {
+  echo "videossr needs a C++ compiler on PATH (DeepSpeed builds a small kernel): apt-get install g++" >&2; exit 1; }
+
 # The stamp holds what was installed: the same lock and the same Python install once.
 stamp="$venv/.videossr-installed"
 wanted=$(cat "$here/requirements.lock" "$here/torchvision_hook.py" "$here/install.sh" "$root/pyproject.toml" | sha256sum; "$python" -V)
