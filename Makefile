@@ -1,5 +1,7 @@
 # Two commands: `make demo` and `make test`. Both make .venv from the lock file first, once.
 PYTHON_ENV := .venv/bin
+# Waiting threads sleep: on two cores, spinning ones slow the busy ones many times over.
+export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: env demo test lint types unit contract integration lock
 
