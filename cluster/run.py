@@ -224,7 +224,7 @@ def _trainer(config: Config, folder: Path, spec: ModelSpec, experience: Any) -> 
     )
     return TorchTrainer(
         lambda: train_loop(loop),
-        torch_config=TorchConfig(backend="nccl" if role.num_gpus else "gloo"),
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if role.num_gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=role.count, use_gpu=role.num_gpus > 0, resources_per_worker=resources
         ),

@@ -141,7 +141,6 @@ class _Pusher:
                 self.close()
                 self._sender = WeightSender(
                     self._policy,
-                    order.client,
                     backend=self._config.weight_transfer,
                     timeout_s=self._config.push_timeout_s,
                 )
@@ -150,6 +149,8 @@ class _Pusher:
         except PushHung:
             raise  # Ray Train restarts the group, and the new session pushes again
         except Exception as error:  # the producer decides what becomes of the members; a push is retried
+            if self._policy.rank != 0:
+                raise  # the engines are rank 0's affair: here a gather broke
             self.close()
             return f"push of version {order.policy_version} failed: {type(error).__name__}: {error}"
         return None
@@ -183,4 +184,3 @@ def _seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    os.environ["PYTHONHASHSEED"] = str(seed)

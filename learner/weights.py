@@ -41,39 +41,38 @@ class WeightSender:
 
     Args:
         backend: "gloo", "nccl" or "ipc".
-        timeout_s: deadline of the rendezvous and of each transfer (gloo; NCCL has its own).
+        timeout_s: deadline of each of the engines' answers; a whole push has twice as long.
     """
 
-    def __init__(
-        self, policy: DeepSpeedPolicy, client: RolloutClient, *, backend: str, timeout_s: float
-    ) -> None:
-        from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
+    def __init__(self, policy: DeepSpeedPolicy, *, backend: str, timeout_s: float) -> None:
         from vllm.plugins import load_general_plugins
 
         load_general_plugins()  # registers "gloo"
+        self._policy, self._backend, self._timeout_s = policy, backend, timeout_s
         self._source = _policy_source(policy)
-        self._device, self._timeout_s = policy.device, timeout_s
-        self._engine = WeightTransferTrainerFactory.trainer_init(
-            _init_info(backend, policy.rank, client.num_ranks, timeout_s), client=client, source=self._source
-        )
+        self._engine: Any = None  # vLLM's trainer engine, once the group is open
 
     def send(self, client: RolloutClient) -> None:
         """Push every parameter; returns when all engines serve them.
 
         Args:
-            client: the engines that the sender was opened with, for this push.
+            client: the engines; the same set at every call.
 
         Raises:
             PushHung: no end after the deadline. gloo has deadlines of its own; NCCL waits for ever for a dead peer.
-            Exception: whatever broke the transfer. The other ranks are kept in step first, so they return.
+            Exception: whatever broke the transfer on this rank. The other ranks of this push return: gathering a
+                parameter is a collective of all (ZeRO-3), so a rank that fails still takes its part in every one.
         """
-        self._engine.client = client
         outcome: Future[None] = Future()
 
         def send() -> None:
-            if self._device.type == "cuda":  # a new thread starts on device 0
-                torch.cuda.set_device(self._device)
+            if self._policy.device.type == "cuda":  # a new thread starts on device 0
+                torch.cuda.set_device(self._policy.device)
+                torch.cuda.empty_cache()  # engines that share the GPU wake up now
+            self._source.new_pass()
             try:
+                self._open(client)
+                self._engine.client = client
                 self._engine.send_weights()
                 outcome.set_result(None)
             except Exception as error:  # raised below, on the caller's thread
@@ -88,8 +87,16 @@ class WeightSender:
         if error is not None:
             raise error
 
+    def _open(self, client: RolloutClient) -> None:
+        if self._engine is None:
+            from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
+
+            info = _init_info(self._backend, self._policy.rank, client.num_ranks, self._timeout_s)
+            self._engine = WeightTransferTrainerFactory.trainer_init(info, client=client, source=self._source)
+
     def close(self) -> None:
-        self._engine.shutdown()
+        if self._engine is not None:
+            self._engine.shutdown()
 
 
 def _init_info(backend: str, rank: int, num_engine_ranks: int, timeout_s: float) -> Any:
@@ -97,7 +104,7 @@ def _init_info(backend: str, rank: int, num_engine_ranks: int, timeout_s: float)
 
     info_class = WeightTransferTrainerFactory._registry[backend]().init_info_cls
     if backend == "ipc":
-        return info_class(rank=rank)
+        return info_class(rank=rank, packed=True)  # unpacked, every gathered weight lives until the end
     fields: dict[str, Any] = {
         "master_address": _own_address(),
         "master_port": _free_port(),
@@ -127,7 +134,7 @@ def _policy_source(policy: DeepSpeedPolicy) -> Any:
 
     class PolicySource(WeightSource):
         def __init__(self) -> None:
-            self._running: Iterator[tuple[str, Any]] = iter(())
+            self._running: Iterator[tuple[str, Any]] | None = None
 
         def metadata(self) -> list[Any]:
             return [ParamMeta(name, dtype, shape) for name, dtype, shape in policy.parameter_shapes()]
@@ -136,9 +143,12 @@ def _policy_source(policy: DeepSpeedPolicy) -> Any:
             self._running = policy.named_parameters()
             return self._running
 
+        def new_pass(self) -> None:
+            self._running = None
+
         def finish_pass(self) -> None:
-            """Gather what is left of a pass that broke off: other ranks are in the same collectives."""
-            for _ in self._running:
+            """Gather what this push has not gathered, all of it if it never began: the other ranks do."""
+            for _ in self._running if self._running is not None else iter(self):
                 pass
 
     return PolicySource()

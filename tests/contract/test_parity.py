@@ -126,7 +126,7 @@ def test_logprobs_agree_before_and_after_a_push_and_only_then(
         # The same videos again, so that every cache is warm: without a push the engine answers as before.
         assert _gap(policy, prompts, engine.generate(inputs, SAMPLING)) > 100 * TOLERANCE
 
-        sender = WeightSender(policy, engine, backend="gloo", timeout_s=60)
+        sender = WeightSender(policy, backend="gloo", timeout_s=60)
         sender.send(engine)
         assert _gap(policy, prompts, engine.generate(inputs, SAMPLING)) < TOLERANCE
 

@@ -1,0 +1,99 @@
+"""A push that breaks on rank 0, wherever it breaks, leaves the other ranks in step (ZeRO-3 gathers are collectives)."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from learner.config import GrpoConfig, LearnerConfig
+from learner.model import ModelSpec
+from learner.policy import DeepSpeedPolicy
+from learner.tiny import create_tiny_model
+from learner.weights import WeightSender
+
+CALLS = ("init_weight_transfer_engine", "start_weight_update", "update_weights")
+_DEADLINE_S = 5.0
+
+
+class BrokenEngines:
+    """Engines of which one call fails. Nobody joins the transfer group, so no push through them can succeed."""
+
+    num_ranks = 1
+
+    def __init__(self, broken: str) -> None:
+        self._broken = broken
+
+    def _answer(self, call: str) -> None:
+        if call == self._broken:
+            raise RuntimeError(f"{call} broke")
+
+    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        self._answer("init_weight_transfer_engine")
+
+    def start_weight_update(self) -> None:
+        self._answer("start_weight_update")
+
+    def update_weights(self, update_info: dict[str, Any]) -> None:
+        self._answer("update_weights")
+
+    def finish_weight_update(self, weight_version: str | None = None) -> None:
+        self._answer("finish_weight_update")
+
+
+class _Wire:
+    """A transfer group without a wire, so that the calls after joining can be reached."""
+
+    def broadcast(self, tensor: torch.Tensor) -> None: ...
+
+    def destroy(self) -> None: ...
+
+
+def _rank(rank: int, spec: ModelSpec, folder: Path) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    learner = LearnerConfig(dtype="float32", gradient_checkpointing=False, zero_stage=3)
+    policy = DeepSpeedPolicy(spec, learner, GrpoConfig(kl_coef=0.0), device="cpu", reference_path=spec.path)
+    import rollout.gloo_transfer as transfer
+
+    said = []
+    for call in (*CALLS, "finish_weight_update"):
+        if call != CALLS[0]:
+            transfer._GlooGroup = lambda info, rank: _Wire()  # type: ignore[misc,assignment]
+        sender = WeightSender(policy, backend="gloo", timeout_s=_DEADLINE_S)
+        try:
+            sender.send(BrokenEngines(call))
+            said.append("sent")
+        except RuntimeError as error:
+            said.append(str(error))
+        # Still in step: the ranks gather the same parameter and agree on its sum.
+        total = torch.tensor(sum(float(tensor.double().sum()) for _, tensor in policy.named_parameters()))
+        both = [torch.zeros(()), torch.zeros(())]
+        dist.all_gather(both, total)
+        assert torch.equal(both[0], both[1])
+    (folder / f"said{rank}").write_text("\n".join(said))
+    dist.destroy_process_group()
+
+
+def test_ranks_stay_in_step_whichever_call_fails(tmp_path: Path) -> None:
+    path = create_tiny_model(tmp_path / "model", corpus=["When? 0123456789"])
+    spec = ModelSpec(
+        path=str(path), dtype="float32", attention="sdpa", pad_token_id=0, forbidden=(3,), temperature=1.0,
+        pixel_mean=(0.5, 0.5, 0.5), pixel_std=(0.5, 0.5, 0.5),
+    )  # fmt: skip
+    context = mp.spawn(_rank, (spec, tmp_path), nprocs=2, join=False)
+    assert context is not None
+    deadline = time.monotonic() + 120
+    while not (done := context.join(1)) and time.monotonic() < deadline:
+        pass
+    if not done:
+        for process in context.processes:
+            process.kill()
+    assert done, "a rank is stuck"
+    calls = [*CALLS, "finish_weight_update"]
+    assert (tmp_path / "said0").read_text().splitlines() == [f"{call} broke" for call in calls]
+    assert (tmp_path / "said1").read_text().splitlines() == ["sent"] * 4
