@@ -54,6 +54,7 @@ class ExperiencePlan:
     sampled_completions: int  # per held-out sample
     shared_gpus: bool  # engines sleep while the learner trains
     recorded_groups: int  # per step, whose rollouts are written down
+    reward_tolerance: float  # see GrpoConfig
 
 
 class PushFailed(RuntimeError):
@@ -145,7 +146,10 @@ class Experience:
                 raise RuntimeError(f"learner session {session} was replaced by {self._session}.")
             if self._failure is not None:
                 return StopOrder()
-            return self._orders[number]
+            order = self._orders[number]
+            if order is None:
+                raise RuntimeError(f"order {number} was carried out before this rank asked for it.")
+            return order
 
     def failure(self) -> str | None:
         """Why the run had to stop early; None while all is well."""
@@ -169,12 +173,15 @@ class Experience:
             await self._record.event("stage", "training")
             for step in range(first_step, plan.steps):
                 started = time.perf_counter()
-                groups = await self._make_groups(step, await prompts)
+                self._seconds = {}
+                made = await prompts
+                self._seconds["prompts"] = time.perf_counter() - started  # what was not ready before
+                groups = await self._make_groups(step, made)
                 prompts = asyncio.ensure_future(self._make_prompts(step + 1))
                 update = await self._train(step, groups)
                 await self._push(step + 1)
                 self._seconds["step"] = time.perf_counter() - started
-                metrics = step_metrics(groups) | dict(update.metrics)
+                metrics = step_metrics(groups, plan.reward_tolerance) | dict(update.metrics)
                 metrics |= {f"seconds/{phase}": value for phase, value in self._seconds.items()}
                 await self._record.step(step, metrics, groups[: plan.recorded_groups])
             await self._evaluate("after", plan.steps)
@@ -290,12 +297,19 @@ class Experience:
         self, prompts: Sequence[Prompt], samplings: Sequence[Sampling], version: int
     ) -> list[list[Rollout]]:
         completions = await self._pool.generate(prompts, samplings, version)
+        started = time.perf_counter()
         items = [
-            (prompt.meta.task, completion.text, prompt.meta.answer)
+            # An answer that was cut off is not the whole reply: it is scored as no reply.
+            (
+                prompt.meta.task,
+                completion.text if completion.finish_reason == "stop" else "",
+                prompt.meta.answer,
+            )
             for prompt, group in zip(prompts, completions, strict=True)
             for completion in group
         ]
         scores = iter(await self._score(items))
+        self._seconds["reward"] = max(self._seconds.get("reward", 0.0), time.perf_counter() - started)
         return [
             [
                 _rollout(f"{prompt.meta.split}-{prompt.meta.index}-{n}", completion, *next(scores))

@@ -8,6 +8,7 @@ from actors.experience import Experience, ExperiencePlan, Report
 from actors.messages import EvaluationAnswers, Group, Order, Prompt, Split
 from actors.rollout_pool import RolloutPool
 
+_PROMPTS_PER_MAKER = 2  # asked for at once: one being made, one waiting
 _PROMPT_TIMEOUT_S = 300.0
 _REWARD_TIMEOUT_S = 60.0
 
@@ -40,6 +41,7 @@ class ExperienceActor:
         self._start_timeout_s, self._generate_timeout_s = start_timeout_s, generate_timeout_s
         self._experience: Experience | None = None
         self._turn = 0
+        self._making = asyncio.Semaphore(_PROMPTS_PER_MAKER * len(makers))
 
     # --- called by the learner and the driver
 
@@ -79,15 +81,27 @@ class ExperienceActor:
         await self._run_log.evaluation.remote(answers)
 
     async def _make_prompt(self, split: Split, index: int, task: str | None) -> Prompt:
-        make = self._next(self._makers).make.options(num_returns=3)
-        meta, engine_input, model_input = make.remote(split, index, task)
-        return Prompt(await asyncio.wait_for(meta, _PROMPT_TIMEOUT_S), engine_input, model_input)
+        async with self._making:  # so that the deadline is the making's, not the queue's
+            make = self._next(self._makers).make.options(num_returns=3)
+            meta, engine_input, model_input = make.remote(split, index, task)
+            what = f"{split} prompt {index} was not made"
+            return Prompt(await _within(_PROMPT_TIMEOUT_S, meta, what), engine_input, model_input)
 
     async def _score(self, items: Sequence[tuple[str, str, str]]) -> list[tuple[float, bool]]:
         call = self._next(self._scorers).score.remote(items)
-        scores: list[tuple[float, bool]] = await asyncio.wait_for(call, _REWARD_TIMEOUT_S)
+        scores: list[tuple[float, bool]] = await _within(
+            _REWARD_TIMEOUT_S, call, f"{len(items)} answers were not scored"
+        )
         return scores
 
     def _next(self, workers: Sequence[Any]) -> Any:
         self._turn += 1
         return workers[self._turn % len(workers)]
+
+
+async def _within(timeout_s: float, call: Any, what: str) -> Any:
+    """The call's result, or a TimeoutError that says what did not happen."""
+    try:
+        return await asyncio.wait_for(call, timeout_s)
+    except TimeoutError:
+        raise TimeoutError(f"{what} within {timeout_s:.0f} s.") from None

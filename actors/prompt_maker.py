@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ray
+
 from actors.messages import PromptMeta, Split
 from pretext.cache import FrameCache
 from pretext.dataset import make_recipe, render
@@ -90,6 +92,19 @@ class PromptMaker:
             seed=seed,
             task=task,
         )
+
+
+class PromptMakerActor(PromptMaker):
+    """PromptMaker as a Ray actor.
+
+    Args:
+        spec: a list of one reference to a PromptSpec, which names every video and can be large: all makers share
+            the one copy in the object store. (Inside a list because Ray replaces a bare reference by its value,
+            and warns that a restarted actor would need it again.)
+    """
+
+    def __init__(self, spec: Sequence[Any]) -> None:
+        super().__init__(ray.get(spec[0]))
 
 
 def read_model_facts(model_path: str, max_prompt_tokens: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ the prompts the dead one was working on must go to others. That is what stands h
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 from actors.messages import Member, Prompt
 from rollout.engine import Completion, Sampling
 
+_MOST_DEATHS = 4  # of workers over the same prompts, until the prompts are to blame
 _RETRY_S = 0.5  # between two looks at a worker that is being restarted
 
 
@@ -23,6 +25,10 @@ def _kill_process(worker: Any) -> None:
 
 class NoRolloutWorkers(RuntimeError):
     """Every rollout worker is dead for good."""
+
+
+class PoisonPrompts(RuntimeError):
+    """Prompts that no rollout worker survives."""
 
 
 class RolloutPool:
@@ -68,7 +74,7 @@ class RolloutPool:
             try:
                 life, num_ranks = await asyncio.wait_for(worker.describe.remote(), self._start_timeout_s)
             except ActorDiedError as error:
-                reason = f"it cannot be restarted: {_first_line(error)}"
+                reason = f"it cannot be started: {_last_line(error)}"
                 break
             except (RayActorError, TimeoutError) as error:
                 reason = f"not up after {self._start_timeout_s:.0f} s: {_first_line(error)}"
@@ -153,9 +159,10 @@ class RolloutPool:
 
         Raises:
             NoRolloutWorkers: none is left.
-            RayTaskError: what two engines raised for these prompts.
+            PoisonPrompts: they killed or hung one worker after another.
+            RayTaskError: what a second engine raised for these prompts.
         """
-        errors = 0
+        failures = 0
         while True:
             member = await self._acquire(policy_version)
             try:
@@ -169,10 +176,15 @@ class RolloutPool:
                 died = isinstance(error, RayActorError)
                 what = "its process died" if died else f"no answer within {self._generate_timeout_s:.0f} s"
                 await self.restart(member, f"{what}; its {len(prompts)} prompts go to another", died=died)
+                failures += 1
+                if failures == _MOST_DEATHS:
+                    raise PoisonPrompts(
+                        f"{failures} rollout workers in a row failed over the same {len(prompts)} prompts: {what}."
+                    ) from error
             except RayTaskError as error:
-                errors += 1
+                failures += 1
                 await self.restart(member, f"its engine failed ({_last_line(error)})")
-                if errors > 1:
+                if failures > 1:
                     raise
             finally:
                 async with self._changed:
@@ -211,11 +223,13 @@ class RolloutPool:
 
 
 _GONE = object()
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def _last_line(error: BaseException) -> str:
-    """The innermost cause, out of Ray's traceback text."""
-    return str(error).strip().splitlines()[-1]
+    """The innermost cause, out of Ray's traceback text and its colours."""
+    lines = [line for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__
 
 
 def _first_line(error: BaseException) -> str:

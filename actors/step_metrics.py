@@ -5,23 +5,22 @@ from statistics import fmean
 
 from actors.messages import Group
 
-SPREAD_TOLERANCE = 1e-6
 
-
-def step_metrics(groups: Sequence[Group]) -> dict[str, float]:
+def step_metrics(groups: Sequence[Group], reward_tolerance: float) -> dict[str, float]:
     """Means over the step's rollouts, overall and per task, by metric name.
 
     `reward/TASK` and `reward/mean`: mean reward. `spread/TASK`: mean over groups of max - min.
     `valid/TASK`: share of answers of the task's form. `groups/without_spread`: share of groups whose rewards
-    are all alike, which train nothing. `completion/tokens`: mean length. `completion/cut`: share that ran
-    into the length limit.
+    differ by no more than `reward_tolerance`, which train nothing. `completion/tokens`: mean length.
+    `completion/cut`: share that ran into the length limit. `step/tokens`: of prompts and completions, as the
+    engine sees them: a prompt counts for each of its completions.
     """
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     spreads = [_spread(group) for group in groups]
     metrics = {
         "reward/mean": fmean(rollout.reward for rollout in rollouts),
         "valid/mean": fmean(rollout.valid for rollout in rollouts),
-        "groups/without_spread": fmean(spread <= SPREAD_TOLERANCE for spread in spreads),
+        "groups/without_spread": fmean(spread <= reward_tolerance for spread in spreads),
         "completion/tokens": fmean(len(rollout.token_ids) for rollout in rollouts),
         "completion/cut": fmean(rollout.finish_reason == "length" for rollout in rollouts),
         "prompt/tokens": fmean(group.prompt.meta.num_tokens for group in groups),

@@ -22,9 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # DeepSpeed builds a small kernel at first use with the environment's own ninja, activated or not.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # Ray Train lists a checkpoint as one to go on from when it next looks: soon, not after its 2 s.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.3")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    # `ray job stop`, Kubernetes and systemd send SIGTERM: end as tidily as on Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # see ray_session, which has to do it again
     try:
         return int(options.run(options))
     except ConfigError as error:
@@ -72,7 +73,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(options: argparse.Namespace) -> int:
-    overrides = [*options.overrides, *([f"name={options.resume}"] if options.resume else [])]
+    overrides = list(options.overrides)
+    if options.resume:  # a run's name, or its folder
+        run = Path(options.resume)
+        overrides += [f"name={run.name}", *([f"runs_dir={run.parent}"] if run.parent != Path() else [])]
     config = load_config(options.config, overrides)
     if options.dry_run:
         from cluster.dry_run import dry_run

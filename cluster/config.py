@@ -1,8 +1,9 @@
 """The configuration of a run, assembled from each package's own."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from learner.config import GrpoConfig, LearnerConfig, WarmupConfig
 from pretext.counting import CountingParams
@@ -19,19 +20,26 @@ DRAWN = "drawn"
 TINY_PREFIX = "tiny:"
 
 
+def _expand(value: str) -> str:
+    return str(Path(value).expanduser()) if value.startswith("~") else value
+
+
+PathLike = Annotated[str, AfterValidator(_expand)]  # "~" is the home folder
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ModelConfig(_Section):
-    path: str = Field(
+    path: PathLike = Field(
         "Qwen/Qwen3-VL-8B-Instruct",
         description="Hugging Face folder or hub id, or tiny:qwen3_vl / tiny:qwen2_5_vl for a random tiny model",
     )
 
 
 class DataConfig(_Section):
-    videos: str = Field(DRAWN, description="a folder of videos, or `drawn`: simple scenes drawn by us")
+    videos: PathLike = Field(DRAWN, description="a folder of videos, or `drawn`: simple scenes drawn by us")
     num_drawn: Positive = Field(64, description="scenes drawn for training when videos=drawn")
     num_drawn_held_out: Positive = Field(32, description="scenes drawn for evaluation when videos=drawn")
     held_out_share: float = Field(
@@ -77,7 +85,7 @@ class ClusterConfig(_Section):
 class Config(_Section):
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder under runs_dir")
     seed: int = Field(0, ge=0)
-    runs_dir: str = "runs"
+    runs_dir: PathLike = "runs"
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     rollout: RolloutConfig = RolloutConfig()

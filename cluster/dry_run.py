@@ -1,12 +1,13 @@
 """`videossr train CONFIG --dry-run`: what would happen, without starting anything or needing a GPU."""
 
 import sys
+from pathlib import Path
 
 import yaml
 from rich.console import Console
 from rich.table import Table
 
-from cluster.config import Config
+from cluster.config import DRAWN, TINY_PREFIX, Config
 from cluster.plan import (
     gpus_needed,
     learner_memory_gib,
@@ -15,11 +16,20 @@ from cluster.plan import (
     roles,
     rollout_memory_gib,
 )
+from cluster.prepare import check_model, check_videos
 
 
 def dry_run(config: Config) -> int:
     """Print configuration, placement and memory; 0 if the plan can work, 2 if it cannot."""
     console = Console(highlight=False)
+    if config.model.path.startswith((TINY_PREFIX, "/", ".")) or Path(config.model.path).is_dir():
+        check_model(config)  # what is on the hub alone is checked where the run starts
+    if config.data.videos != DRAWN and not Path(config.data.videos).is_dir():
+        console.print(
+            f"data.videos={config.data.videos!r} is not on this machine: it is checked where the run starts."
+        )
+    else:
+        check_videos(config)
     console.print("[bold]Configuration[/bold]")
     console.print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).rstrip(), markup=False)
     console.print(f"\n[bold]Placement[/bold] ({gpus_needed(config)} GPUs)")

@@ -27,8 +27,8 @@ def export(run: str, out: Path) -> Path:
         raise ConfigError(
             f"RUN={run!r}: has no checkpoint yet. Wait for one, or lower train.checkpoint_every."
         )
-    if out.exists() and any(out.iterdir()):
-        raise ConfigError(f"--out={str(out)!r}: is not empty. Name a folder that is not there yet.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out={str(out)!r}: is there already. Name a folder that is not there yet.")
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -57,6 +57,9 @@ def export(run: str, out: Path) -> Path:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint of a run's folder (Ray Train names them by time)."""
-    complete = sorted((folder / "checkpoints" / "learner").glob("checkpoint_*/state.json"))
-    return complete[-1].parent if complete else None
+    """The newest checkpoint of a run's folder that holds every rank's shard (Ray Train names them by time)."""
+    for state in sorted((folder / "checkpoints" / "learner").glob("checkpoint_*/state.json"), reverse=True):
+        shards = list((state.parent / "policy").glob("*_optim_states.pt"))
+        if len(shards) == json.loads(state.read_text())["ranks"]:
+            return state.parent
+    return None

@@ -75,6 +75,9 @@ def _explain(problem: Any) -> str:
         close = difflib.get_close_matches(path[-1], known, n=1)
         fix = f"Did you mean {'.'.join([*path[:-1], close[0]])}?" if close else f"Known: {', '.join(known)}."
         return f"{name}={_show(problem['input'])}: there is no such setting. {fix}"
+    if problem["type"] == "model_type":
+        examples = ", ".join(f"{name}.{key}" for key in _known_keys(path)[:3])
+        return f"{name}={_show(problem['input'])}: is a section of settings, not a value. Set one, as {examples}."
     message = str(problem["msg"]).removeprefix("Value error, ")
     rule = message[0].lower() + message[1:]
     return f"{name}={_show(problem['input'])}: {rule}{'' if rule.endswith('.') else '.'}{_hint(name)}"

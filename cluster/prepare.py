@@ -43,7 +43,7 @@ def check_model(config: Config) -> None:
                 f"model.path={path!r}: no such tiny model. Use tiny:qwen3_vl or tiny:qwen2_5_vl."
             )
         return
-    if path.startswith(("/", ".", "~")) and not Path(path).expanduser().is_dir():
+    if path.startswith(("/", ".")) and not Path(path).is_dir():
         raise ConfigError(
             f"model.path={path!r}: there is no such folder. Give one with a config.json, or a hub id such as "
             "Qwen/Qwen3-VL-2B-Instruct."
@@ -60,8 +60,8 @@ def check_model(config: Config) -> None:
         ) from None
     if model_type not in ("qwen3_vl", "qwen2_5_vl"):
         raise ConfigError(
-            f"model.path={path!r}: a {model_type} model has no vision that can be trained here. Use a Qwen3-VL "
-            "or Qwen2.5-VL model."
+            f"model.path={path!r}: a {model_type} model, which has no vision or none that is supported here. Use a "
+            "Qwen3-VL or Qwen2.5-VL model."
         )
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,9 +34,7 @@ def ray_session(config: Config) -> Iterator[None]:
     Raises:
         ConfigError: the cluster has not the GPUs that the run needs, or cannot be reached.
     """
-    address = config.cluster.address
-    if address == "auto":
-        address = os.environ.get("RAY_ADDRESS", "local")
+    address = _address(config)
     options: dict[str, Any] = {
         "address": address,
         "log_to_driver": False,
@@ -43,9 +42,6 @@ def ray_session(config: Config) -> Iterator[None]:
         "runtime_env": {"env_vars": WORKER_ENV},
     }
     if address == "local":
-        import torch
-
-        _check_gpus(config, torch.cuda.device_count(), "this machine")
         options |= {"include_dashboard": False, "num_cpus": max(1, os.cpu_count() or 1)}
     # That a new local Ray asks for its token, which it has made, is nothing for the user to act on.
     logging.getLogger("ray._private.authentication.authentication_token_setup").addFilter(
@@ -58,6 +54,8 @@ def ray_session(config: Config) -> Iterator[None]:
             f"cluster.address={config.cluster.address!r}: no Ray answers there ({error}). Start one with "
             "`ray start --head`, or set cluster.address=local."
         ) from None
+    # ray.init puts a handler of its own here. `ray job stop`, Kubernetes and systemd send SIGTERM: end as on Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _check_resources(config)
         yield
@@ -65,15 +63,35 @@ def ray_session(config: Config) -> Iterator[None]:
         ray.shutdown()
 
 
+def check_this_machine(config: Config) -> None:
+    """Refuse a run that a local Ray could not carry, before one is started. Raises ConfigError."""
+    if _address(config) == "local":
+        import torch
+
+        _check_gpus(config, torch.cuda.device_count(), "this machine")
+
+
+def _address(config: Config) -> str:
+    address = config.cluster.address
+    return os.environ.get("RAY_ADDRESS", "local") if address == "auto" else address
+
+
 def _check_resources(config: Config) -> None:
     have = ray.cluster_resources()
     _check_gpus(config, int(have.get("GPU", 0)), "this Ray")
     cpus = sum(role.count * role.num_cpus for role in roles(config))
     if cpus > have.get("CPU", 0):
+        counts = ", ".join(
+            f"{name}={count}"
+            for name, count in (
+                ("learner.num_workers", config.learner.num_workers),
+                ("rollout.num_workers", config.rollout.num_workers),
+                ("cluster.num_prompt_workers", config.cluster.num_prompt_workers),
+                ("cluster.num_reward_workers", config.cluster.num_reward_workers),
+            )
+        )
         raise ConfigError(
-            f"cluster.num_prompt_workers={config.cluster.num_prompt_workers}: the run's processes ask for "
-            f"{cpus:g} CPUs, this Ray has {have.get('CPU', 0):g}. Lower cluster.num_prompt_workers or "
-            "cluster.num_reward_workers."
+            f"{counts}: these processes ask for {cpus:g} CPUs, this Ray has {have.get('CPU', 0):g}. Lower the largest."
         )
 
 

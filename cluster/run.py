@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.experience import ExperiencePlan
 from actors.experience_actor import ExperienceActor
 from actors.learner_port import LearnerPort
-from actors.prompt_maker import PromptMaker, PromptSpec
+from actors.prompt_maker import PromptMaker, PromptMakerActor, PromptSpec
 from actors.reward_worker import RewardWorker
 from actors.rollout_worker import RolloutWorker
 from actors.run_log import RunLog
@@ -37,7 +38,7 @@ from cluster.prepare import (
     warm_start,
 )
 from cluster.progress import Progress
-from cluster.ray_session import ray_session
+from cluster.ray_session import check_this_machine, ray_session
 from cluster.report import write_report
 from cluster.run_folder import claimed
 from learner.loop import LoopConfig, train_loop
@@ -57,7 +58,8 @@ def train(config: Config, *, resume: bool, say: Say) -> Path:
     """
     check_model(config)
     videos = check_videos(config)
-    with ray_session(config), claimed(config, resume=resume) as folder:
+    check_this_machine(config)
+    with claimed(config, resume=resume) as folder, ray_session(config):
         stages = Stages()
         with stages.timed("videos"):
             videos = videos or draw_missing_videos(config, folder / "videos")
@@ -122,9 +124,9 @@ def _run_actors(
     run_log.event.remote("stage", "starting")
     members = {role.name: role for role in roles(config)}
     workers = _rollout_workers(config, members["rollout"], spec.path)
-    prompts = prompt_spec(config, videos, spec.path)
+    prompts = ray.put(prompt_spec(config, videos, spec.path))
     makers = [
-        _actor(PromptMaker, members["prompt"], max_restarts=-1, max_task_retries=-1).remote(prompts)
+        _actor(PromptMakerActor, members["prompt"], max_restarts=-1, max_task_retries=-1).remote([prompts])
         for _ in range(members["prompt"].count)
     ]
     scorers = [
@@ -143,7 +145,10 @@ def _run_actors(
     trainer = _trainer(config, folder, spec, experience)
     progress = Progress(config.train.steps, tasks_of(config), say)
     _fit(trainer, run_log, progress)
-    failure = ray.get(experience.failure.remote())
+    try:
+        failure = ray.get(experience.failure.remote())
+    except RayActorError:
+        failure = "the process that directs the run (ExperienceActor) died."
     if failure is not None:
         raise RunFailed(_last_line(failure))
     write_report(folder, config, stages.seconds, say)
@@ -161,6 +166,7 @@ def _experience_plan(config: Config) -> ExperiencePlan:
         sampled_completions=config.evaluation.sampled_completions,
         shared_gpus=config.cluster.placement == "shared",
         recorded_groups=config.train.recorded_groups,
+        reward_tolerance=config.grpo.reward_tolerance,
     )
 
 
@@ -252,10 +258,13 @@ def _fit(trainer: Any, run_log: Any, progress: Progress) -> None:
     thread = threading.Thread(target=fit, daemon=True)
     thread.start()
     with progress:
-        while thread.is_alive():
-            thread.join(0.5)
+        try:
+            while thread.is_alive():
+                thread.join(0.5)
+                progress.show(ray.get(run_log.since.remote(progress.cursor)))
             progress.show(ray.get(run_log.since.remote(progress.cursor)))
-        progress.show(ray.get(run_log.since.remote(progress.cursor)))
+        except RayActorError:
+            raise RunFailed("the process that writes the record died.") from None
     if outcome[0] is not None:
         raise RunFailed(_last_line(str(outcome[0]))) from outcome[0]
 

@@ -33,7 +33,12 @@ def claimed(config: Config, *, resume: bool) -> Iterator[Path]:
     folder = runs_folder(config) / config.name
     if resume and not (folder / "config.yaml").exists():
         raise ConfigError(f"--resume {config.name}: {folder} holds no run. Start it without --resume.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"runs_dir={config.runs_dir!r}: no folder can be made there ({error.strerror}). Name another."
+        ) from None
     with (folder.parent / f".{config.name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,7 +73,7 @@ def runs_folder(config: Config) -> Path:
     base = Path.cwd()
     if _RAY_WORKING_COPY in str(base):
         base = Path.home() / "videossr"
-    return base / Path(config.runs_dir).expanduser()
+    return base / config.runs_dir
 
 
 def _check_unchanged(folder: Path, config: Config) -> None:

@@ -169,7 +169,9 @@ def _save(policy: DeepSpeedPolicy, step: int) -> None:
         folder = Path(scratch)
         policy.save(folder)
         if policy.rank == 0:
-            (folder / "state.json").write_text(json.dumps({"step": step, "start_model": policy.spec.path}))
+            (folder / "state.json").write_text(
+                json.dumps({"step": step, "start_model": policy.spec.path, "ranks": policy.world_size})
+            )
         ray.train.report({"step": step}, checkpoint=ray.train.Checkpoint.from_directory(scratch))
 
 

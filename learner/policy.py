@@ -162,9 +162,9 @@ class DeepSpeedPolicy:
         dist.all_reduce(largest, op=dist.ReduceOp.MAX)
         total = dict(zip(names, totals.tolist(), strict=True))
         tokens = total["tokens"]
-        return {
+        kl = {"policy/kl": total["kl"] / tokens} if self._reference is not None else {}
+        return kl | {
             "policy/loss": total["loss"] / tokens,
-            "policy/kl": total["kl"] / tokens,
             "policy/entropy": total["entropy"] / tokens,
             "policy/clip_share": total["clipped"] / tokens,
             "policy/grad_norm": float(self.engine.get_global_grad_norm()),

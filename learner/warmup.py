@@ -173,7 +173,7 @@ def _sampled_scores(
     )
     found: dict[str, list[tuple[float, bool]]] = {}
     for sample, ids in zip(held_out, answers, strict=True):
-        reply = tokenizer.decode(ids, skip_special_tokens=True)
+        reply = tokenizer.decode(ids, skip_special_tokens=False)
         found.setdefault(sample.task, []).append(score(sample.task, reply, sample.answer))
     return {
         task: TaskScore(sum(s for s, _ in pairs) / len(pairs), sum(v for _, v in pairs) / len(pairs))

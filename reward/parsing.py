@@ -16,9 +16,12 @@ _ORDER = re.compile(r"[1-9]{2,9}")
 
 
 def parse_interval(text: str) -> tuple[float, ...] | None:
-    """`start-end` in seconds: "3.5-7" is (3.5, 7.0). The ends may come in either order."""
+    """`start-end` in seconds, the start first: "3.5-7" is (3.5, 7.0), and "7-3.5" is None."""
     match = _match(_INTERVAL, text)
-    return None if match is None else tuple(float(number) for number in match.groups())
+    if match is None:
+        return None
+    start, end = (float(number) for number in match.groups())
+    return (start, end) if start < end else None
 
 
 def parse_counts(text: str) -> tuple[int, ...] | None:

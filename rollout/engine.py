@@ -1,7 +1,7 @@
 """A real vLLM engine that answers video prompts and can be given new weights.
 
-One process, no subprocess: the engine core runs in the caller, so a Ray actor owns it whole and its
-death is the actor's death. Importing this module does not import vLLM; making an engine does.
+The engine core runs in the caller (with several GPUs, beside their worker processes), so a Ray actor owns it
+whole and its death is the actor's death. Importing this module does not import vLLM; making an engine does.
 """
 
 import os
@@ -63,7 +63,7 @@ class Completion:
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]  # of each token, temperature and forbidden tokens in them, nats
-    text: str  # without special tokens
+    text: str  # special tokens shown, but for the end-of-turn token that ends it
     finish_reason: str  # "stop" or "length"
 
 
@@ -145,6 +145,7 @@ class VllmEngine:
                 max_tokens=sampling.max_tokens,
                 seed=sampling.seed,
                 logprobs=0,  # the sampled token's own
+                skip_special_tokens=False,  # hidden from the text, they would hide from the reward too
             )
             for sampling in samplings
         ]

@@ -27,7 +27,11 @@ wanted=$(cat "$here/requirements.lock" "$here/torchvision_hook.py" "$here/instal
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then exit 0; fi
 
 echo "Installing the CPU environment into $venv (about 200 locked packages, 1.3 GB) ..."
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+# One left half-made, or made with another Python, is made anew.
+same='import sys; print(*sys.version_info[:2])'
+if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1 || [ "$("$venv/bin/python" -c "$same")" != "$("$python" -c "$same")" ]; then
+  "$python" -m venv --clear "$venv"
+fi
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@" 2> >(grep -v 'is ignored: it is neither' >&2); }
 # torch+cpu is not on PyPI: first whatever index is configured here, then PyTorch's own.
 pip install -q --no-deps "torch==$torch" 2>/dev/null || pip install -q --no-deps "torch==$torch" --index-url "$torch_index"

@@ -32,6 +32,7 @@ PLAN = ExperiencePlan(
     sampled_completions=3,
     shared_gpus=False,
     recorded_groups=2,
+    reward_tolerance=1e-6,
 )
 
 
@@ -327,7 +328,7 @@ async def test_when_no_worker_is_left_the_learner_is_stopped_and_told_why() -> N
     assert learner.trained == []
     said = run.experience.failure()
     assert said is not None
-    assert said.startswith("NoRolloutWorkers: no rollout worker is left (worker 0: it cannot be restarted")
+    assert said.startswith("NoRolloutWorkers: no rollout worker is left (worker 0: it cannot be started")
 
 
 async def test_prompts_that_break_every_engine_stop_the_run() -> None:

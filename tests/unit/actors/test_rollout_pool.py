@@ -185,7 +185,7 @@ async def test_when_all_are_lost_every_waiter_hears_why() -> None:
     refit = asyncio.ensure_future(pool.wait_for_stale(0))
     for fake in fakes:
         fake.generating, fake.after_kill = [died()], [ActorDiedError()]
-    with pytest.raises(NoRolloutWorkers, match=r"worker 0: it cannot be restarted.*; worker 1: "):
+    with pytest.raises(NoRolloutWorkers, match=r"worker 0: it cannot be started.*; worker 1: "):
         await texts(pool, 1)
     with pytest.raises(NoRolloutWorkers):
         await refit

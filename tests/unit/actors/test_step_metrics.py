@@ -25,7 +25,8 @@ def test_values_by_hand() -> None:
             group("jigsaw", [0.5, 0.5], num_tokens=120, valid=[True, True]),
             group("counting", [0.25, 0.75], num_tokens=80, valid=[False, False]),
             group("counting", [0.3, 0.1 + 0.2], num_tokens=100, valid=[True, True]),  # float residue
-        ]
+        ],
+        reward_tolerance=1e-6,
     )
     assert metrics == pytest.approx(
         {

@@ -167,7 +167,7 @@ def test_a_file_without_settings_is_refused(write: WriteConfig, text: str) -> No
          "completions of a prompt are alike. Set it to 1.0, or some value above 0."),
         ("train: {steps: ten}", "train.steps='ten': input should be a valid integer"),
         ("train: {steps: 0}", "train.steps=0: input should be greater than or equal to 1. Change train.steps."),
-        ("train: 5", "train=5: input should be a valid dictionary"),
+        ("train: 5", "train=5: is a section of settings, not a value. Set one, as train.checkpoint_every"),
         ("learner: {dtype: float16}", "learner.dtype='float16': input should be 'float32' or 'bfloat16'. Change"),
         ("learner: {zero_stage: 4}", "learner.zero_stage=4: input should be 1, 2 or 3"),
         ("learner: {adam_betas: [0.9, 1.5]}", "learner.adam_betas.1=1.5: input should be less than 1"),

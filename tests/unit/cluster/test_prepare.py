@@ -11,7 +11,7 @@ import pytest
 from cluster.config import Config
 from cluster.load import ConfigError, build_config
 from cluster.prepare import check_model, check_videos, draw_missing_videos, model_spec
-from cluster.ray_session import ray_session
+from cluster.ray_session import check_this_machine
 from pretext.scenes import draw_videos
 
 TinyFolder = Callable[[str], Path]
@@ -70,7 +70,8 @@ def test_a_model_without_vision_is_refused(tmp_path: Path) -> None:
     )
     said = refusal(check_model, model(tmp_path))
     assert said == (
-        f"model.path='{tmp_path}': a qwen3 model has no vision that can be trained here. Use a Qwen3-VL or "
+        f"model.path='{tmp_path}': a qwen3 model, which has no vision or none that is supported here. "
+        "Use a Qwen3-VL or "
         "Qwen2.5-VL model."
     )
 
@@ -170,8 +171,8 @@ def test_more_gpus_than_there_are_is_refused_before_ray_starts() -> None:
     given = build_config(
         {"cluster": {"address": "local"}, "learner": {"num_workers": 40}, "rollout": {"num_workers": 3}}
     )
-    with pytest.raises(ConfigError) as caught, ray_session(given):
-        pass
+    with pytest.raises(ConfigError) as caught:
+        check_this_machine(given)
     assert str(caught.value).startswith(
         "learner.num_workers=40, rollout.num_workers=3: the run needs 43 GPU(s), this machine has "
         f"{torch.cuda.device_count()}. Lower them, join a larger cluster with cluster.address, or set "
