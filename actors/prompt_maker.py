@@ -1,10 +1,10 @@
 """Makes prompts: recipe, frames, tokens. One CPU process; any number can share a stream."""
 
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-
-import ray
 
 from actors.messages import PromptMeta, Split
 from pretext.cache import FrameCache
@@ -98,13 +98,12 @@ class PromptMakerActor(PromptMaker):
     """PromptMaker as a Ray actor.
 
     Args:
-        spec: a list of one reference to a PromptSpec, which names every video and can be large: all makers share
-            the one copy in the object store. (Inside a list because Ray replaces a bare reference by its value,
-            and warns that a restarted actor would need it again.)
+        spec_file: a pickled PromptSpec in the run's folder. It names every video and can be large; from a file a
+            restarted actor has it again, where Ray could have dropped it from the object store.
     """
 
-    def __init__(self, spec: Sequence[Any]) -> None:
-        super().__init__(ray.get(spec[0]))
+    def __init__(self, spec_file: str) -> None:
+        super().__init__(pickle.loads(Path(spec_file).read_bytes()))
 
 
 def read_model_facts(model_path: str, max_prompt_tokens: int) -> dict[str, Any]:

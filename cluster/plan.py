@@ -85,7 +85,7 @@ def model_size(path: str) -> ModelSize | None:
     if path in PUBLISHED:
         return PUBLISHED[path]
     if path.startswith(TINY_PREFIX):
-        return ModelSize(0.7e6, 3, 96, 1, 32, 384)
+        return ModelSize(0.6e6, 3, 96, 1, 32, 384)
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 

@@ -5,6 +5,7 @@
 The driver owns every process of the run: when it ends, for whatever reason, so do they.
 """
 
+import pickle
 import threading
 import time
 from collections.abc import Iterator
@@ -124,9 +125,12 @@ def _run_actors(
     run_log.event.remote("stage", "starting")
     members = {role.name: role for role in roles(config)}
     workers = _rollout_workers(config, members["rollout"], spec.path)
-    prompts = ray.put(prompt_spec(config, videos, spec.path))
+    spec_file = folder / "prompts.pickle"
+    spec_file.write_bytes(pickle.dumps(prompt_spec(config, videos, spec.path)))
     makers = [
-        _actor(PromptMakerActor, members["prompt"], max_restarts=-1, max_task_retries=-1).remote([prompts])
+        _actor(PromptMakerActor, members["prompt"], max_restarts=-1, max_task_retries=-1).remote(
+            str(spec_file)
+        )
         for _ in range(members["prompt"].count)
     ]
     scorers = [

@@ -97,7 +97,7 @@ def build_tokenizer(corpus: Sequence[str]) -> PreTrainedTokenizerFast:
 def create_tiny_model(
     folder: Path, *, corpus: Sequence[str], seed: int = 0, architecture: Architecture = "qwen3_vl"
 ) -> Path:
-    """Write a random model of about 0.9 M parameters to `folder` and return it.
+    """Write a random model of about 0.6 M parameters to `folder` and return it.
 
     A folder that is there already is kept: it is written under another name and renamed when complete.
     """
