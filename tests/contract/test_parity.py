@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,8 @@ from learner.model import ModelSpec, completion_logprobs
 from learner.policy import DeepSpeedPolicy
 from learner.tiny import create_tiny_model
 from learner.weights import WeightSender
+from pretext.recipe import Clip
+from pretext.scenes import draw_videos
 from pretext.video import probe, read_frames
 from rollout.engine import Completion, Sampling
 from rollout.prompt import EngineInput, ModelInput, PromptBuilder, forbidden_token_ids
@@ -28,30 +29,33 @@ SAMPLING = Sampling(num_completions=4, temperature=0.7, max_tokens=12, seed=5)
 TOLERANCE = 1e-4
 
 
-def _clip(rng: np.random.Generator, num_frames: int, height: int, width: int, step_s: float) -> Any:
-    name = rng.choice(["bikes.mp4", "carphone.mp4", "bigbuckbunny.mp4", "pancake.mkv"])
-    if (REAL / name).exists():
-        info = probe(REAL / name)
-        indices = np.linspace(0, info.num_frames - 1, num_frames).astype(np.int64)
-        frames = read_frames(info.path, indices, height_px=height, width_px=width)
-    else:
-        frames = rng.integers(0, 256, (num_frames, height, width, 3), dtype=np.uint8)
-    return SimpleNamespace(frames=frames, times_s=0.3 + step_s * np.arange(num_frames))
+def _videos(folder: Path) -> list[Path]:
+    """Real clips of several sizes and codecs where they lie beside the checkout, else drawn ones."""
+    names = ("bikes.mp4", "carphone.mp4", "bigbuckbunny.mp4", "pancake.mkv")
+    real = [REAL / name for name in names if (REAL / name).exists()]
+    return real or draw_videos(folder, count=4, seed=0, size_px=96)
 
 
-def _prompts(builder: PromptBuilder) -> list[tuple[EngineInput, ModelInput]]:
+def _clip(video: Path, num_frames: int, height: int, width: int, step_s: float) -> Clip:
+    info = probe(video)
+    indices = np.linspace(0, info.num_frames - 1, num_frames).astype(np.int64)
+    frames = read_frames(info.path, indices, height_px=height, width_px=width)
+    return Clip(frames, 0.3 + step_s * np.arange(num_frames))
+
+
+def _prompts(builder: PromptBuilder, videos: list[Path]) -> list[tuple[EngineInput, ModelInput]]:
     """Mixed lengths, sizes and frame rates; one video, and several in one prompt as the jigsaw has."""
-    rng = np.random.default_rng(0)
+    a, b, c, d = videos
     one = ("Which seconds were edited?", 0)
     several = ("Clip 1:", 0, "Clip 2:", 1, "Clip 3:", 2, "What is their order in time?")
     return [
-        builder.build(system="Answer directly.", content=one, clips=[_clip(rng, 8, 64, 64, 0.5)]),
-        builder.build(system="Answer directly.", content=one, clips=[_clip(rng, 12, 64, 96, 0.41)]),
-        builder.build(system="", content=one, clips=[_clip(rng, 2, 96, 64, 1.3)]),
+        builder.build(system="Answer directly.", content=one, clips=[_clip(a, 8, 64, 64, 0.5)]),
+        builder.build(system="Answer directly.", content=one, clips=[_clip(b, 12, 64, 96, 0.41)]),
+        builder.build(system="", content=one, clips=[_clip(c, 2, 96, 64, 1.3)]),
         builder.build(
             system="Answer directly.",
             content=several,
-            clips=[_clip(rng, 8, 64, 64, 0.37), _clip(rng, 4, 96, 64, 0.41), _clip(rng, 2, 64, 64, 1.7)],
+            clips=[_clip(a, 8, 64, 64, 0.37), _clip(c, 4, 96, 64, 0.41), _clip(d, 2, 64, 64, 1.7)],
         ),
     ]
 
@@ -66,16 +70,19 @@ def process_group() -> Iterator[None]:
 
 
 def _gap(policy: DeepSpeedPolicy, prompts: list[Any], answers: list[list[Completion]]) -> float:
-    """The largest difference between the engine's logprobs and the learner's."""
+    """The largest difference between the engine's logprobs and the learner's, computed in both its ways."""
     rows = [
         Row(model_input, completion.token_ids, completion.logprobs, 0.0)
         for (_, model_input), group in zip(prompts, answers, strict=True)
         for completion in group
     ]
     batch = collate(rows, pad_token_id=policy.spec.pad_token_id)
-    with torch.no_grad():
-        logprobs, _ = completion_logprobs(policy.engine, batch, policy.spec)
-    return float(((logprobs - batch.rollout_logprobs).abs() * batch.completion_mask).max())
+    gaps = []
+    for shared_prefix in (False, True):
+        with torch.no_grad():
+            logprobs, _ = completion_logprobs(policy.engine, batch, policy.spec, shared_prefix=shared_prefix)
+        gaps.append(float(((logprobs - batch.rollout_logprobs).abs() * batch.completion_mask).max()))
+    return max(gaps)
 
 
 def _training_groups(prompts: list[Any], answers: list[list[Completion]]) -> list[TrainingGroup]:
@@ -104,7 +111,7 @@ def test_logprobs_agree_before_and_after_a_push_and_only_then(
     )
     config, processor = AutoConfig.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
     builder = PromptBuilder(processor, config, max_prompt_tokens=2000)
-    prompts = _prompts(builder)
+    prompts = _prompts(builder, _videos(tmp_path / "videos"))
     forbidden = forbidden_token_ids(processor.tokenizer, config.text_config.vocab_size)
     spec = ModelSpec(
         path=str(folder), dtype="float32", attention="sdpa", pad_token_id=processor.tokenizer.pad_token_id,
