@@ -39,14 +39,14 @@ class Run:
             command, cwd=ROOT, env=environment, stdout=self.log.open("a"), stderr=subprocess.STDOUT
         )
 
-    def wait(self, timeout_s: float = 240) -> int:
+    def wait(self, timeout_s: float = 600) -> int:
         return self.process.wait(timeout_s)
 
     def records(self, name: str) -> list[dict[str, Any]]:
         path = self.folder / f"{name}.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 150) -> None:
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 300) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert self.process.poll() is None, self.log.read_text()[-3000:]
