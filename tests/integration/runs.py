@@ -36,8 +36,10 @@ class Run:
         command = [Path(sys.executable).with_name("videossr"), "train", "configs/demo.yaml", f"name={name}",
                    f"runs_dir={self.folder.parent}", *SMALL, *arguments]  # fmt: skip
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=self.log.open("a"), stderr=subprocess.STDOUT
-        )
+            command, cwd=ROOT, env=environment, stdout=self.log.open("a"), stderr=subprocess.STDOUT,
+            # As in a terminal: what a script starts in the background ignores SIGINT, and hands that on.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
 
     def wait(self, timeout_s: float = 600) -> int:
         return self.process.wait(timeout_s)

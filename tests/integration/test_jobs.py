@@ -63,7 +63,7 @@ def test_a_submitted_job_trains_and_one_without_the_token_is_refused(
     cluster: dict[str, str], tmp_path: Path
 ) -> None:
     command = ("videossr", "train", "configs/demo.yaml", *SMALL, f"runs_dir={tmp_path}", "train.steps=2")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     result = _submit(cluster, *command)
     while any(words in result.stderr for words in STILL_STARTING) and time.monotonic() < deadline:
         time.sleep(1)
