@@ -74,7 +74,7 @@ class RolloutPool:
             try:
                 life, num_ranks = await asyncio.wait_for(worker.describe.remote(), self._start_timeout_s)
             except ActorDiedError as error:
-                reason = f"it cannot be started: {_last_line(error)}"
+                reason = f"it cannot be started: {last_line(error)}"
                 break
             except (RayActorError, TimeoutError) as error:
                 reason = f"not up after {self._start_timeout_s:.0f} s: {_first_line(error)}"
@@ -183,7 +183,7 @@ class RolloutPool:
                     ) from error
             except RayTaskError as error:
                 failures += 1
-                await self.restart(member, f"its engine failed ({_last_line(error)})")
+                await self.restart(member, f"its engine failed ({last_line(error)})")
                 if failures > 1:
                     raise
             finally:
@@ -226,7 +226,7 @@ _GONE = object()
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def _last_line(error: BaseException) -> str:
+def last_line(error: BaseException | str) -> str:
     """The innermost cause, out of Ray's traceback text and its colours."""
     lines = [line for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__

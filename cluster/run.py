@@ -22,6 +22,7 @@ from actors.experience_actor import ExperienceActor
 from actors.learner_port import LearnerPort
 from actors.prompt_maker import PromptMaker, PromptMakerActor, PromptSpec
 from actors.reward_worker import RewardWorker
+from actors.rollout_pool import last_line
 from actors.rollout_worker import RolloutWorker
 from actors.run_log import RunLog
 from cluster.config import TINY_PREFIX, Config
@@ -154,7 +155,7 @@ def _run_actors(
     except RayActorError:
         failure = "the process that directs the run (ExperienceActor) died."
     if failure is not None:
-        raise RunFailed(_last_line(failure))
+        raise RunFailed(last_line(failure))
     write_report(folder, config, stages.seconds, say)
 
 
@@ -270,10 +271,4 @@ def _fit(trainer: Any, run_log: Any, progress: Progress) -> None:
         except RayActorError:
             raise RunFailed("the process that writes the record died.") from None
     if outcome[0] is not None:
-        raise RunFailed(_last_line(str(outcome[0]))) from outcome[0]
-
-
-def _last_line(text: str) -> str:
-    """The innermost cause, out of Ray's nested tracebacks."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "no reason given"
+        raise RunFailed(last_line(outcome[0])) from outcome[0]
