@@ -8,11 +8,11 @@ from typing import Any
 
 from actors.messages import PromptMeta, Split
 from pretext.cache import FrameCache
-from pretext.dataset import make_recipe, render
-from pretext.frames import FrameSpec
+from pretext.frames import SampledVideo
 from pretext.recipe import Recipe
-from pretext.task import TaskParams
-from pretext.video import VideoError, VideoInfo
+from pretext.stream import make_recipe, render
+from pretext.tasks.task import TaskParams
+from pretext.video import VideoError
 from rollout.prompt import EngineInput, ModelInput, PromptBuilder
 
 _ATTEMPTS = 20  # unreadable videos in a row before the data, not a video, is what is wrong
@@ -25,27 +25,52 @@ class PromptSpec:
     """All that determines the prompts of a run."""
 
     model_path: str  # for processor and config
-    videos: Mapping[Split, Sequence[VideoInfo]]
+    videos: Mapping[Split, Sequence[SampledVideo]]
     mix: Mapping[str, float]
     params_by_task: Mapping[str, TaskParams]
-    frames: FrameSpec
     system_prompt: str
     max_prompt_tokens: int
     seed: int
+
+
+class RecipePrompts:
+    """Recipes to prompts of one model; frames read once are kept.
+
+    Args:
+        model_path: Hugging Face folder or hub id, for processor and config.
+    """
+
+    def __init__(self, model_path: str, *, system_prompt: str, max_prompt_tokens: int) -> None:
+        from transformers import AutoConfig, AutoProcessor
+
+        self._system_prompt = system_prompt
+        self._cache = FrameCache(_CACHE_BYTES)
+        self._builder = PromptBuilder(
+            AutoProcessor.from_pretrained(model_path),
+            AutoConfig.from_pretrained(model_path),
+            max_prompt_tokens=max_prompt_tokens,
+        )
+
+    def build(self, recipe: Recipe) -> tuple[str, EngineInput, ModelInput]:
+        """The question as a person reads it ("[video]" where a clip stands), and both inputs.
+
+        Raises VideoError where its frames cannot be read, and PromptError as PromptBuilder does.
+        """
+        sample = render(recipe, self._cache)
+        engine, model = self._builder.build(
+            system=self._system_prompt, content=sample.content, clips=sample.clips
+        )
+        question = "\n".join("[video]" if isinstance(part, int) else part for part in sample.content)
+        return question, engine, model
 
 
 class PromptMaker:
     """Prompt number `index` of a split is the same whoever makes it, and whenever."""
 
     def __init__(self, spec: PromptSpec) -> None:
-        from transformers import AutoConfig, AutoProcessor
-
         self._spec = spec
-        self._cache = FrameCache(_CACHE_BYTES)
-        self._builder = PromptBuilder(
-            AutoProcessor.from_pretrained(spec.model_path),
-            AutoConfig.from_pretrained(spec.model_path),
-            max_prompt_tokens=spec.max_prompt_tokens,
+        self._prompts = RecipePrompts(
+            spec.model_path, system_prompt=spec.system_prompt, max_prompt_tokens=spec.max_prompt_tokens
         )
 
     def make(
@@ -64,14 +89,10 @@ class PromptMaker:
             recipe = self._recipe(split, index + attempt * _ATTEMPT_STRIDE, task)
             task = recipe.task
             try:
-                sample = render(recipe, self._cache)
+                question, engine, model = self._prompts.build(recipe)
             except VideoError as error:
                 rejected.append(str(error))
                 continue
-            engine, model = self._builder.build(
-                system=self._spec.system_prompt, content=sample.content, clips=sample.clips
-            )
-            question = "\n".join("[video]" if isinstance(part, int) else part for part in sample.content)
             meta = PromptMeta(
                 split, index, recipe.task, question, recipe.answer, recipe.to_json(),
                 len(model.token_ids), tuple(rejected),
@@ -88,7 +109,6 @@ class PromptMaker:
             videos=spec.videos[split],
             mix=spec.mix,
             params_by_task=spec.params_by_task,
-            spec=spec.frames,
             seed=seed,
             task=task,
         )

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from learner.config import GrpoConfig, LearnerConfig, WarmupConfig
-from pretext.counting import CountingParams
 from pretext.frames import FrameSpec
-from pretext.grounding import GroundingParams
-from pretext.jigsaw import JigsawParams
+from pretext.tasks.counting import CountingParams
+from pretext.tasks.grounding import GroundingParams
+from pretext.tasks.jigsaw import JigsawParams
 from rollout.config import RolloutConfig
 
 Positive = Annotated[int, Field(ge=1)]

@@ -9,11 +9,12 @@ from typing import Any
 from actors.prompt_maker import PromptMaker, PromptSpec, read_model_facts
 from cluster.config import DRAWN, TINY_PREFIX, Config
 from cluster.load import ConfigError, mix_of, task_params, tasks_of
+from dataset.guard import Rejected
+from dataset.scan import scan
 from learner.model import ModelSpec
 from learner.warmup import WarmupProgress, WarmupSample, warm_up
-from pretext.folder import Rejected, scan
+from pretext.frames import SampledVideo
 from pretext.scenes import draw_videos
-from pretext.video import VideoInfo
 from reward import is_valid, score
 
 Say = Callable[[str], None]
@@ -25,8 +26,8 @@ _WARMUP_SAY_EVERY = 40  # steps
 class Videos:
     """The videos of a run, and those set aside."""
 
-    train: tuple[VideoInfo, ...]
-    held_out: tuple[VideoInfo, ...]
+    train: tuple[SampledVideo, ...]
+    held_out: tuple[SampledVideo, ...]
     rejected: tuple[Rejected, ...]
 
 
@@ -110,7 +111,6 @@ def prompt_spec(config: Config, videos: Videos, model_path: str) -> PromptSpec:
         videos={"train": videos.train, "held_out": videos.held_out},
         mix=mix_of(config),
         params_by_task=task_params(config),
-        frames=config.data.frames,
         system_prompt=config.data.system_prompt,
         max_prompt_tokens=config.data.max_prompt_tokens,
         seed=config.seed,
@@ -135,7 +135,7 @@ def model_spec(config: Config, model_path: str) -> ModelSpec:
 def make_tiny_model(config: Config, folder: Path, videos: Videos) -> str:
     """A random model on the spot, its tokenizer trained on the run's own questions."""
     from learner.tiny import create_tiny_model
-    from pretext.dataset import make_recipe, render
+    from pretext.stream import make_recipe, render
 
     texts = [config.data.system_prompt, "system user assistant"]
     for task in tasks_of(config):
@@ -144,7 +144,6 @@ def make_tiny_model(config: Config, folder: Path, videos: Videos) -> str:
             videos=videos.train,
             mix=mix_of(config),
             params_by_task=task_params(config),
-            spec=config.data.frames,
             seed=config.seed,
             task=task,
         )

@@ -1,36 +1,49 @@
 """Decoded frames, kept while there is room: a video gives many samples, and decoding is what costs."""
 
 from collections import OrderedDict
+from dataclasses import dataclass
+from typing import cast
 
 from pretext.recipe import Frames, Recipe
-from pretext.video import read_frames
+from pretext.video import Reader, read_frames
 
-Key = tuple[str, tuple[int, ...], int, int]
+
+@dataclass(frozen=True)
+class FrameKey:
+    """Frames of a video: the same key, the same bytes."""
+
+    path: str
+    reader: str
+    indices: tuple[int, ...]
+    height_px: int
+    width_px: int
+    cover: bool = False  # see `read_frames`
 
 
 class FrameCache:
-    """The frames of recipes, least recently used ones dropped first.
+    """Frames of videos, least recently used ones dropped first.
 
     Args:
-        max_bytes: of frames kept; a clip larger than that is read each time.
+        max_bytes: of frames kept; what is larger than that is read each time.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._num_bytes = 0
-        self._kept: OrderedDict[Key, Frames] = OrderedDict()
+        self._kept: OrderedDict[FrameKey, Frames] = OrderedDict()
 
-    def frames(self, recipe: Recipe) -> Frames:
-        """The source's frames of a recipe, read-only: [num_frames, height_px, width_px, 3] uint8.
-
-        Raises VideoError where they cannot be read.
-        """
-        key = (recipe.video, recipe.frame_indices, recipe.height_px, recipe.width_px)
+    def frames(self, key: FrameKey) -> Frames:
+        """Read-only frames, [len(key.indices), height_px, width_px, 3] uint8. Raises VideoError."""
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
         frames = read_frames(
-            recipe.video, recipe.frame_indices, height_px=recipe.height_px, width_px=recipe.width_px
+            key.path,
+            key.indices,
+            height_px=key.height_px,
+            width_px=key.width_px,
+            reader=cast(Reader, key.reader),
+            cover=key.cover,
         )
         frames.flags.writeable = False  # a task that wrote into them would spoil every later sample
         self._kept[key] = frames
@@ -39,3 +52,8 @@ class FrameCache:
             _, dropped = self._kept.popitem(last=False)
             self._num_bytes -= dropped.nbytes
         return frames
+
+
+def source_frames(recipe: Recipe) -> FrameKey:
+    """The frames that a recipe is made from."""
+    return FrameKey(recipe.video, recipe.reader, recipe.frame_indices, recipe.height_px, recipe.width_px)

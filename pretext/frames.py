@@ -1,26 +1,34 @@
 """Which frames of a video the model sees, and at what size."""
 
+from dataclasses import dataclass
 from itertools import product
 from math import ceil, log, sqrt
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, model_validator
 
-from pretext.video import VideoError, VideoInfo
+from pretext.traits import Traits
+from pretext.video import Reader, VideoError, VideoInfo
 
 _SAME_TIME_S = 1e-3  # frame times are rounded to 0.1 ms: a frame that starts "exactly then" must count
 
 
 class FrameSpec(BaseModel, frozen=True, extra="forbid"):
-    """How frames are taken. The defaults are VideoSSR's (arXiv 2511.06281)."""
+    """How frames are taken. The defaults are VideoSSR's (arXiv 2511.06281), but for the clock.
+
+    `clock="paper"` is the published generator's account of time, for comparison: every k-th frame of the
+    middle 90 %, told as if the frames were spread over the whole duration.
+    """
 
     num_frames: Annotated[int, Field(ge=2, multiple_of=2)] = 48  # even: models merge frames in pairs
     window: Annotated[float, Field(gt=0, le=1)] = 0.9  # the middle part of the video that is used
     min_pixels: Annotated[int, Field(ge=1)] = 128 * 128
     max_pixels: Annotated[int, Field(ge=1)] = 256 * 256
     multiple_of: Annotated[int, Field(ge=1)] = 32  # of height and width: patch size x spatial merge
+    clock: Literal["source", "paper"] = "source"
+    reader: Reader = "pyav"
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> Self:
@@ -32,6 +40,31 @@ class FrameSpec(BaseModel, frozen=True, extra="forbid"):
         if self.min_pixels > self.max_pixels:
             raise ValueError(f"min_pixels={self.min_pixels}: above max_pixels={self.max_pixels}. Lower it.")
         return self
+
+
+@dataclass(frozen=True, eq=False)
+class SampledVideo:
+    """The frames of a video that samples are made from."""
+
+    path: str
+    reader: Reader
+    duration_s: float  # of the whole video
+    indices: NDArray[np.int64]  # [num_frames], ascending
+    times_s: NDArray[np.float64]  # [num_frames], what the model is told
+    height_px: int  # the size that the frames are read at
+    width_px: int
+    traits: Traits | None = None  # what the frames look like; None where nobody has looked
+
+
+def sample_video(info: VideoInfo, spec: FrameSpec) -> SampledVideo:
+    """Chooses the frames of a video, and their size. Raises VideoError where it has too few."""
+    if spec.clock == "paper":
+        indices, times_s = _paper_frames(info, spec)
+    else:
+        indices = frame_indices(info, spec)
+        times_s = info.frame_times_s[indices]
+    height_px, width_px = fit_size(info.height_px, info.width_px, spec)
+    return SampledVideo(info.path, info.reader, info.duration_s, indices, times_s, height_px, width_px)
 
 
 def fit_size(height_px: int, width_px: int, spec: FrameSpec) -> tuple[int, int]:
@@ -84,3 +117,14 @@ def frame_indices(info: VideoInfo, spec: FrameSpec) -> NDArray[np.int64]:
             f"(it has {info.num_frames} in {info.duration_s:.1f} s)",
         )
     return indices
+
+
+def _paper_frames(info: VideoInfo, spec: FrameSpec) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Indices and told times by the published generator's convention (see FrameSpec)."""
+    margin = (1 - spec.window) / 2
+    start, end = int(info.num_frames * margin), int(info.num_frames * (1 - margin))
+    step = (end - start) // spec.num_frames
+    if step < 1:
+        raise VideoError(info.path, f"has only {end - start} frames in its middle, not {spec.num_frames}")
+    numbers = np.arange(spec.num_frames)
+    return start + numbers * step, numbers * info.duration_s / spec.num_frames

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 Frames = NDArray[np.uint8]  # [num_frames, height, width, 3], RGB
 
+IMAGES = "images"  # the `reader` of a recipe whose clips are lists of image files, made by others
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -18,7 +20,8 @@ class Recipe:
     video."""
 
     task: str
-    video: str  # path of the source
+    video: str  # path or URL of the source
+    reader: str  # "pyav", "decord" or IMAGES: with the same reader, the same bytes of frames
     frame_indices: tuple[int, ...]  # in the order of presentation, ascending
     frame_times_s: tuple[float, ...]  # presentation time of each, counted from the source's first frame
     height_px: int

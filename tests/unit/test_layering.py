@@ -12,21 +12,23 @@ ROOT = Path(__file__).parents[2]
 PYDANTIC = {"pydantic"}
 # What each package may import of ours, and of others'. Importing a package's parent is not meant: only these.
 OURS: dict[str, set[str]] = {
-    "pretext": set(),
+    "pretext": {"reward"},
     "reward": set(),
+    "dataset": {"pretext", "reward"},
     "rollout": set(),
     "learner": set(),
-    "actors": {"pretext", "reward", "rollout", "learner"},
-    "evaluation": {"pretext", "reward", "rollout"},
-    "cluster": {"pretext", "reward", "rollout", "learner", "actors", "evaluation"},
+    "actors": {"pretext", "reward", "dataset", "rollout", "learner"},
+    "evaluation": {"pretext", "reward", "dataset", "rollout"},
+    "cluster": {"pretext", "reward", "dataset", "rollout", "learner", "actors", "evaluation"},
 }
 OTHERS: dict[str, set[str]] = {
-    "pretext": {"numpy", "cv2", "decord", "av"} | PYDANTIC,
+    "pretext": {"numpy", "cv2", "decord", "av", "fsspec"} | PYDANTIC,
     "reward": set(),
+    "dataset": {"numpy", "cv2", "PIL", "pyarrow", "matplotlib", "ray"} | PYDANTIC,
     "rollout": {"numpy", "torch", "vllm"} | PYDANTIC,
     "learner": {"numpy", "torch", "deepspeed", "transformers", "tokenizers", "ray", "vllm"} | PYDANTIC,
     "actors": {"numpy", "torch", "transformers", "ray"},
-    "evaluation": {"numpy"},
+    "evaluation": {"numpy", "matplotlib"} | PYDANTIC,
     "cluster": {"ray", "torch", "transformers", "deepspeed", "yaml", "rich", "matplotlib"} | PYDANTIC,
 }
 # Modules that vLLM loads into its own processes: the only ones that import it where they stand.
@@ -34,7 +36,7 @@ VLLM_SIDE = {"rollout/logits.py", "rollout/gloo_transfer.py"}
 
 PURE = [
     "reward",
-    "pretext.dataset",
+    "pretext.stream",
     "pretext.folder",
     "pretext.scenes",
     "pretext.tasks",
@@ -52,7 +54,7 @@ PURE = [
 ]
 HEAVY = {"ray", "vllm", "deepspeed"}
 # These need no tensors either, so that a mistaken config is refused at once.
-WITHOUT_TORCH = {"reward", "pretext.dataset", "learner.advantages", "learner.config", "rollout.prompt",
+WITHOUT_TORCH = {"reward", "pretext.stream", "learner.advantages", "learner.config", "rollout.prompt",
                  "rollout.engine", "evaluation.metrics", "cluster.config", "cluster.load"}  # fmt: skip
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pretext.folder import scan
 
 from actors.prompt_maker import PromptMaker, PromptSpec
-from pretext.folder import scan
 from pretext.frames import FrameSpec
 from pretext.scenes import draw_videos
 from pretext.tasks import TASKS

@@ -1,4 +1,4 @@
-"""`pretext.counting`: what is drawn is what is counted, seen from the pixels alone."""
+"""`pretext.tasks.counting`: what is drawn is what is counted, seen from the pixels alone."""
 
 from itertools import combinations
 from typing import Literal
@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from pretext.counting import QUESTION, Counting, CountingParams
 from pretext.recipe import Recipe
-from pretext.shapes import Kind, Shape
+from pretext.tasks.counting import QUESTION, Counting, CountingParams
+from pretext.tasks.shapes import Kind, Shape
 from pretext.video import VideoInfo
 from reward import score
 

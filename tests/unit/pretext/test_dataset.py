@@ -1,4 +1,4 @@
-"""`pretext.dataset` and `pretext.folder`: the stream of recipes, and the videos it is made from."""
+"""`pretext.stream` and `pretext.folder`: the stream of recipes, and the videos it is made from."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from pretext.dataset import make_recipe, render, task_at
 from pretext.folder import find_videos, scan
+
 from pretext.frames import FrameSpec
 from pretext.recipe import Frames, Recipe
+from pretext.stream import make_recipe, render, task_at
 from pretext.tasks import TASKS
 from pretext.video import VideoInfo
 

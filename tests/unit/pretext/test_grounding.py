@@ -1,4 +1,4 @@
-"""`pretext.grounding`: the interval is the time of the frames that were really altered."""
+"""`pretext.tasks.grounding`: the interval is the time of the frames that were really altered."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pretext.dataset import make_recipe, render
 from pretext.frames import FrameSpec
-from pretext.grounding import QUESTION, Grounding, GroundingParams, Perturbation, interval
 from pretext.recipe import Frames, Recipe
+from pretext.stream import make_recipe, render
+from pretext.tasks.grounding import QUESTION, Grounding, GroundingParams, Perturbation, interval
 from pretext.video import VideoInfo, probe
 from reward import score
 

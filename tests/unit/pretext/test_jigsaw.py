@@ -1,12 +1,12 @@
-"""`pretext.jigsaw`: the right frames in the right clips, clocks from 0, all orders alike."""
+"""`pretext.tasks.jigsaw`: the right frames in the right clips, clocks from 0, all orders alike."""
 
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from pretext.jigsaw import Jigsaw, JigsawParams, question
 from pretext.recipe import Recipe
+from pretext.tasks.jigsaw import Jigsaw, JigsawParams, question
 from pretext.video import VideoInfo
 from reward import score
 

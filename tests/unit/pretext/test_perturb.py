@@ -1,10 +1,10 @@
-"""`pretext.perturb`: each anomaly does what its name says, and the input is left alone."""
+"""`pretext.tasks.perturb`: each anomaly does what its name says, and the input is left alone."""
 
 import numpy as np
 import pytest
 
-from pretext.perturb import mirror, rotate_180, swap_channels, zoom_out
 from pretext.recipe import Frames
+from pretext.tasks.perturb import mirror, rotate_180, swap_channels, zoom_out
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def test_generators_follow_their_words_alone() -> None:
 
 PROGRAM = """
 import hashlib, sys
-from pretext.dataset import make_recipe, render
+from pretext.stream import make_recipe, render
 from pretext.folder import scan
 from pretext.frames import FrameSpec
 from pretext.tasks import TASKS

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pretext.folder import scan
 
 from pretext import scenes
-from pretext.folder import scan
 from pretext.frames import FrameSpec, frame_indices
-from pretext.perturb import mirror, rotate_180, swap_channels, zoom_out
 from pretext.randomness import generator
 from pretext.scenes import draw_scene, draw_videos
+from pretext.tasks.perturb import mirror, rotate_180, swap_channels, zoom_out
 from pretext.video import read_frames
 
 

@@ -3,17 +3,22 @@
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from pretext.recipe import Clip, Frames, Recipe, Sample
-from pretext.task import Task, TaskParams
+from pretext.tasks.task import Material, Task, TaskParams
 
 
 class JigsawParams(TaskParams, frozen=True):
-    """Into how many clips of equal length the frames are cut."""
+    """Into how many clips of equal length the frames are cut, and how many are dropped at each cut.
+
+    Where one clip ends the next begins, so on a short video the order can be told from the cuts alone (`data
+    stats` says how far). A gap takes that away: half of it is dropped on either side of a cut, and as much at
+    both ends of the video, so that the clips stay equally long.
+    """
 
     num_clips: Annotated[int, Field(ge=2, le=9)] = 6
+    gap: Annotated[int, Field(ge=0, multiple_of=2)] = 0  # frames
 
 
 class Jigsaw(Task[JigsawParams]):
@@ -33,25 +38,31 @@ class Jigsaw(Task[JigsawParams]):
                 f"num_clips={params.num_clips}: {num_frames} frames cannot be cut into that many clips "
                 f"of one even length. Set num_frames to a multiple of {2 * params.num_clips}."
             )
+        if params.gap >= num_frames // params.num_clips:
+            raise ValueError(
+                f"gap={params.gap}: nothing would be left of clips of {num_frames // params.num_clips} frames. "
+                f"Set it to {num_frames // params.num_clips - 2} or less."
+            )
 
     def draw(
-        self,
-        times_s: NDArray[np.float64],
-        size: tuple[int, int],
-        params: JigsawParams,
-        rng: np.random.Generator,
+        self, material: Material, params: JigsawParams, rng: np.random.Generator
     ) -> tuple[dict[str, Any], str]:
         shown = [int(part) for part in rng.permutation(params.num_clips)]
         answer = "".join(str(shown.index(part) + 1) for part in range(params.num_clips))
-        return {"shown": shown}, answer  # shown[i]: which part of the video stands in the i-th place
+        # shown[i]: which part of the video stands in the i-th place
+        return {"shown": shown} | ({"gap": params.gap} if params.gap else {}), answer
 
-    def render(self, recipe: Recipe, frames: Frames) -> Sample:
+    def render(self, recipe: Recipe, frames: Frames, borrowed: Frames | None) -> Sample:
         shown: list[int] = recipe.params["shown"]
-        parts = np.split(frames, len(shown))
-        times_s = np.split(np.array(recipe.frame_times_s), len(shown))
-        clips = tuple(Clip(parts[part].copy(), times_s[part] - times_s[part][0]) for part in shown)
+        length = len(frames) // len(shown)
+        trim = recipe.params.get("gap", 0) // 2
+        times_s = np.array(recipe.frame_times_s)
+        clips = []
+        for part in shown:
+            kept = slice(part * length + trim, (part + 1) * length - trim)
+            clips.append(Clip(frames[kept].copy(), times_s[kept] - times_s[kept.start]))
         labelled = [piece for place in range(len(shown)) for piece in (f"Clip {place + 1}:", place)]
-        return Sample(recipe, clips, (*labelled, question(len(shown))))
+        return Sample(recipe, tuple(clips), (*labelled, question(len(shown))))
 
 
 def question(num_clips: int) -> str:

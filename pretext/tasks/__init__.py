@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from pretext.counting import Counting
-from pretext.grounding import Grounding
-from pretext.jigsaw import Jigsaw
-from pretext.task import Task
+from pretext.tasks.counting import Counting
+from pretext.tasks.grounding import Grounding
+from pretext.tasks.jigsaw import Jigsaw
+from pretext.tasks.task import Task
 
 TASKS: dict[str, Task[Any]] = {
     Grounding.name: Grounding(),

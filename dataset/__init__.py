@@ -1,0 +1,1 @@
+"""Datasets: from folders of videos to stored recipes, and from those to people and to other trainers."""

@@ -1,0 +1,39 @@
+"""Samples that others have rendered: lists of image files, and the question as they put it.
+
+VideoSSR's published data is such. A recipe with `reader=IMAGES` holds them in its params:
+
+    {"clips": [{"files": [path, ...], "times_s": [...], "height_px": 192, "width_px": 320}, ...],
+     "content": ["question before", 0, "question after"]}
+"""
+
+import os
+
+import cv2
+import numpy as np
+
+from pretext.recipe import Clip, Frames, Recipe, Sample
+from pretext.video import VideoError
+
+
+def render_images(recipe: Recipe) -> Sample:
+    """The sample, its frames read from their files and resized. Raises VideoError where one cannot be read."""
+    clips = []
+    for clip in recipe.params["clips"]:
+        size = (clip["width_px"], clip["height_px"])
+        frames = [
+            cv2.resize(read_image(os.path.join(recipe.video, name)), size, interpolation=cv2.INTER_AREA)
+            for name in clip["files"]
+        ]
+        clips.append(
+            Clip(np.stack(frames).astype(np.uint8, copy=False), np.array(clip["times_s"], np.float64))
+        )
+    return Sample(recipe, tuple(clips), tuple(recipe.params["content"]))
+
+
+def read_image(path: str) -> Frames:
+    """An image file, [height, width, 3] uint8, RGB. Raises VideoError."""
+    image = cv2.imread(path, cv2.IMREAD_COLOR)
+    if image is None:
+        reason = "is no image that can be read" if os.path.exists(path) else "is not there"
+        raise VideoError(path, reason)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)

@@ -1,0 +1,171 @@
+"""Object counting: how many circles, squares and triangles were drawn? The answer is `c,s,t`."""
+
+from dataclasses import asdict
+from functools import lru_cache
+from itertools import product
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pretext.balance import balanced_weights
+from pretext.recipe import Clip, Frames, Recipe, Sample
+from pretext.tasks.shapes import KINDS, Kind, Shape, bright_colour, draw_shape
+from pretext.tasks.task import Material, Real, Task, TaskParams, Whole
+from reward.rules import count_accuracy
+
+QUESTION = "How many circles, squares, triangles were drawn on the video? Reply three numbers, like 4,0,5."
+
+_PLACES_PER_SHAPE = 50
+_TRIES = 200
+
+
+class CountingParams(TaskParams, frozen=True):
+    """On how many frames each kind of shape stands, how many of it at once, and how large.
+
+    The defaults are VideoSSR's easy setting; its hard one is [1, 4] and [1, 4].
+    """
+
+    frames_per_kind: Whole = (1, 3)
+    shapes_per_frame: Whole = (1, 3)
+    min_distance: Annotated[int, Field(ge=1)] = 9  # frames from one appearance of a kind to its next
+    size: Real = (0.2, 0.4)  # diameter, of the frame's short side
+    balanced: bool = False  # totals drawn so that the best constant answer earns least
+
+
+class Counting(Task[CountingParams]):
+    """Shapes are drawn onto single frames, those of one frame all of one kind; each counts once.
+
+    Every shape is wholly within its frame and never covered by another. What the source itself shows (a
+    wheel, a window) does not count: the question asks for what was drawn on it.
+    """
+
+    name = "counting"
+    Params = CountingParams
+
+    def check(self, params: CountingParams, num_frames: int) -> None:
+        needed = (params.frames_per_kind[1] - 1) * params.min_distance + len(KINDS) * params.frames_per_kind[
+            1
+        ]
+        if needed > num_frames:
+            raise ValueError(
+                f"frames_per_kind={list(params.frames_per_kind)}: with min_distance={params.min_distance} they "
+                f"want {needed} frames, and there are {num_frames}. Lower one of the two."
+            )
+        if params.size[1] >= 1 / 1.5:
+            raise ValueError(f"size={list(params.size)}: shapes must leave room. Let it end at 0.6 or less.")
+
+    def draw(
+        self, material: Material, params: CountingParams, rng: np.random.Generator
+    ) -> tuple[dict[str, Any], str]:
+        video = material.video
+        size = (video.height_px, video.width_px)
+        groups = [_numbers(params, rng) for _ in KINDS]  # once: large ones must not come less often
+        for _ in range(_TRIES):
+            frames = _frames(groups, len(video.indices), params.min_distance, rng)
+            if frames is None:
+                continue
+            shapes: list[Shape] | None = []
+            for kind, numbers, places in zip(KINDS, groups, frames, strict=True):
+                for number, place in zip(numbers, places, strict=True):
+                    group = _place_all(kind, number, place, size, params, rng)
+                    shapes = None if shapes is None or group is None else shapes + group
+            if shapes is not None:
+                answer = ",".join(str(sum(numbers)) for numbers in groups)
+                return {"shapes": [asdict(shape) for shape in shapes]}, answer
+        raise ValueError(
+            f"shapes_per_frame={list(params.shapes_per_frame)}: as many shapes of up to {params.size[1]} of the "
+            f"short side find no room on frames of {size[0]}x{size[1]}. Lower it or size."
+        )
+
+    def render(self, recipe: Recipe, frames: Frames, borrowed: Frames | None) -> Sample:
+        drawn_on = np.array(frames, order="C")
+        for shape in recipe.params["shapes"]:
+            draw_shape(drawn_on, Shape(**shape))
+        return Sample(recipe, (Clip(drawn_on, np.array(recipe.frame_times_s)),), (0, QUESTION))
+
+    def edited(self, recipe: Recipe) -> list[list[int]]:
+        return [sorted({shape["frame"] for shape in recipe.params["shapes"]})]
+
+
+def _numbers(params: CountingParams, rng: np.random.Generator) -> tuple[int, ...]:
+    """How many shapes of one kind stand on each of its frames."""
+    if params.balanced:
+        by_total, weights = _balanced_totals(params.frames_per_kind, params.shapes_per_frame)
+        choices = by_total[int(rng.choice(len(by_total), p=weights))]
+        return choices[int(rng.integers(len(choices)))]
+    num_frames = int(rng.integers(params.frames_per_kind[0], params.frames_per_kind[1] + 1))
+    low, high = params.shapes_per_frame
+    return tuple(int(number) for number in rng.integers(low, high + 1, num_frames))
+
+
+@lru_cache
+def _balanced_totals(
+    frames: tuple[int, int], per_frame: tuple[int, int]
+) -> tuple[list[list[tuple[int, ...]]], NDArray[np.float64]]:
+    """For each total that can come, the ways to it; and the probability of each total."""
+    ways: dict[int, list[tuple[int, ...]]] = {}
+    for length in range(frames[0], frames[1] + 1):
+        for numbers in product(range(per_frame[0], per_frame[1] + 1), repeat=length):
+            ways.setdefault(sum(numbers), []).append(numbers)
+    totals = sorted(ways)
+    scores = np.array([[count_accuracy((p,), (g,)) for g in totals] for p in range(1, totals[-1] + 1)])
+    return [ways[total] for total in totals], balanced_weights(scores)
+
+
+def _frames(
+    groups: list[tuple[int, ...]], num_frames: int, min_distance: int, rng: np.random.Generator
+) -> list[list[int]] | None:
+    """Frames for each kind, no frame twice; None where the draw left too few."""
+    taken: set[int] = set()
+    chosen: list[list[int]] = []
+    for numbers in groups:
+        mine: list[int] = []
+        for frame in rng.permutation(num_frames).tolist():
+            if len(mine) == len(numbers):
+                break
+            if frame not in taken and all(abs(frame - other) >= min_distance for other in mine):
+                mine.append(frame)
+        if len(mine) < len(numbers):
+            return None
+        taken.update(mine)
+        chosen.append(mine)
+    return chosen
+
+
+def _place_all(
+    kind: Kind,
+    number: int,
+    frame: int,
+    size: tuple[int, int],
+    params: CountingParams,
+    rng: np.random.Generator,
+) -> list[Shape] | None:
+    """That many shapes on one frame, or None where one of them found no room."""
+    placed: list[Shape] = []
+    for _ in range(number):
+        for _ in range(_PLACES_PER_SHAPE):
+            shape = _random_shape(kind, frame, size, params, rng)
+            if all(shape.clear_of(other) for other in placed):
+                placed.append(shape)
+                break
+        else:
+            return None
+    return placed
+
+
+def _random_shape(
+    kind: Kind, frame: int, size: tuple[int, int], params: CountingParams, rng: np.random.Generator
+) -> Shape:
+    height, width = size
+    radius = max(4, round(min(size) * float(rng.uniform(*params.size)) / 2))
+    return Shape(
+        kind=kind,
+        frame=frame,
+        x_px=int(rng.integers(radius, width - radius)),
+        y_px=int(rng.integers(radius, height - radius)),
+        radius_px=radius,
+        angle=int(rng.integers(360)),
+        rgb=bright_colour(rng),
+    )

@@ -1,0 +1,278 @@
+"""Anomaly grounding: when was the video altered? The answer is an interval, `start-end` in seconds."""
+
+from functools import lru_cache
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pretext.balance import balanced_weights
+from pretext.cache import FrameKey
+from pretext.randomness import generator
+from pretext.recipe import Clip, Frames, Recipe, Sample
+from pretext.tasks import perturb
+from pretext.tasks.task import Material, Real, Task, TaskParams, Unsuitable, Whole
+from pretext.traits import Traits
+from reward.rules import interval_iou
+
+Perturbation = Literal[
+    "channel_swap", "grayscale", "invert", "rotate_90", "rotate_180", "rotate_270", "mirror", "zoom_in",
+    "zoom_out", "noise", "blur", "saturation", "shuffle", "stutter", "swap",
+]  # fmt: skip
+
+# What happens in the altered part, for the question.
+DESCRIPTIONS: dict[Perturbation, str] = {
+    "channel_swap": "red, green and blue are exchanged",
+    "grayscale": "the colours are gone",
+    "invert": "light and dark are inverted, as in a negative",
+    "rotate_90": "the picture is turned a quarter to the right",
+    "rotate_180": "the picture is upside down",
+    "rotate_270": "the picture is turned a quarter to the left",
+    "mirror": "left and right are exchanged",
+    "zoom_in": "the picture is enlarged",
+    "zoom_out": "the picture is smaller, with a black border",
+    "noise": "the picture is noisy",
+    "blur": "the picture is out of focus",
+    "saturation": "the colours are far too strong",
+    "shuffle": "the frames are out of order",
+    "stutter": "the picture freezes again and again",
+    "swap": "another video is shown",
+}
+
+_CHANNEL_ORDERS = ((0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))  # all but the unchanged one
+_PLACES = 20  # segments tried before a video is found too still
+
+
+class GroundingParams(TaskParams, frozen=True):
+    """Which anomalies there are, over how many consecutive frames one lasts, and how strong it is.
+
+    Ranges hold for a whole segment: one draw each. The anomalies take turns, so that they come equally often.
+    """
+
+    perturbations: Annotated[tuple[Perturbation, ...], Field(min_length=1)] = (
+        "channel_swap",
+        "mirror",
+        "zoom_out",
+        "rotate_180",
+    )
+    segment: Whole = (8, 16)  # frames
+    describe: bool = True  # whether the question says what was altered, as VideoSSR's does
+    zoom_in: Real = (1.3, 1.5)  # times larger
+    zoom_out: Real = (1.2, 1.4)  # times smaller
+    noise: Real = (35.0, 70.0)  # standard deviation, of 255
+    blur: Real = (1.5, 2.5)  # standard deviation, pixels
+    saturation: Real = (1.8, 2.5)  # times as strong
+    stutter: Whole = (2, 5)  # different frames that are left in a segment
+    min_change: Annotated[float, Field(ge=0)] = 1.0  # mean change of a pixel value, of 255, that can be seen
+    balanced: bool = False  # segments placed so that the best constant answer earns least
+
+
+class Grounding(Task[GroundingParams]):
+    """One segment of the frames is perturbed; it may stand anywhere, but is never the whole video.
+
+    The truth is [time of its first frame, time of the first frame after it), on the clock of the clip's
+    `times_s`. What follows the last frame is taken to come one mean step later. Anomalies that would not show
+    (a channel swap without colour, a mirrored symmetry, shuffled stillness) are not drawn.
+    """
+
+    name = "grounding"
+    Params = GroundingParams
+
+    def check(self, params: GroundingParams, num_frames: int) -> None:
+        if params.segment[1] >= num_frames:
+            raise ValueError(
+                f"segment={list(params.segment)}: must end below num_frames={num_frames}, or the whole "
+                f"video could be altered. Set its end to {num_frames - 1} or less."
+            )
+        if params.stutter[1] >= params.segment[0] and "stutter" in params.perturbations:
+            raise ValueError(
+                f"stutter={list(params.stutter)}: a segment of {params.segment[0]} frames of which as many are "
+                f"left would not freeze. Set its end to {params.segment[0] - 1} or less."
+            )
+        if "shuffle" in params.perturbations and params.segment[0] < 2:
+            raise ValueError("segment=[1, ...]: one frame cannot be shuffled. Let it begin at 2 or more.")
+
+    def draw(
+        self, material: Material, params: GroundingParams, rng: np.random.Generator
+    ) -> tuple[dict[str, Any], str]:
+        perturbation = params.perturbations[material.turn % len(params.perturbations)]
+        times_s = material.video.times_s
+        for _ in range(_PLACES):
+            first, length = _segment(len(times_s), params, rng)
+            if _shows(perturbation, material, first, length, params.min_change):
+                break
+        else:
+            raise Unsuitable(f"{material.video.path}: {perturbation} would not show in it")
+        drawn: dict[str, Any] = {"perturbation": perturbation, "first": first, "last": first + length - 1}
+        if params.describe:
+            drawn["describe"] = True
+        drawn |= _strength(perturbation, params, first, length, rng)
+        if perturbation == "swap":
+            other = material.other
+            assert other is not None  # `_shows` saw to it
+            drawn["other"] = {
+                "video": other.path,
+                "reader": other.reader,
+                "indices": other.indices[first : first + length].tolist(),
+            }
+        mean_step_s = (times_s[-1] - times_s[0]) / (len(times_s) - 1)
+        bounds_s = np.append(times_s, times_s[-1] + mean_step_s)
+        return drawn, interval(float(bounds_s[first]), float(bounds_s[first + length]))
+
+    def borrows(self, recipe: Recipe) -> FrameKey | None:
+        other = recipe.params.get("other")
+        if other is None:
+            return None
+        return FrameKey(
+            other["video"],
+            other["reader"],
+            tuple(other["indices"]),
+            recipe.height_px,
+            recipe.width_px,
+            cover=True,
+        )
+
+    def render(self, recipe: Recipe, frames: Frames, borrowed: Frames | None) -> Sample:
+        altered = _perturbed(frames, recipe.params, borrowed)
+        clip = Clip(np.ascontiguousarray(altered), np.array(recipe.frame_times_s))
+        return Sample(recipe, (clip,), (0, question(recipe.params)))
+
+    def edited(self, recipe: Recipe) -> list[list[int]]:
+        return [list(range(recipe.params["first"], recipe.params["last"] + 1))]
+
+
+def question(drawn: dict[str, Any]) -> str:
+    """The question, which names the anomaly if the recipe says so."""
+    form = "Reply only start-end in seconds, like 12.5-20.0."
+    if not drawn.get("describe"):
+        return f"One part of the video was altered. When? {form}"
+    return f"In one part of the video {DESCRIPTIONS[drawn['perturbation']]}. When? {form}"
+
+
+def interval(start_s: float, end_s: float) -> str:
+    """`start-end` with one decimal, and up to three where the ends would otherwise read the same.
+
+    >>> interval(1.4444, 2.9444), interval(1.51, 1.54)
+    ('1.4-2.9', '1.51-1.54')
+    """
+    for decimals in (1, 2, 3):
+        start, end = f"{start_s:.{decimals}f}", f"{end_s:.{decimals}f}"
+        if start != end:
+            return f"{start}-{end}"
+    raise Unsuitable(f"interval from {start_s} to {end_s} s: shorter than 1 ms, so it cannot be written.")
+
+
+def _segment(num_frames: int, params: GroundingParams, rng: np.random.Generator) -> tuple[int, int]:
+    """(first frame, length)."""
+    if params.balanced:
+        segments, weights = _balanced_segments(num_frames, params.segment)
+        first, end = segments[int(rng.choice(len(segments), p=weights))]
+        return first, end - first
+    length = int(rng.integers(params.segment[0], params.segment[1] + 1))
+    return int(rng.integers(num_frames - length + 1)), length
+
+
+@lru_cache
+def _balanced_segments(
+    num_frames: int, lengths: tuple[int, int]
+) -> tuple[list[tuple[int, int]], NDArray[np.float64]]:
+    """All segments (first, end) and the probability of each; the answers are all intervals."""
+    answers = [(a, b) for a in range(num_frames) for b in range(a + 1, num_frames + 1)]
+    segments = [(a, b) for a, b in answers if lengths[0] <= b - a <= lengths[1]]
+    scores = np.array([[interval_iou(answer, truth) for truth in segments] for answer in answers])
+    return segments, balanced_weights(scores)
+
+
+def _shows(
+    perturbation: Perturbation, material: Material, first: int, length: int, min_change: float
+) -> bool:
+    """Whether a person could see it, as far as is known of the video."""
+    if perturbation == "swap":
+        return material.other is not None
+    traits: Traits | None = material.video.traits
+    if traits is None:
+        return True
+    match perturbation:
+        case "channel_swap" | "grayscale" | "saturation":
+            return traits.colour >= min_change
+        case "mirror":
+            return traits.mirrored >= min_change
+        case "rotate_90" | "rotate_180" | "rotate_270":
+            return traits.turned >= min_change
+        case "shuffle" | "stutter":
+            return float(np.mean(traits.motion[first : first + length - 1])) >= min_change
+    return True
+
+
+def _strength(
+    perturbation: Perturbation, params: GroundingParams, first: int, length: int, rng: np.random.Generator
+) -> dict[str, Any]:
+    """What else there is to draw of an anomaly."""
+    match perturbation:
+        case "channel_swap":
+            return {"order": list(_CHANNEL_ORDERS[int(rng.integers(len(_CHANNEL_ORDERS)))])}
+        case "zoom_in" | "zoom_out" | "blur" | "saturation":
+            return {"strength": round(float(rng.uniform(*getattr(params, perturbation))), 3)}
+        case "noise":
+            strength = round(float(rng.uniform(*params.noise)), 3)
+            return {"strength": strength, "noise_seed": int(rng.integers(2**32))}
+        case "shuffle":
+            return {"order": _out_of_place(length, rng)}
+        case "stutter":
+            num_left = int(rng.integers(params.stutter[0], params.stutter[1] + 1))
+            return {"order": [length * (place * num_left // length) // num_left for place in range(length)]}
+    return {}
+
+
+def _out_of_place(length: int, rng: np.random.Generator) -> list[int]:
+    """A permutation that leaves no frame where it was, or the segment would be shorter than the answer says."""
+    while True:
+        order = rng.permutation(length)
+        if (order != np.arange(length)).all():
+            return [int(place) for place in order]
+
+
+def _perturbed(frames: Frames, drawn: dict[str, Any], borrowed: Frames | None) -> Frames:
+    """All frames of the sample; most anomalies leave those outside the segment alone."""
+    segment = slice(drawn["first"], drawn["last"] + 1)
+    match drawn["perturbation"]:
+        case "zoom_in":
+            return perturb.zoom_in(frames, segment, drawn["strength"])
+        case "zoom_out":
+            return perturb.zoom_out(frames, segment, drawn["strength"])
+        case "rotate_90" | "rotate_270" as name:
+            frames = perturb.crop_square(frames)
+            new = perturb.rotate_quarter(frames[segment], 1 if name == "rotate_90" else 3)
+        case "swap":
+            assert borrowed is not None
+            new = borrowed
+        case _:
+            new = _perturbed_segment(frames[segment], drawn)
+    altered = frames.copy()
+    altered[segment] = new
+    return altered
+
+
+def _perturbed_segment(frames: Frames, drawn: dict[str, Any]) -> Frames:
+    match drawn["perturbation"]:
+        case "channel_swap":
+            return perturb.swap_channels(frames, drawn["order"])
+        case "grayscale":
+            return perturb.saturate(frames, 0.0)
+        case "saturation":
+            return perturb.saturate(frames, drawn["strength"])
+        case "invert":
+            return perturb.invert(frames)
+        case "rotate_180":
+            return perturb.rotate_180(frames)
+        case "mirror":
+            return perturb.mirror(frames)
+        case "blur":
+            return perturb.blur(frames, drawn["strength"])
+        case "noise":
+            return perturb.add_noise(frames, drawn["strength"], generator(drawn["noise_seed"], "noise"))
+        case "shuffle" | "stutter":
+            return frames[drawn["order"]]
+        case other:
+            raise ValueError(f"perturbation {other!r}: not known; the recipe is from another version.")

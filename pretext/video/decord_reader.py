@@ -1,0 +1,103 @@
+"""decord: the reader that VideoSSR used, kept for comparison. It decodes to full size and resizes afterwards."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import av
+import cv2
+import decord
+import numpy as np
+from decord import DECORDError
+from numpy.typing import NDArray
+
+from pretext.recipe import Frames
+from pretext.video.info import VideoError, VideoInfo, check_size, make_info
+from pretext.video.sources import opened
+
+decord.logging.set_level(decord.logging.QUIET)
+
+_LONGEST_S = 1e6  # decord gives times near -1e17 where a file has none (AVI)
+
+
+def probe(path: str) -> VideoInfo | None:
+    """Frame times and size, the first and the last frame decoded as a trial; None where decord cannot be trusted.
+
+    Raises VideoError where the file is no video at all.
+    """
+    reader = _open(path)
+    if reader is None:
+        return None
+    try:
+        height_px, width_px, _ = reader[0].shape
+        reader[len(reader) - 1]
+    except DECORDError:
+        return None
+    return make_info(path, _times(reader), height_px=height_px, width_px=width_px, reader="decord")
+
+
+def read_frames(
+    path: str, wanted: Sequence[int], *, height_px: int, width_px: int, cover: bool
+) -> Iterator[tuple[int, Frames]]:
+    """(place in `wanted`, frame), each [height_px, width_px, 3]. See `video.read_frames`."""
+    reader = _open(path)
+    if reader is None or wanted[-1] >= len(reader):
+        raise VideoError(path, f"has no frame {wanted[-1]}: the file has changed since it was probed")
+    for slot, index in enumerate(wanted):
+        try:
+            image = reader[index].asnumpy()  # one at a time: a frame of a 4K video takes 25 MB
+        except DECORDError as error:
+            raise VideoError(path, f"is damaged: decoding stopped at frame {index}") from error
+        if cover:
+            image = _middle(image, height_px / width_px)
+        yield slot, cv2.resize(image, (width_px, height_px), interpolation=cv2.INTER_AREA)
+
+
+def _open(path: str) -> Any | None:
+    """A decord reader (decord has no types), or None where its account of the file cannot be trusted.
+
+    The file's header is read with PyAV first: decord writes to stderr where a file is no video at all, and
+    its frame count can differ from the header's.
+    """
+    try:
+        with opened(path) as source:
+            with av.open(source) as container:
+                stream = container.streams.best("video")
+                if stream is None:
+                    raise VideoError(path, "has no video stream")
+                assert isinstance(stream, av.VideoStream)
+                check_size(path, stream.codec_context.height, stream.codec_context.width)
+                num_frames = stream.frames  # 0 where the header does not say
+                if not isinstance(source, str):
+                    source.seek(0)
+            reader = decord.VideoReader(source, num_threads=1)
+    except (av.FFmpegError, OSError, ImportError) as error:
+        raise VideoError(
+            path, f"cannot be read as a video ({getattr(error, 'strerror', None) or error})"
+        ) from error
+    except (DECORDError, RuntimeError):
+        return None
+    if num_frames not in (0, len(reader)) or not _rising(_times(reader)):
+        return None
+    return reader
+
+
+def _times(reader: Any) -> NDArray[np.float64]:
+    starts: NDArray[np.float64] = reader.get_frame_timestamp(range(len(reader)))[:, 0].astype(np.float64)
+    return np.asarray(starts - starts[0])
+
+
+def _rising(times_s: NDArray[np.float64]) -> bool:
+    return bool(
+        len(times_s)
+        and np.isfinite(times_s).all()
+        and (np.diff(times_s) > 0).all()
+        and times_s[-1] < _LONGEST_S
+    )
+
+
+def _middle(image: Frames, aspect: float) -> Frames:
+    """The largest part in the middle whose height is `aspect` times its width."""
+    height, width = image.shape[:2]
+    new_height, new_width = min(height, round(width * aspect)), min(width, round(height / aspect))
+    top, left = (height - new_height) // 2, (width - new_width) // 2
+    return image[top : top + new_height, left : left + new_width]

@@ -1,0 +1,263 @@
+"""PyAV: exactly the wanted frames, with as little decoding as that allows.
+
+A first pass over the packets, without decoding, gives every frame's presentation time and the key frames. A
+second one decodes from the key frame before a wanted frame on, leaves whole groups of pictures out where none
+of theirs is wanted, has the decoder drop unwanted frames that no other refers to, and scales the wanted ones
+straight from the decoder's colours. If a wanted frame then does not come, all of the video is decoded.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from pretext.recipe import Frames
+from pretext.video.info import VideoError, VideoInfo, check_size, make_info
+from pretext.video.sources import opened
+
+av.logging.set_level(None)
+
+# Bit-exact and with accurate rounding: the same bytes on every processor.
+_SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+# Whose frames that no other frame refers to can be dropped one by one. (HEVC's may be referred to by frames of
+# higher temporal layers; the others' decoders take the setting at their start only, or not at all.)
+_DROPPING = frozenset({"h264", "mpeg4", "mpeg2video"})
+_HIDDEN_VP8 = 0x10  # bit of the first byte that a frame for reference only has cleared
+_MOST_MISSING = 1.1  # a header that promises this times the length read, and 1 s more, is of a longer file
+
+
+@dataclass(frozen=True)
+class _Timeline:
+    """When frames are shown, in units of the stream's time base, both ascending."""
+
+    pts: NDArray[np.int64]  # [num_frames]
+    key_pts: NDArray[np.int64]  # [num_key_frames]
+
+
+def probe(path: str) -> VideoInfo:
+    """Frame times and size, without decoding more than a frame.
+
+    Where a file does not say when its frames are shown (AVI), it is decoded whole. Raises VideoError.
+    """
+    with _opened(path) as (container, stream):
+        timeline = _timeline(path, container, stream)
+        if timeline is None:
+            return _probe_by_decoding(path)
+        _check_complete(path, container, stream, timeline)
+        first = next(_decode(path, container, stream, timeline, timeline.pts[:1].tolist()))[1]
+        times_s = (timeline.pts - timeline.pts[0]) * float(stream.time_base or 0)
+        if not (np.diff(times_s) > 0).all():
+            raise VideoError(path, "its frames have no usable presentation times")
+    height_px, width_px = _upright_size(first)
+    return make_info(path, times_s, height_px=height_px, width_px=width_px, reader="pyav")
+
+
+def read_frames(
+    path: str, wanted: Sequence[int], *, height_px: int, width_px: int, cover: bool
+) -> Iterator[tuple[int, Frames]]:
+    """(place in `wanted`, frame) as they are decoded, each [height_px, width_px, 3]. See `video.read_frames`."""
+    with _opened(path) as (container, stream):
+        timeline = _timeline(path, container, stream)
+        if timeline is None:
+            found = _decode_by_number(path, wanted)
+        else:
+            if wanted[-1] >= len(timeline.pts):
+                raise VideoError(path, f"has no frame {wanted[-1]}: the file has changed since it was probed")
+            found = _decode(path, container, stream, timeline, timeline.pts[list(wanted)].tolist())
+        reformatter = VideoReformatter()
+        for slot, frame in found:
+            yield slot, _scaled(reformatter, frame, height_px, width_px, cover=cover)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[tuple[av.container.InputContainer, VideoStream]]:
+    """The best video stream of a file; what FFmpeg cannot read becomes a VideoError."""
+    try:
+        with opened(path) as source, av.open(source) as container:
+            stream = container.streams.best("video")
+            if stream is None:
+                raise VideoError(path, "has no video stream")
+            assert isinstance(stream, VideoStream)
+            check_size(path, stream.codec_context.height, stream.codec_context.width)
+            stream.codec_context.thread_count = 1  # workers are many; threads of each would be in their way
+            yield container, stream
+    except (av.FFmpegError, OSError, ImportError, ValueError) as error:  # most FFmpeg errors are OSErrors
+        if isinstance(error, VideoError):
+            raise
+        reason = getattr(error, "strerror", None) or str(error)
+        raise VideoError(path, f"cannot be read as a video ({reason})") from error
+
+
+def _timeline(path: str, container: av.container.InputContainer, stream: VideoStream) -> _Timeline | None:
+    """From the packets alone; None where they do not say when their frames are shown."""
+    if container.format.name == "avi":  # FFmpeg then makes presentation times up, in a wrong order
+        return None
+    shown: list[int] = []
+    keys: list[int] = []
+    hidden_bit = stream.codec_context.name.startswith(("vp8", "libvpx-vp8"))
+    try:
+        for packet in container.demux(stream):
+            if packet.size == 0:
+                continue
+            if packet.is_corrupt:
+                raise VideoError(path, f"is cut off after {len(shown)} frames")
+            if packet.pts is None:
+                return None
+            if packet.is_keyframe:
+                keys.append(packet.pts)
+            if not packet.is_discard and not (hidden_bit and not bytes(packet)[0] & _HIDDEN_VP8):
+                shown.append(packet.pts)
+    except av.FFmpegError as error:
+        raise VideoError(path, f"is damaged: it can be followed for {len(shown)} frames only") from error
+    if not shown:
+        raise VideoError(path, "has no frames")
+    pts, key_pts = np.array(sorted(shown), np.int64), np.array(sorted(keys), np.int64)
+    return _Timeline(pts, key_pts) if (np.diff(pts) > 0).all() else None
+
+
+def _check_complete(
+    path: str, container: av.container.InputContainer, stream: VideoStream, timeline: _Timeline
+) -> None:
+    """Raises VideoError where the file was longer once: its header tells of more than it holds."""
+    entries = stream.index_entries
+    num_entries = len(entries)
+    if num_entries and container.size > 0:
+        last = max((entries[i] for i in range(max(0, num_entries - 64), num_entries)), key=lambda e: e.pos)
+        if last.pos + last.size > container.size:
+            raise VideoError(path, f"is cut off: {len(timeline.pts)} frames are left")
+    promised = stream.duration
+    if (
+        promised
+        and timeline.pts[-1] - timeline.pts[0] + int(1 / (stream.time_base or 1)) < promised / _MOST_MISSING
+    ):
+        raise VideoError(path, f"is cut off or damaged: {len(timeline.pts)} frames are left")
+
+
+def _decode(
+    path: str,
+    container: av.container.InputContainer,
+    stream: VideoStream,
+    timeline: _Timeline,
+    wanted: list[int],
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """(place in `wanted`, frame), for each of the ascending presentation times `wanted`."""
+    missing = dict(zip(wanted, count(), strict=False))
+    try:
+        for frame in _decode_sparingly(container, stream, timeline, wanted):
+            if frame.pts in missing and not frame.is_corrupt:
+                yield missing.pop(frame.pts), frame
+    except av.FFmpegError:
+        pass  # damage that the way over all frames may get round, or will name
+    if not missing:
+        return
+    for frame in _decode_all(path):
+        if frame.pts in missing and not frame.is_corrupt:
+            yield missing.pop(frame.pts), frame
+            if not missing:
+                return
+    lost_s = float((min(missing) - timeline.pts[0]) * (stream.time_base or 0))
+    raise VideoError(
+        path, f"is damaged: {len(missing)} wanted frame(s) do not decode, the first at {lost_s:.1f} s"
+    )
+
+
+def _decode_sparingly(
+    container: av.container.InputContainer, stream: VideoStream, timeline: _Timeline, wanted: list[int]
+) -> Iterator[av.VideoFrame]:
+    """Frames that hold all of `wanted`, if the file is as its packets say."""
+    drops = stream.codec_context.name in _DROPPING
+    groups = np.searchsorted(timeline.key_pts, wanted, side="right")  # number of the group of pictures
+    starts = np.flatnonzero(np.diff(groups) > 1) + 1  # those before which a whole group can be left out
+    targets = set(wanted)
+    for run in np.split(np.arange(len(wanted)), starts):
+        group = int(groups[run[0]])
+        key = int(timeline.key_pts[group - 1]) if group > 0 else int(timeline.pts[0])
+        container.seek(key, stream=stream, backward=True)
+        last = wanted[int(run[-1])]
+        for packet in container.demux(stream):
+            if drops:
+                keep = packet.pts in targets or packet.size == 0
+                stream.codec_context.skip_frame = "DEFAULT" if keep else "NONREF"
+            frames = packet.decode()
+            yield from frames
+            if any(frame.pts is not None and frame.pts >= last for frame in frames):
+                break
+    if drops:
+        stream.codec_context.skip_frame = "DEFAULT"
+
+
+def _decode_all(path: str) -> Iterator[av.VideoFrame]:
+    """Every frame, in the order of presentation. Opens the file anew: not every format can be wound back."""
+    with _opened(path) as (container, stream):
+        num_decoded = 0
+        try:
+            for frame in container.decode(stream):
+                assert isinstance(frame, av.VideoFrame)
+                yield frame
+                num_decoded += 1
+        except av.FFmpegError as error:
+            raise VideoError(path, f"is damaged: decoding stopped after {num_decoded} frames") from error
+
+
+def _decode_by_number(path: str, wanted: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+    """(place in `wanted`, frame) where only counting tells which frame is which."""
+    slots = {number: slot for slot, number in enumerate(wanted)}
+    for number, frame in enumerate(_decode_all(path)):
+        if number in slots:
+            yield slots[number], frame
+        if number == wanted[-1]:
+            return
+    raise VideoError(path, f"has no frame {wanted[-1]}: the file has changed since it was probed")
+
+
+def _probe_by_decoding(path: str) -> VideoInfo:
+    times: list[float] = []
+    size = (0, 0)
+    for frame in _decode_all(path):
+        times.append(np.nan if frame.time is None else frame.time)
+        size = size if len(times) > 1 else _upright_size(frame)
+    if not times:
+        raise VideoError(path, "has no frames")
+    # FFmpeg's guesses come out of order, but the frames do not.
+    times_s = np.sort(np.array(times, np.float64))
+    if not (np.isfinite(times_s).all() and (np.diff(times_s) > 0).all()):
+        raise VideoError(path, "its frames have no usable presentation times")
+    return make_info(path, times_s - times_s[0], height_px=size[0], width_px=size[1], reader="pyav")
+
+
+def _upright_size(frame: av.VideoFrame) -> tuple[int, int]:
+    turned = frame.rotation % 180 != 0
+    return (frame.width, frame.height) if turned else (frame.height, frame.width)
+
+
+def _scaled(
+    reformatter: VideoReformatter, frame: av.VideoFrame, height_px: int, width_px: int, *, cover: bool
+) -> Frames:
+    """A frame as it is meant to be shown, [height_px, width_px, 3] uint8; PyAV's rotation is counter-clockwise.
+
+    Either stretched to that size, or with `cover` scaled till it covers it, and its middle taken.
+    """
+    height, width = _upright_size(frame)
+    if cover:
+        scale = max(height_px / height, width_px / width)
+        height, width = max(height_px, round(height * scale)), max(width_px, round(width * scale))
+    else:
+        height, width = height_px, width_px
+    turned = frame.rotation % 180 != 0
+    small = reformatter.reformat(
+        frame,
+        width=height if turned else width,
+        height=width if turned else height,
+        format="rgb24",
+        interpolation=_SCALING,
+        threads=1,
+    )
+    image = np.rot90(small.to_ndarray(), round(frame.rotation / 90))
+    top, left = (height - height_px) // 2, (width - width_px) // 2
+    return np.asarray(image[top : top + height_px, left : left + width_px], np.uint8)

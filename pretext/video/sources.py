@@ -1,0 +1,60 @@
+"""Where videos lie: local paths, and URLs of any scheme that fsspec reads (s3, gs, hdfs, ...)."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts"})
+
+
+def is_url(path: str) -> bool:
+    """Whether `path` names something that is not opened as a local file: `s3://bucket/a.mp4`."""
+    return "://" in path
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Any]:
+    """What a reader is to open: the path itself, or an open binary file where it is a URL.
+
+    Raises OSError, or ImportError where the scheme needs a package that is not installed.
+    """
+    if not is_url(path):
+        yield path
+        return
+    import fsspec
+
+    with fsspec.open(path, "rb") as file:
+        yield file
+
+
+def find_videos(folder: str | os.PathLike[str]) -> list[str]:
+    """The video files in `folder`, at any depth: absolute paths or URLs, sorted. Hidden files are passed over.
+
+    Raises ValueError where there is no such folder, or its scheme cannot be read.
+    """
+    folder = os.fspath(folder)
+    if is_url(folder):
+        return _find_remote(folder)
+    root = Path(folder).expanduser().absolute()
+    if not root.is_dir():
+        raise ValueError(f"{folder}: there is no such folder. Name one that holds videos.")
+    return sorted(str(path) for path in root.rglob("*") if _is_video(path.name) and path.is_file())
+
+
+def _find_remote(url: str) -> list[str]:
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(url)
+        if not system.isdir(path):
+            raise ValueError(f"{url}: there is no such folder. Name one that holds videos.")
+        return sorted(system.unstrip_protocol(name) for name in system.find(path) if _is_video(name))
+    except (ImportError, OSError) as error:
+        raise ValueError(f"{url}: cannot be listed ({error}).") from None
+
+
+def _is_video(path: str) -> bool:
+    name = path.rsplit("/", 1)[-1]
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
