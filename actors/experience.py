@@ -22,12 +22,12 @@ from actors.messages import (
     PromptMeta,
     PushOrder,
     Rollout,
-    Split,
     StopOrder,
     TrainOrder,
 )
 from actors.rollout_pool import RolloutPool
 from actors.step_metrics import step_metrics
+from pretext.source import Split
 from rollout.engine import Completion, Sampling
 
 _PUSH_ATTEMPTS = 5

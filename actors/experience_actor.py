@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from actors.experience import Experience, ExperiencePlan, Report
-from actors.messages import EvaluationAnswers, Group, Order, Prompt, Split
+from actors.messages import EvaluationAnswers, Group, Order, Prompt
 from actors.rollout_pool import RolloutPool
+from pretext.source import Split
 
 _PROMPTS_PER_MAKER = 2  # asked for at once: one being made, one waiting
 _PROMPT_TIMEOUT_S = 300.0

@@ -7,8 +7,9 @@ Prompts' frames and patches travel through Ray's object store: messages carry re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pretext.source import Split
+
 Ref = Any  # a ray.ObjectRef in a run; the value itself in tests without Ray
-Split = Literal["train", "held_out"]
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,15 @@
 """Makes prompts: recipe, frames, tokens. One CPU process; any number can share a stream."""
 
 import pickle
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.messages import PromptMeta, Split
+from actors.messages import PromptMeta
 from pretext.cache import FrameCache
-from pretext.frames import SampledVideo
 from pretext.recipe import Recipe
-from pretext.stream import make_recipe, render
-from pretext.tasks.task import TaskParams
+from pretext.source import RecipeSource, Split
+from pretext.stream import render
 from pretext.video import VideoError
 from rollout.prompt import EngineInput, ModelInput, PromptBuilder
 
@@ -25,12 +23,9 @@ class PromptSpec:
     """All that determines the prompts of a run."""
 
     model_path: str  # for processor and config
-    videos: Mapping[Split, Sequence[SampledVideo]]
-    mix: Mapping[str, float]
-    params_by_task: Mapping[str, TaskParams]
+    source: RecipeSource
     system_prompt: str
     max_prompt_tokens: int
-    seed: int
 
 
 class RecipePrompts:
@@ -86,7 +81,7 @@ class PromptMaker:
         """
         rejected: list[str] = []
         for attempt in range(_ATTEMPTS):
-            recipe = self._recipe(split, index + attempt * _ATTEMPT_STRIDE, task)
+            recipe = self._spec.source.recipe(split, index + attempt * _ATTEMPT_STRIDE, task)
             task = recipe.task
             try:
                 question, engine, model = self._prompts.build(recipe)
@@ -99,19 +94,6 @@ class PromptMaker:
             )  # fmt: skip
             return meta, engine, model
         raise ValueError(f"{_ATTEMPTS} videos in a row could not be read, the last: {rejected[-1]}")
-
-    def _recipe(self, split: Split, index: int, task: str | None) -> Recipe:
-        spec = self._spec
-        # Splits differ in their videos; the seed differs too, for folders too small to hold any out.
-        seed = 2 * spec.seed + (split == "held_out")
-        return make_recipe(
-            index,
-            videos=spec.videos[split],
-            mix=spec.mix,
-            params_by_task=spec.params_by_task,
-            seed=seed,
-            task=task,
-        )
 
 
 class PromptMakerActor(PromptMaker):

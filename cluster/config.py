@@ -40,6 +40,9 @@ class ModelConfig(_Section):
 
 class DataConfig(_Section):
     videos: PathLike = Field(DRAWN, description="a folder of videos, or `drawn`: simple scenes drawn by us")
+    dataset: PathLike | None = Field(
+        None, description="a dataset of `videossr data build` or `import`; then its samples are trained on"
+    )
     num_drawn: Positive = Field(64, description="scenes drawn for training when videos=drawn")
     num_drawn_held_out: Positive = Field(32, description="scenes drawn for evaluation when videos=drawn")
     held_out_share: float = Field(

@@ -16,7 +16,7 @@ from cluster.plan import (
     roles,
     rollout_memory_gib,
 )
-from cluster.prepare import check_model, check_videos
+from cluster.prepare import check_data, check_model
 
 
 def dry_run(config: Config) -> int:
@@ -24,12 +24,12 @@ def dry_run(config: Config) -> int:
     console = Console(highlight=False)
     if config.model.path.startswith((TINY_PREFIX, "/", ".")) or Path(config.model.path).is_dir():
         check_model(config)  # what is on the hub alone is checked where the run starts
-    if config.data.videos != DRAWN and not Path(config.data.videos).is_dir():
+    if config.data.dataset is None and config.data.videos != DRAWN and not Path(config.data.videos).is_dir():
         console.print(
             f"data.videos={config.data.videos!r} is not on this machine: it is checked where the run starts."
         )
     else:
-        check_videos(config)
+        check_data(config)
     console.print("[bold]Configuration[/bold]")
     console.print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).rstrip(), markup=False)
     console.print(f"\n[bold]Placement[/bold] ({gpus_needed(config)} GPUs)")

@@ -3,13 +3,17 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from cluster.config import Config
+from dataset.source import DatasetSource
+from dataset.store import DatasetError
 from pretext.tasks import TASKS
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class ConfigError(ValueError):
@@ -32,23 +36,29 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: holds no settings. Start from configs/demo.yaml.")
     for override in overrides:
-        _apply(tree, override)
+        apply_override(tree, override)
     return build_config(tree)
 
 
 def build_config(tree: dict[str, Any]) -> Config:
     """A checked Config from plain values. Raises ConfigError."""
-    try:
-        config = Config.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explain(problem) for problem in error.errors())) from None
+    config = _with_dataset(validated(Config, tree))
     problems = list(_cross_checks(config))
     if problems:
         raise ConfigError("\n".join(problems))
     return config
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
+def validated(model: type[M], tree: dict[str, Any]) -> M:
+    """Plain values as a checked `model`. Raises ConfigError, one line a problem."""
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(problem, model) for problem in error.errors())) from None
+
+
+def apply_override(tree: dict[str, Any], override: str) -> None:
+    """Set `dotted.key=value` (YAML) in `tree`. Raises ConfigError."""
     name, separator, text = override.partition("=")
     if not separator or not name:
         raise ConfigError(f"{override!r}: an override has the form dotted.key=value, as in train.steps=10.")
@@ -66,17 +76,17 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         ) from None
 
 
-def _explain(problem: Any) -> str:
+def _explain(problem: Any, root: type[BaseModel]) -> str:
     """One pydantic error as `dotted.name=value: rule. Fix.`"""
     path = [str(part) for part in problem["loc"] if part != "[key]"]
     name = ".".join(path)
     if problem["type"] == "extra_forbidden":
-        known = _known_keys(path[:-1])
+        known = _known_keys(root, path[:-1])
         close = difflib.get_close_matches(path[-1], known, n=1)
         fix = f"Did you mean {'.'.join([*path[:-1], close[0]])}?" if close else f"Known: {', '.join(known)}."
         return f"{name}={_show(problem['input'])}: there is no such setting. {fix}"
     if problem["type"] == "model_type":
-        examples = ", ".join(f"{name}.{key}" for key in _known_keys(path)[:3])
+        examples = ", ".join(f"{name}.{key}" for key in _known_keys(root, path)[:3])
         return f"{name}={_show(problem['input'])}: is a section of settings, not a value. Set one, as {examples}."
     message = str(problem["msg"]).removeprefix("Value error, ")
     rule = message[0].lower() + message[1:]
@@ -93,8 +103,8 @@ def _hint(name: str) -> str:
     return _HINTS.get(name, f" Change {name}.")
 
 
-def _known_keys(path: Sequence[str]) -> list[str]:
-    model: Any = Config
+def _known_keys(root: type[BaseModel], path: Sequence[str]) -> list[str]:
+    model: Any = root
     for part in path:
         field = (
             model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
@@ -158,6 +168,17 @@ def _cross_checks(config: Config) -> list[str]:
             f"{config.learner.num_workers} ranks. Make the numbers equal and tensor_parallel_size 1."
         )
     return problems
+
+
+def _with_dataset(config: Config) -> Config:
+    """With the mix of the dataset that is trained on, if one is named: it says which tasks there are."""
+    if config.data.dataset is None:
+        return config
+    try:
+        mix = DatasetSource(config.data.dataset, config.data.held_out_share, config.seed).mix
+    except DatasetError as error:
+        raise ConfigError(f"data.dataset={config.data.dataset!r}: {error}") from None
+    return config.model_copy(update={"data": config.data.model_copy(update={"mix": mix})})
 
 
 def task_params(config: Config) -> dict[str, Any]:

@@ -9,12 +9,15 @@ from typing import Any
 from actors.prompt_maker import PromptMaker, PromptSpec, read_model_facts
 from cluster.config import DRAWN, TINY_PREFIX, Config
 from cluster.load import ConfigError, mix_of, task_params, tasks_of
+from cluster.progress import Counting
 from dataset.guard import Rejected
 from dataset.scan import scan
+from dataset.source import DatasetSource
 from learner.model import ModelSpec
 from learner.warmup import WarmupProgress, WarmupSample, warm_up
 from pretext.frames import SampledVideo
 from pretext.scenes import draw_videos
+from pretext.source import RecipeSource, StreamSource
 from reward import is_valid, score
 
 Say = Callable[[str], None]
@@ -23,12 +26,14 @@ _WARMUP_SAY_EVERY = 40  # steps
 
 
 @dataclass(frozen=True)
-class Videos:
-    """The videos of a run, and those set aside."""
+class Data:
+    """What a run's prompts are made of."""
 
-    train: tuple[SampledVideo, ...]
-    held_out: tuple[SampledVideo, ...]
-    rejected: tuple[Rejected, ...]
+    source: RecipeSource
+    num_train: int  # videos
+    num_held_out: int
+    max_clips: int  # of one prompt
+    rejected: tuple[Rejected, ...] = ()  # videos set aside
 
 
 def check_model(config: Config) -> None:
@@ -66,17 +71,21 @@ def check_model(config: Config) -> None:
         )
 
 
-def check_videos(config: Config) -> Videos | None:
-    """Scan the folder of videos; None where they are drawn.
+def check_data(config: Config, say: Say = print) -> Data | None:
+    """Look at the videos, or open the dataset; None where videos are to be drawn.
 
     Raises:
-        ConfigError: no such folder, or none of its videos can be used.
+        ConfigError: no such folder or dataset, or none of its videos can be used.
     """
+    if config.data.dataset is not None:
+        stored = DatasetSource(config.data.dataset, config.data.held_out_share, config.seed)
+        return Data(stored, stored.num_videos("train"), stored.num_videos("held_out"), stored.max_clips)
     if config.data.videos == DRAWN:
         return None
     name = f"data.videos={config.data.videos!r}"
     try:
-        found = scan(config.data.videos, config.data.frames)
+        with Counting("Looking at videos", say) as counting:
+            found = scan(config.data.videos, config.data.frames, report=counting.show)
     except ValueError as error:
         raise ConfigError(f"{name}: {str(error).removeprefix(config.data.videos).lstrip(': ')}") from None
     if not found.usable:
@@ -88,32 +97,42 @@ def check_videos(config: Config) -> Videos | None:
     held_out = min(round(len(found.usable) * config.data.held_out_share), len(found.usable) - 1)
     if config.evaluation.samples_per_task and held_out == 0:
         # Too few to spare one: the same videos, but other windows, edits and orders (another seed).
-        return Videos(found.usable, found.usable, found.rejected)
+        return _stream(config, found.usable, found.usable, found.rejected)
     step = len(found.usable) / held_out if held_out else 0
     chosen = {int(i * step) for i in range(held_out)}
-    train = tuple(info for i, info in enumerate(found.usable) if i not in chosen)
-    return Videos(train, tuple(found.usable[i] for i in sorted(chosen)), found.rejected)
+    train = tuple(video for i, video in enumerate(found.usable) if i not in chosen)
+    return _stream(config, train, tuple(found.usable[i] for i in sorted(chosen)), found.rejected)
 
 
-def draw_missing_videos(config: Config, folder: Path) -> Videos:
+def draw_missing_videos(config: Config, folder: Path) -> Data:
     """Draw the scenes of a run that has no videos of its own; training and held-out ones from other seeds."""
     found = []
     for split, count in (("train", config.data.num_drawn), ("held_out", config.data.num_drawn_held_out)):
         draw_videos(folder / split, count=count, seed=2 * config.seed + (split == "held_out"))
         found.append(scan(folder / split, config.data.frames))
-    return Videos(found[0].usable, found[1].usable, ())
+    return _stream(config, found[0].usable, found[1].usable, ())
 
 
-def prompt_spec(config: Config, videos: Videos, model_path: str) -> PromptSpec:
+def _stream(
+    config: Config,
+    train: tuple[SampledVideo, ...],
+    held_out: tuple[SampledVideo, ...],
+    rejected: tuple[Rejected, ...],
+) -> Data:
+    source = StreamSource(
+        {"train": train, "held_out": held_out}, mix_of(config), task_params(config), config.seed
+    )
+    max_clips = config.data.jigsaw.num_clips if "jigsaw" in tasks_of(config) else 1
+    return Data(source, len(train), len(held_out), max_clips, rejected)
+
+
+def prompt_spec(config: Config, data: Data, model_path: str) -> PromptSpec:
     """How a run's prompts are made."""
     return PromptSpec(
         model_path=model_path,
-        videos={"train": videos.train, "held_out": videos.held_out},
-        mix=mix_of(config),
-        params_by_task=task_params(config),
+        source=data.source,
         system_prompt=config.data.system_prompt,
         max_prompt_tokens=config.data.max_prompt_tokens,
-        seed=config.seed,
     )
 
 
@@ -132,35 +151,28 @@ def model_spec(config: Config, model_path: str) -> ModelSpec:
     )
 
 
-def make_tiny_model(config: Config, folder: Path, videos: Videos) -> str:
+def make_tiny_model(config: Config, folder: Path, data: Data) -> str:
     """A random model on the spot, its tokenizer trained on the run's own questions."""
     from learner.tiny import create_tiny_model
-    from pretext.stream import make_recipe, render
+    from pretext.stream import render
 
     texts = [config.data.system_prompt, "system user assistant"]
     for task in tasks_of(config):
-        recipe = make_recipe(
-            0,
-            videos=videos.train,
-            mix=mix_of(config),
-            params_by_task=task_params(config),
-            seed=config.seed,
-            task=task,
-        )
-        texts += [part for part in render(recipe).content if isinstance(part, str)]
+        sample = render(data.source.recipe("train", 0, task))
+        texts += [part for part in sample.content if isinstance(part, str)]
     texts += [f"<{second}.{tenth} seconds>" for second in range(10) for tenth in range(10)]
     architecture: Any = config.model.path.removeprefix(TINY_PREFIX)
     create_tiny_model(folder, corpus=texts * 2, seed=config.seed, architecture=architecture)
     return str(folder)
 
 
-def warm_start(config: Config, model_path: str, videos: Videos, folder: Path, say: Say) -> str:
+def warm_start(config: Config, model_path: str, data: Data, folder: Path, say: Say) -> str:
     """The warmed-up model's folder; made once."""
     if config.warmup is None:
         return model_path
     if (folder / "config.json").exists():
         return str(folder)
-    maker = PromptMaker(prompt_spec(config, videos, model_path))
+    maker = PromptMaker(prompt_spec(config, data, model_path))
     # Sample numbers far from those that GRPO will train on.
     held_out = [
         sample

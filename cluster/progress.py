@@ -71,3 +71,40 @@ class Progress:
             self._bar.console.print(text)
         else:
             self._say(text)
+
+
+class Counting:
+    """How many of how many, with what else there is to say. Use as a context manager."""
+
+    def __init__(self, title: str, say: Callable[[str], None]) -> None:
+        self._title, self._say = title, say
+        self._logged_at = time.monotonic()
+        self._bar: RichProgress | None = None
+        if sys.stdout.isatty():
+            self._bar = RichProgress(
+                TextColumn("{task.description}"),
+                MofNCompleteColumn(),
+                BarColumn(bar_width=None),
+                TextColumn("{task.fields[note]}"),
+                TimeRemainingColumn(compact=True),
+                console=Console(),
+            )
+            self._task_id = self._bar.add_task(title, total=None, note="")
+
+    def __enter__(self) -> "Counting":
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, done: int, total: int, note: str = "", title: str | None = None) -> None:
+        """To be called as often as anything is done; it says something now and then."""
+        title = title or self._title
+        if self._bar is not None:
+            self._bar.update(self._task_id, completed=done, total=total, note=note, description=title)
+        elif time.monotonic() - self._logged_at >= _LOG_EVERY_S:
+            self._logged_at = time.monotonic()
+            self._say(f"{title}: {done} of {total}{f', {note}' if note else ''}")

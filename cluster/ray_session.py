@@ -25,23 +25,33 @@ WORKER_ENV = {
 
 @contextmanager
 def ray_session(config: Config) -> Iterator[None]:
-    """Ray, for as long as the run lasts.
-
-    `cluster.address` names a Ray to join; "auto" joins the one this process runs in (a Ray job, or
-    RAY_ADDRESS) and starts a local one where there is none. A local one ends with the run; in a joined one
-    only this run's actors do.
+    """Ray, for as long as the run lasts; see `joined_ray`.
 
     Raises:
-        ConfigError: the cluster has not the GPUs that the run needs, or cannot be reached.
+        ConfigError: the cluster has not what the run needs, or cannot be reached.
     """
-    address = _address(config)
+    with joined_ray(config.cluster.address):
+        _check_resources(config)
+        yield
+
+
+@contextmanager
+def joined_ray(address: str) -> Iterator[None]:
+    """`address` names a Ray to join; "auto" joins the one this process runs in (a Ray job, or RAY_ADDRESS) and
+    starts a local one where there is none. A local one ends with the block; in a joined one only what was
+    started in it does.
+
+    Raises:
+        ConfigError: no Ray can be reached there.
+    """
+    to_join = _address(address)
     options: dict[str, Any] = {
-        "address": address,
+        "address": to_join,
         "log_to_driver": False,
         "configure_logging": False,
         "runtime_env": {"env_vars": WORKER_ENV},
     }
-    if address == "local":
+    if to_join == "local":
         options |= {"include_dashboard": False, "num_cpus": max(1, os.cpu_count() or 1)}
     # That a new local Ray asks for its token, which it has made, is nothing for the user to act on.
     logging.getLogger("ray._private.authentication.authentication_token_setup").addFilter(
@@ -51,13 +61,12 @@ def ray_session(config: Config) -> Iterator[None]:
         ray.init(**options)
     except ConnectionError as error:
         raise ConfigError(
-            f"cluster.address={config.cluster.address!r}: no Ray answers there ({error}). Start one with "
+            f"cluster.address={address!r}: no Ray answers there ({error}). Start one with "
             "`ray start --head`, or set cluster.address=local."
         ) from None
     # ray.init puts a handler of its own here. `ray job stop`, Kubernetes and systemd send SIGTERM: end as on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _check_resources(config)
         yield
     finally:
         ray.shutdown()
@@ -65,14 +74,13 @@ def ray_session(config: Config) -> Iterator[None]:
 
 def check_this_machine(config: Config) -> None:
     """Refuse a run that a local Ray could not carry, before one is started. Raises ConfigError."""
-    if _address(config) == "local":
+    if _address(config.cluster.address) == "local":
         import torch
 
         _check_gpus(config, torch.cuda.device_count(), "this machine")
 
 
-def _address(config: Config) -> str:
-    address = config.cluster.address
+def _address(address: str) -> str:
     return os.environ.get("RAY_ADDRESS", "local") if address == "auto" else address
 
 

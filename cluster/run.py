@@ -29,10 +29,10 @@ from cluster.config import TINY_PREFIX, Config
 from cluster.load import ConfigError, tasks_of
 from cluster.plan import Role, roles
 from cluster.prepare import (
+    Data,
     Say,
-    Videos,
+    check_data,
     check_model,
-    check_videos,
     draw_missing_videos,
     make_tiny_model,
     model_spec,
@@ -59,28 +59,28 @@ def train(config: Config, *, resume: bool, say: Say) -> Path:
         RunFailed: the run ended before its last step.
     """
     check_model(config)
-    videos = check_videos(config)
+    data = check_data(config, say)
     check_this_machine(config)
     with claimed(config, resume=resume) as folder, ray_session(config):
         stages = Stages()
         with stages.timed("videos"):
-            videos = videos or draw_missing_videos(config, folder / "videos")
-        for entry in videos.rejected[:_SHOWN_REJECTIONS]:
+            data = data or draw_missing_videos(config, folder / "videos")
+        for entry in data.rejected[:_SHOWN_REJECTIONS]:
             say(f"Set aside: {entry.path}: {entry.reason}")
         say(
-            f"Videos: {len(videos.train)} to train on, {len(videos.held_out)} to evaluate on"
-            + (f", {len(videos.rejected)} set aside." if videos.rejected else ".")
+            f"Videos: {data.num_train} to train on, {data.num_held_out} to evaluate on"
+            + (f", {len(data.rejected)} set aside." if data.rejected else ".")
         )
         model_path = config.model.path
         if model_path.startswith(TINY_PREFIX):
-            model_path = make_tiny_model(config, folder / "model", videos)
-        _try_prompts(config, prompt_spec(config, videos, model_path))
+            model_path = make_tiny_model(config, folder / "model", data)
+        _try_prompts(config, prompt_spec(config, data, model_path))
         if config.warmup is not None:
             say("Warming up: a random model first learns what an answer looks like.")
         with stages.timed("warm-up"):
-            model_path = warm_start(config, model_path, videos, folder / "model-warm", say)
+            model_path = warm_start(config, model_path, data, folder / "model-warm", say)
         spec = model_spec(config, model_path)
-        _run_actors(config, folder, videos, spec, stages, say)
+        _run_actors(config, folder, data, spec, stages, say)
         return folder
 
 
@@ -113,21 +113,19 @@ def _try_prompts(config: Config, spec: PromptSpec) -> None:
         raise ConfigError(f"model.path={config.model.path!r}: {error}") from None
 
 
-def _run_actors(
-    config: Config, folder: Path, videos: Videos, spec: ModelSpec, stages: Stages, say: Say
-) -> None:
+def _run_actors(config: Config, folder: Path, data: Data, spec: ModelSpec, stages: Stages, say: Say) -> None:
     say("Starting the rollout engine(s) and the learner ...")
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     run_log = _actor(RunLog, num_cpus=0, scheduling_strategy=here).remote(
         str(folder), config.grpo.reward_tolerance
     )
-    for entry in videos.rejected:
+    for entry in data.rejected:
         run_log.event.remote("video_set_aside", f"{entry.path}: {entry.reason}")
     run_log.event.remote("stage", "starting")
     members = {role.name: role for role in roles(config)}
-    workers = _rollout_workers(config, members["rollout"], spec.path)
+    workers = _rollout_workers(config, members["rollout"], spec.path, data.max_clips)
     spec_file = folder / "prompts.pickle"
-    spec_file.write_bytes(pickle.dumps(prompt_spec(config, videos, spec.path)))
+    spec_file.write_bytes(pickle.dumps(prompt_spec(config, data, spec.path)))
     makers = [
         _actor(PromptMakerActor, members["prompt"], max_restarts=-1, max_task_retries=-1).remote(
             str(spec_file)
@@ -187,7 +185,7 @@ def _weight_transfer(config: Config) -> str:
     return "ipc" if config.cluster.placement == "shared" else "nccl"
 
 
-def _rollout_workers(config: Config, role: Role, model_path: str) -> list[Any]:
+def _rollout_workers(config: Config, role: Role, model_path: str, max_clips: int) -> list[Any]:
     rollout = config.rollout
     options = EngineOptions(
         model=model_path,
@@ -196,7 +194,7 @@ def _rollout_workers(config: Config, role: Role, model_path: str) -> list[Any]:
         seed=config.seed,
         max_model_len=config.data.max_prompt_tokens + rollout.max_tokens,
         max_num_seqs=rollout.max_num_seqs,
-        max_videos=max(config.data.jigsaw.num_clips, 1),
+        max_videos=max_clips,
         tensor_parallel_size=rollout.tensor_parallel_size,
         gpu_memory_utilization=rollout.gpu_memory_utilization,
         kv_cache_gib=rollout.kv_cache_gib,

@@ -22,16 +22,18 @@ from pydantic import BaseModel, Field, ValidationError
 from dataset.guard import Rejected
 from pretext.frames import FrameSpec, SampledVideo
 from pretext.recipe import Recipe
+from pretext.tasks import TASKS
 from pretext.tasks.counting import CountingParams
 from pretext.tasks.grounding import GroundingParams
 from pretext.tasks.jigsaw import JigsawParams
+from pretext.tasks.task import TaskParams
 from pretext.traits import Traits
 
 CARD = "dataset.json"
 _ROWS_AT_ONCE = 10_000
 _COMPRESSION = "zstd"
 
-_RECIPES = pa.schema(
+RECIPES = pa.schema(
     [
         ("id", pa.string()),
         ("task", pa.string()),
@@ -46,7 +48,7 @@ _RECIPES = pa.schema(
         ("seed", pa.int64()),
     ]
 )
-_VIDEOS = pa.schema(
+VIDEOS = pa.schema(
     [
         ("path", pa.string()),
         ("reader", pa.string()),
@@ -61,30 +63,29 @@ _VIDEOS = pa.schema(
         ("motion", pa.list_(pa.float64())),
     ]
 )
-_REJECTED = pa.schema([("path", pa.string()), ("reason", pa.string()), ("reader", pa.string())])
+REJECTED = pa.schema([("path", pa.string()), ("reason", pa.string()), ("reader", pa.string())])
 
 
 class DatasetError(ValueError):
     """What is wrong with a dataset, or with what was asked of it: name, rule, fix."""
 
 
-class TaskSettings(BaseModel, frozen=True, extra="forbid"):
-    """The parameters of each task."""
-
-    grounding: GroundingParams = GroundingParams()
-    jigsaw: JigsawParams = JigsawParams()
-    counting: CountingParams = CountingParams()
-
-
 class BuildSettings(BaseModel, frozen=True, extra="forbid"):
     """All that a dataset follows from: the same settings and videos, the same samples."""
 
     videos: tuple[str, ...]  # folders or URLs
-    mix: dict[str, Annotated[float, Field(ge=0)]]
-    count: Annotated[int, Field(ge=1)] | None  # None: one sample for each usable video and task
+    mix: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+    count: Annotated[int, Field(ge=1)] | None = None  # None: a sample of each task for every usable video
     seed: Annotated[int, Field(ge=0)] = 0
     frames: FrameSpec = FrameSpec()
-    tasks: TaskSettings = TaskSettings()
+    grounding: GroundingParams = GroundingParams()
+    jigsaw: JigsawParams = JigsawParams()
+    counting: CountingParams = CountingParams()
+
+    @property
+    def params_by_task(self) -> dict[str, TaskParams]:
+        """Each task's parameters, by its name."""
+        return {name: getattr(self, name) for name in TASKS}
 
 
 class Card(BaseModel, frozen=True, extra="forbid"):
@@ -139,25 +140,36 @@ class Dataset:
             )
         return self[number]
 
+    def one_of_each_kind(self) -> list[Recipe]:
+        """The first sample of each task, and of each anomaly."""
+        first: dict[tuple[str, str], Recipe] = {}
+        for recipe in self:
+            first.setdefault((recipe.task, recipe.params.get("perturbation", "")), recipe)
+        return list(first.values())
+
+    def tasks(self) -> list[str]:
+        """The task of each sample."""
+        return self._column("task")
+
     def answers(self) -> dict[str, list[str]]:
         """The true answers, by task."""
         by_task: dict[str, list[str]] = {}
-        for task, answer in zip(self._column("task"), self._column("answer"), strict=True):
+        for task, answer in zip(self.tasks(), self._column("answer"), strict=True):
             by_task.setdefault(task, []).append(answer)
         return by_task
 
     def videos(self) -> "Videos":
         """The usable videos; none for imported data."""
-        return Videos(_read(self.folder / "videos.parquet", _VIDEOS))
+        return Videos(_read(self.folder / "videos.parquet", VIDEOS))
 
     def rejected(self) -> list[Rejected]:
         """The videos that were set aside."""
-        rows = _read(self.folder / "rejected.parquet", _REJECTED).to_pylist()
+        rows = _read(self.folder / "rejected.parquet", REJECTED).to_pylist()
         return [Rejected(row["path"], row["reason"]) for row in rows]
 
     @cached_property
     def _recipes(self) -> pa.Table:
-        return _read(self.folder / "recipes.parquet", _RECIPES)
+        return _read(self.folder / "recipes.parquet", RECIPES)
 
     def _column(self, name: str) -> list[Any]:
         values: list[Any] = self._recipes[name].to_pylist()
@@ -201,12 +213,11 @@ def write_dataset(
     """Writes everything, the card last: where it stands, the dataset is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     num_samples = _write_recipes(folder / "recipes.parquet", recipes)
-    videos = _VIDEOS.empty_table() if videos is None else videos
+    videos = VIDEOS.empty_table() if videos is None else videos
     with _whole(folder / "videos.parquet") as path:
         pq.write_table(videos, path, compression=_COMPRESSION)
-    rows = [{"path": entry.path, "reason": entry.reason, "reader": reader} for entry in rejected]
     with _whole(folder / "rejected.parquet") as path:
-        pq.write_table(pa.Table.from_pylist(rows, _REJECTED), path, compression=_COMPRESSION)
+        pq.write_table(rejected_table(rejected, reader), path, compression=_COMPRESSION)
     card = Card(
         num_samples=num_samples,
         num_videos=videos.num_rows,
@@ -227,7 +238,13 @@ def videos_table(videos: Iterable[SampledVideo]) -> pa.Table:
         row = asdict(video) | asdict(video.traits)
         del row["traits"]
         rows.append(row | {"indices": video.indices.tolist(), "times_s": video.times_s.tolist()})
-    return pa.Table.from_pylist(rows, _VIDEOS)
+    return pa.Table.from_pylist(rows, VIDEOS)
+
+
+def rejected_table(rejected: Iterable[Rejected], reader: str = "pyav") -> pa.Table:
+    """Rows of rejected.parquet; `reader` is what they could not be read with."""
+    rows = [{"path": entry.path, "reason": entry.reason, "reader": reader} for entry in rejected]
+    return pa.Table.from_pylist(rows, REJECTED)
 
 
 def recipe_row(recipe: Recipe) -> dict[str, Any]:
@@ -252,11 +269,11 @@ def _recipe(row: dict[str, Any]) -> Recipe:
 def _write_recipes(target: Path, recipes: Iterable[Recipe]) -> int:
     num_rows = 0
     rows: list[dict[str, Any]] = []
-    with _whole(target) as path, pq.ParquetWriter(path, _RECIPES, compression=_COMPRESSION) as writer:
+    with _whole(target) as path, pq.ParquetWriter(path, RECIPES, compression=_COMPRESSION) as writer:
 
         def flush() -> None:
             if rows:
-                writer.write_table(pa.Table.from_pylist(rows, _RECIPES))
+                writer.write_table(pa.Table.from_pylist(rows, RECIPES))
                 rows.clear()
 
         for recipe in recipes:

@@ -121,7 +121,7 @@ def frame_indices(info: VideoInfo, spec: FrameSpec) -> NDArray[np.int64]:
 
 def _paper_frames(info: VideoInfo, spec: FrameSpec) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Indices and told times by the published generator's convention (see FrameSpec)."""
-    margin = (1 - spec.window) / 2
+    margin = round((1 - spec.window) / 2, 9)  # 0.05, where floats give 0.04999999999999999
     start, end = int(info.num_frames * margin), int(info.num_frames * (1 - margin))
     step = (end - start) // spec.num_frames
     if step < 1:

@@ -70,7 +70,9 @@ def _open(path: str) -> Any | None:
                 if not isinstance(source, str):
                     source.seek(0)
             reader = decord.VideoReader(source, num_threads=1)
-    except (av.FFmpegError, OSError, ImportError) as error:
+    except (av.FFmpegError, OSError, ImportError, ValueError) as error:
+        if isinstance(error, VideoError):
+            raise
         raise VideoError(
             path, f"cannot be read as a video ({getattr(error, 'strerror', None) or error})"
         ) from error

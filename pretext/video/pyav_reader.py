@@ -96,8 +96,7 @@ def _opened(path: str) -> Iterator[tuple[av.container.InputContainer, VideoStrea
 
 def _timeline(path: str, container: av.container.InputContainer, stream: VideoStream) -> _Timeline | None:
     """From the packets alone; None where they do not say when their frames are shown."""
-    if container.format.name == "avi":  # FFmpeg then makes presentation times up, in a wrong order
-        return None
+    timed = container.format.name != "avi"  # for which FFmpeg makes presentation times up, in a wrong order
     shown: list[int] = []
     keys: list[int] = []
     hidden_bit = stream.codec_context.name.startswith(("vp8", "libvpx-vp8"))
@@ -108,13 +107,16 @@ def _timeline(path: str, container: av.container.InputContainer, stream: VideoSt
             if packet.is_corrupt:
                 raise VideoError(path, f"is cut off after {len(shown)} frames")
             if packet.pts is None:
-                return None
+                timed = False
+                continue
             if packet.is_keyframe:
                 keys.append(packet.pts)
             if not packet.is_discard and not (hidden_bit and not bytes(packet)[0] & _HIDDEN_VP8):
                 shown.append(packet.pts)
     except av.FFmpegError as error:
         raise VideoError(path, f"is damaged: it can be followed for {len(shown)} frames only") from error
+    if not timed:
+        return None
     if not shown:
         raise VideoError(path, "has no frames")
     pts, key_pts = np.array(sorted(shown), np.int64), np.array(sorted(keys), np.int64)
@@ -131,12 +133,23 @@ def _check_complete(
         last = max((entries[i] for i in range(max(0, num_entries - 64), num_entries)), key=lambda e: e.pos)
         if last.pos + last.size > container.size:
             raise VideoError(path, f"is cut off: {len(timeline.pts)} frames are left")
-    promised = stream.duration
-    if (
-        promised
-        and timeline.pts[-1] - timeline.pts[0] + int(1 / (stream.time_base or 1)) < promised / _MOST_MISSING
-    ):
+    time_base = float(stream.time_base or 0)
+    start_s, last_s = timeline.pts[0] * time_base, timeline.pts[-1] * time_base
+    if last_s - start_s + 1 < _promised_s(container, stream, start_s) / _MOST_MISSING:
         raise VideoError(path, f"is cut off or damaged: {len(timeline.pts)} frames are left")
+
+
+def _promised_s(container: av.container.InputContainer, stream: VideoStream, start_s: float) -> float:
+    """How long the header says that the video is from its first frame on; 0 where it does not say."""
+    if stream.duration:
+        return float(stream.duration * (stream.time_base or 0))
+    try:  # Matroska's, as "00:00:10.333000000", is counted from 0 however late the video starts
+        hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+        end_s = 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    except (KeyError, ValueError):
+        alone = len(container.streams) == 1  # sound may be longer than its pictures
+        end_s = (container.duration or 0) / av.time_base if alone else 0.0
+    return end_s - start_s
 
 
 def _decode(

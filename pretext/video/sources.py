@@ -37,7 +37,7 @@ def find_videos(folder: str | os.PathLike[str]) -> list[str]:
     folder = os.fspath(folder)
     if is_url(folder):
         return _find_remote(folder)
-    root = Path(folder).expanduser().absolute()
+    root = Path(os.path.abspath(Path(folder).expanduser()))
     if not root.is_dir():
         raise ValueError(f"{folder}: there is no such folder. Name one that holds videos.")
     return sorted(str(path) for path in root.rglob("*") if _is_video(path.name) and path.is_file())
@@ -48,11 +48,12 @@ def _find_remote(url: str) -> list[str]:
 
     try:
         system, path = fsspec.core.url_to_fs(url)
-        if not system.isdir(path):
-            raise ValueError(f"{url}: there is no such folder. Name one that holds videos.")
-        return sorted(system.unstrip_protocol(name) for name in system.find(path) if _is_video(name))
-    except (ImportError, OSError) as error:
+        found = system.find(path) if system.isdir(path) else None
+    except (ImportError, OSError, ValueError) as error:  # ValueError: no such scheme
         raise ValueError(f"{url}: cannot be listed ({error}).") from None
+    if found is None:
+        raise ValueError(f"{url}: there is no such folder. Name one that holds videos.")
+    return sorted(system.unstrip_protocol(name) for name in found if _is_video(name))
 
 
 def _is_video(path: str) -> bool:

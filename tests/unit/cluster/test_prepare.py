@@ -10,9 +10,10 @@ import pytest
 
 from cluster.config import Config
 from cluster.load import ConfigError, build_config
-from cluster.prepare import check_model, check_videos, draw_missing_videos, model_spec
+from cluster.prepare import Data, check_data, check_model, draw_missing_videos, model_spec
 from cluster.ray_session import check_this_machine
 from pretext.scenes import draw_videos
+from pretext.source import StreamSource
 
 TinyFolder = Callable[[str], Path]
 SMALL = {"num_frames": 8, "min_pixels": 4096, "max_pixels": 4096}
@@ -104,18 +105,18 @@ def test_a_folder_whose_processors_disagree_is_refused(tiny_folder: TinyFolder, 
 
 
 def test_drawn_videos_need_no_folder() -> None:
-    assert check_videos(config(videos="drawn")) is None
+    assert check_data(config(videos="drawn")) is None
 
 
 def test_a_missing_folder_of_videos_is_refused(tmp_path: Path) -> None:
-    said = refusal(check_videos, config(videos=f"{tmp_path}/nowhere"))
+    said = refusal(check_data, config(videos=f"{tmp_path}/nowhere"))
     assert said == f"data.videos='{tmp_path}/nowhere': there is no such folder. Name one that holds videos."
 
 
 def test_a_folder_without_a_usable_video_is_refused_with_the_reasons(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     (tmp_path / "notes.txt").write_text("not looked at")
-    said = refusal(check_videos, config(videos=str(tmp_path)))
+    said = refusal(check_data, config(videos=str(tmp_path)))
     assert f"data.videos='{tmp_path}': holds no usable video (1 set aside)." in said
     assert "of at least 8 frames" in said
     assert "\n  text.mp4: " in said
@@ -130,35 +131,48 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def videos_of(data: Data | None) -> tuple[list[str], list[str]]:
+    """Paths of the training and of the held-out videos."""
+    assert data is not None
+    assert isinstance(data.source, StreamSource)
+    train, held_out = ([video.path for video in data.source.videos[split]] for split in ("train", "held_out"))
+    assert (data.num_train, data.num_held_out) == (len(train), len(held_out))
+    return train, held_out
+
+
 @pytest.mark.parametrize(("share", "num_held_out"), [(0.2, 1), (0.4, 2), (0.99, 4)])
 def test_held_out_videos_are_not_trained_on(drawn: Path, share: float, num_held_out: int) -> None:
-    found = check_videos(config(videos=str(drawn), held_out_share=share))
-    assert found is not None
-    train, held_out = {info.path for info in found.train}, {info.path for info in found.held_out}
+    train, held_out = videos_of(check_data(config(videos=str(drawn), held_out_share=share)))
     assert (len(train), len(held_out)) == (5 - num_held_out, num_held_out)
-    assert not train & held_out
-    again = check_videos(config(videos=str(drawn), held_out_share=share))
-    assert again is not None
-    assert [info.path for info in again.train] == [info.path for info in found.train]
+    assert not set(train) & set(held_out)
+    assert videos_of(check_data(config(videos=str(drawn), held_out_share=share))) == (train, held_out)
 
 
 def test_where_none_can_be_spared_the_same_videos_are_evaluated_on(drawn: Path) -> None:
-    found = check_videos(config(videos=str(drawn), held_out_share=0.05))
-    assert found is not None
-    assert found.train == found.held_out
-    assert len(found.train) == 5
+    train, held_out = videos_of(check_data(config(videos=str(drawn), held_out_share=0.05)))
+    assert train == held_out
+    assert len(train) == 5
 
 
 def test_drawn_videos_of_the_two_splits_differ(tmp_path: Path) -> None:
     from pretext.video import read_frames
 
-    found = draw_missing_videos(config(num_drawn=2, num_drawn_held_out=2), tmp_path)
-    assert (len(found.train), len(found.held_out)) == (2, 2)
-    pictures = [
-        read_frames(info.path, [0], height_px=64, width_px=64) for info in found.train + found.held_out
-    ]
+    train, held_out = videos_of(draw_missing_videos(config(num_drawn=2, num_drawn_held_out=2), tmp_path))
+    assert (len(train), len(held_out)) == (2, 2)
+    pictures = [read_frames(path, [0], height_px=64, width_px=64) for path in train + held_out]
     assert len({picture.tobytes() for picture in pictures}) == 4
     assert all(picture.dtype == np.uint8 for picture in pictures)
+
+
+@pytest.mark.parametrize("jigsaw_clips", [2, 4])
+def test_the_prompts_of_a_run_may_show_as_many_clips_as_its_jigsaws(drawn: Path, jigsaw_clips: int) -> None:
+    given = config(videos=str(drawn), jigsaw={"num_clips": jigsaw_clips})
+    found = check_data(given)
+    assert found is not None
+    assert found.max_clips == jigsaw_clips
+    without = check_data(config(videos=str(drawn), mix={"grounding": 1}, grounding={"segment": [2, 4]}))
+    assert without is not None
+    assert without.max_clips == 1
 
 
 # --- the GPUs --------------------------------------------------------------------------------------

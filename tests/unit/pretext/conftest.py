@@ -1,29 +1,43 @@
-"""Small real videos, written by PyAV into the test's folder."""
+"""Small real videos, written by PyAV into the test's folder, and the genuine ones beside the checkout."""
 
-from collections.abc import Callable, Sequence
-from fractions import Fraction
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import av
-import numpy as np
 import pytest
 
-from pretext.frames import FrameSpec
+from pretext.frames import FrameSpec, SampledVideo, sample_video
 from pretext.recipe import Frames
-
-OPTIONS = {"crf": "4", "preset": "veryfast", "bf": "2", "g": "12"}  # B-frames, and several key frames
+from pretext.traits import look_at
+from pretext.video import probe, read_frames
+from tests.unit.pretext.made import X264, grey_frames, write_video
 
 Encode = Callable[..., Path]
 
 SHARED_VIDEOS = Path(__file__).resolve().parents[4] / "shared" / "videos"
+REAL_SPEC = FrameSpec(max_pixels=160 * 160)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared_videos() -> Path:
     """The genuine videos beside the checkout; a test that asks for them is skipped where there are none."""
     if not SHARED_VIDEOS.is_dir():
         pytest.skip(f"{SHARED_VIDEOS} is not here: these tests want genuine videos")
     return SHARED_VIDEOS
+
+
+@pytest.fixture(scope="session")
+def real_videos(shared_videos: Path) -> list[tuple[SampledVideo, Frames]]:
+    """Every genuine clip, sampled by REAL_SPEC, with its frames; decoded once for all tests."""
+    found = []
+    for path in sorted((shared_videos / "real").iterdir()):
+        video = sample_video(probe(path), REAL_SPEC)
+        frames = read_frames(path, video.indices, height_px=video.height_px, width_px=video.width_px)
+        frames.flags.writeable = False
+        found.append((replace(video, traits=look_at(frames)), frames))
+    return found
 
 
 @pytest.fixture
@@ -33,21 +47,10 @@ def small() -> FrameSpec:
 
 @pytest.fixture
 def encode(tmp_path: Path) -> Encode:
-    """encode(name, frames, times_s): an H.264 file whose frames are presented at these times."""
+    """encode(name, frames, times_s, **more): a file in the test's folder, H.264 unless told otherwise."""
 
-    def write(name: str, frames: Frames, times_s: Sequence[float]) -> Path:
-        path = tmp_path / name
-        with av.open(str(path), "w") as container:
-            stream = container.add_stream("libx264", rate=30, options=OPTIONS)
-            stream.height, stream.width = frames.shape[1:3]
-            stream.pix_fmt = "yuv444p"
-            stream.codec_context.time_base = Fraction(1, 1000)
-            for image, time_s in zip(frames, times_s, strict=True):
-                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-                frame.pts, frame.time_base = round(time_s * 1000), Fraction(1, 1000)
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
-        return path
+    def write(name: str, *arguments: Any, **more: Any) -> Path:
+        return write_video(tmp_path / name, *arguments, **{"options": X264} | more)
 
     return write
 
@@ -55,9 +58,4 @@ def encode(tmp_path: Path) -> Encode:
 @pytest.fixture
 def grey_steps() -> Callable[[int], Frames]:
     """grey_steps(n): n flat 64x64 frames, the i-th of grey level 10 + 3 i, so that a frame names itself."""
-
-    def draw(num_frames: int) -> Frames:
-        levels = 10 + 3 * np.arange(num_frames)
-        return np.broadcast_to(levels[:, None, None, None], (num_frames, 64, 64, 3)).astype(np.uint8)
-
-    return draw
+    return partial(grey_frames)

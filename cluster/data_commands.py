@@ -1,0 +1,214 @@
+"""`videossr data`: build, show, stats, import, export."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cluster.load import ConfigError, apply_override, validated
+from cluster.progress import Counting
+from dataset.guard import TIMEOUT_S
+from dataset.store import BuildSettings, Card, Dataset, DatasetError
+
+_SHOWN_REASONS = 8
+
+
+def add_commands(commands: Any) -> None:
+    """Add `data` to the command line's subparsers."""
+    data = commands.add_parser("data", help="build and look at datasets")
+    verbs = data.add_subparsers(required=True, metavar="VERB")
+
+    build = verbs.add_parser("build", help="make a dataset of all videos in folders")
+    build.add_argument(
+        "--videos", action="append", required=True, metavar="DIR",
+        help="a folder, at any depth, or a URL such as s3://bucket/videos; may be given several times",
+    )  # fmt: skip
+    build.add_argument("--out", type=Path, required=True, metavar="DATASET", help="the folder to write")
+    build.add_argument(
+        "--mix", default="paper", help="paper (VideoSSR-30K's), or weights: grounding=0.4,jigsaw=0.6"
+    )
+    build.add_argument(
+        "--count", type=int, help="samples; default: 30000 for the paper's mix, else one a task and video"
+    )
+    build.add_argument("--seed", type=int, default=0)
+    build.add_argument(
+        "--timeout", type=float, default=TIMEOUT_S, metavar="S", help="seconds that one video may take"
+    )
+    build.add_argument(
+        "--address", default="auto", help="a Ray to join; auto: the one around, or a new local one"
+    )
+    build.add_argument(
+        "overrides", nargs="*", metavar="key=value",
+        help="frames.*, grounding.*, jigsaw.*, counting.*, as in a run's data section: jigsaw.gap=2",
+    )  # fmt: skip
+    build.set_defaults(run=_build)
+
+    show = verbs.add_parser("show", help="draw a sample as a contact sheet (PNG)")
+    show.add_argument("dataset", type=Path, metavar="DATASET")
+    show.add_argument("sample", nargs="?", metavar="ID", help="an id or a number; default: one of each kind")
+    show.add_argument("--out", type=Path, metavar="DIR", help="where to write; default: DATASET/sheets")
+    show.set_defaults(run=_show)
+
+    stats = verbs.add_parser("stats", help="what is in a dataset, and what answers earn without watching")
+    stats.add_argument("dataset", type=Path, metavar="DATASET")
+    stats.add_argument(
+        "--jigsaws", type=int, default=100, metavar="N", help="how many to solve from their cuts alone"
+    )
+    stats.add_argument("--out", type=Path, metavar="PNG", help="the plots; default: DATASET/stats.png")
+    stats.set_defaults(run=_stats)
+
+    imported = verbs.add_parser("import", help="read data sets in VideoSSR's published layout")
+    imported.add_argument(
+        "sources", nargs="+", type=Path, metavar="FILE", help="parquet or JSON files, or folders"
+    )
+    imported.add_argument("--out", type=Path, required=True, metavar="DATASET")
+    imported.add_argument(
+        "--root", type=Path, metavar="DIR", help="where the frame files lie on this machine"
+    )
+    imported.set_defaults(run=_import)
+
+    export = verbs.add_parser("export", help="render frames for other trainers")
+    export.add_argument("dataset", type=Path, metavar="DATASET")
+    export.add_argument("--format", choices=("verl", "jsonl", "webdataset"), required=True)
+    export.add_argument("--out", type=Path, required=True, metavar="DIR")
+    export.set_defaults(run=_export)
+
+
+def settings_of(
+    videos: Sequence[str], mix: str, count: int | None, seed: int, overrides: Sequence[str]
+) -> BuildSettings:
+    """The settings that a command line asks for. Raises ConfigError."""
+    from dataset.build import PAPER_COUNT, PAPER_MIX
+
+    weights: dict[str, Any] = dict(PAPER_MIX)
+    if mix != "paper":
+        weights = {}
+        for part in mix.split(","):
+            name, _, weight = part.partition("=")
+            try:
+                weights[name.strip()] = float(weight)
+            except ValueError:
+                raise ConfigError(
+                    f"--mix={mix!r}: weights have the form task=number, as in grounding=0.4,jigsaw=0.6; or say paper."
+                ) from None
+    elif count is None:
+        count = PAPER_COUNT
+    tree: dict[str, Any] = {"videos": [_absolute(folder) for folder in videos]}
+    tree |= {"mix": weights, "count": count, "seed": seed}
+    for override in overrides:
+        apply_override(tree, override)
+    return validated(BuildSettings, tree)
+
+
+def _absolute(folder: str) -> str:
+    return folder if "://" in folder else os.path.abspath(Path(folder).expanduser())
+
+
+def _build(options: argparse.Namespace) -> int:
+    from cluster.ray_session import joined_ray
+    from dataset.build import Progress, build, check, find
+
+    settings = settings_of(options.videos, options.mix, options.count, options.seed, options.overrides)
+    titles = {"videos": "Looking at videos", "samples": "Drawing samples"}
+    try:
+        check(settings)  # before Ray is started
+        find(settings.videos)
+        with joined_ray(options.address), Counting(titles["videos"], print) as counting:
+
+            def report(progress: Progress) -> None:
+                note = f"{progress.num_rejected} set aside" if progress.num_rejected else ""
+                counting.show(progress.done, progress.total, note, titles[progress.stage])
+
+            card = build(settings, options.out, report=report, timeout_s=options.timeout)
+    except DatasetError as error:
+        raise ConfigError(str(error)) from None
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        raise SystemExit(130) from None
+    _say_what_is_there(options.out, card)
+    return 0
+
+
+def _say_what_is_there(folder: Path, card: Card) -> None:
+    """The end of a build or an import."""
+    dataset = Dataset(folder)
+    by_task = ", ".join(f"{len(answers)} {task}" for task, answers in sorted(dataset.answers().items()))
+    print(f"{folder}: {card.num_samples} samples ({by_task}) of {card.num_videos} videos.")
+    if card.num_rejected:
+        rejected = dataset.rejected()
+        print(f"{card.num_rejected} set aside (all in {folder / 'rejected.parquet'}):")
+        for entry in rejected[:_SHOWN_REASONS]:
+            print(f"  {Path(entry.path).name}: {entry.reason}")
+        if len(rejected) > _SHOWN_REASONS:
+            print(f"  and {len(rejected) - _SHOWN_REASONS} more")
+    print(f"Look at it: videossr data show {folder}; videossr data stats {folder}")
+
+
+def _show(options: argparse.Namespace) -> int:
+    from dataset.sheet import draw_sheet
+    from pretext.stream import render
+    from pretext.video import VideoError
+
+    dataset = _open(options.dataset)
+    try:
+        recipes = [dataset.find(options.sample)] if options.sample else dataset.one_of_each_kind()
+    except DatasetError as error:
+        raise ConfigError(str(error)) from None
+    folder = options.out or options.dataset / "sheets"
+    folder.mkdir(parents=True, exist_ok=True)
+    for recipe in recipes:
+        path = folder / f"{recipe.id}.png"
+        try:
+            draw_sheet(render(recipe), path)
+        except VideoError as error:
+            raise ConfigError(f"sample {recipe.id}: {error}") from None
+        print(
+            f"{path}: {recipe.task} {recipe.params.get('perturbation', '')}".rstrip()
+            + f", answer {recipe.answer}"
+        )
+    return 0
+
+
+def _stats(options: argparse.Namespace) -> int:
+    from dataset.stats import draw_report, print_report, report
+
+    dataset = _open(options.dataset)
+    found = report(dataset, jigsaw_samples=options.jigsaws)
+    print_report(found)
+    path = options.out or options.dataset / "stats.png"
+    draw_report(found, path)
+    print(f"Plots: {path}")
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from dataset.verl import import_verl
+
+    try:
+        card = import_verl(options.sources, options.out, root=options.root)
+    except DatasetError as error:
+        raise ConfigError(str(error)) from None
+    _say_what_is_there(options.out, card)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from dataset.export import export_dataset
+
+    dataset = _open(options.dataset)
+    try:
+        with Counting("Rendering", print) as counting:
+            export_dataset(dataset, options.out, format=options.format, report=counting.show)
+    except DatasetError as error:
+        raise ConfigError(str(error)) from None
+    print(f"Wrote {options.out}.")
+    return 0
+
+
+def _open(folder: Path) -> Dataset:
+    try:
+        return Dataset(folder)
+    except DatasetError as error:
+        raise ConfigError(str(error)) from None

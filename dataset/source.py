@@ -1,0 +1,96 @@
+"""A stored dataset as the source of a run's recipes."""
+
+import os
+from collections import Counter
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataset.store import Dataset, DatasetError
+from pretext.randomness import generator
+from pretext.recipe import IMAGES, Recipe
+from pretext.source import Split
+
+
+class DatasetSource:
+    """Its samples over and over: first in stored order, then in a new random order each time.
+
+    Whole videos are held out for evaluation, never single samples of one. A dataset of too few videos to spare one
+    is evaluated on what it is trained on.
+
+    Args:
+        held_out_share: of its videos, from 0 to below 1.
+
+    Raises:
+        DatasetError: the folder holds no dataset, or one without samples.
+    """
+
+    def __init__(self, folder: str, held_out_share: float, seed: int) -> None:
+        self._folder, self._share, self._seed = folder, held_out_share, seed
+        if not len(self._dataset):
+            raise DatasetError(f"{folder}: has no sample.")
+
+    def __reduce__(self) -> Any:  # workers read the files themselves
+        return DatasetSource, (self._folder, self._share, self._seed)
+
+    @property
+    def mix(self) -> dict[str, float]:
+        """How many samples each task has."""
+        return {task: float(number) for task, number in sorted(Counter(self._dataset.tasks()).items())}
+
+    @cached_property
+    def max_clips(self) -> int:
+        """The most clips that one sample shows."""
+        return max(
+            len(recipe.params.get("shown", recipe.params.get("clips", [0]))) for recipe in self._dataset
+        )
+
+    def num_videos(self, split: Split) -> int:
+        """Videos that the split's samples are made of."""
+        return len({self._origins[number] for number in self._numbers(split, None)})
+
+    def recipe(self, split: Split, index: int, task: str | None = None) -> Recipe:
+        numbers = self._numbers(split, task)
+        if not len(numbers):
+            raise ValueError(f"{self._folder}: no sample of {task or 'any task'} among the {split} videos.")
+        epoch, place = divmod(index, len(numbers))
+        if epoch:
+            place = int(
+                generator(self._seed, "epoch", split, task or "", epoch).permutation(len(numbers))[place]
+            )
+        return self._dataset[int(numbers[place])]
+
+    @cached_property
+    def _dataset(self) -> Dataset:
+        return Dataset(Path(self._folder))
+
+    @cached_property
+    def _origins(self) -> list[str]:
+        """What each sample is made of: its video, or the folder of its images."""
+        return [
+            os.path.dirname(recipe.params["clips"][0]["files"][0])
+            if recipe.reader == IMAGES
+            else recipe.video
+            for recipe in self._dataset
+        ]
+
+    @cached_property
+    def _by_split(self) -> dict[Split, dict[str | None, np.ndarray]]:
+        origins, tasks = np.array(self._origins), np.array(self._dataset.tasks())
+        videos = np.unique(origins)
+        num_held_out = min(round(len(videos) * self._share), len(videos) - 1)
+        chosen = generator(self._seed, "held out").permutation(len(videos))[:num_held_out]
+        held_out = np.isin(origins, videos[chosen])
+        members: dict[Split, np.ndarray] = {
+            "train": np.flatnonzero(~held_out),
+            "held_out": np.flatnonzero(held_out if num_held_out else ~held_out),
+        }
+        return {
+            split: {None: numbers} | {str(task): numbers[tasks[numbers] == task] for task in np.unique(tasks)}
+            for split, numbers in members.items()
+        }
+
+    def _numbers(self, split: Split, task: str | None) -> np.ndarray:
+        return self._by_split[split].get(task, np.array([], int))

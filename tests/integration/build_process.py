@@ -1,0 +1,37 @@
+"""A build in a process and a Ray of its own: `python -m tests.integration.build_process JSON`; prints its progress."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main(videos: list[str], out: str, num_cpus: int, count: int, **options: Any) -> None:
+    import ray
+
+    from dataset.build import PAPER_MIX, Progress, build
+    from dataset.store import BuildSettings
+
+    def report(progress: Progress) -> None:
+        print(progress.stage, progress.done, progress.total, progress.num_rejected, flush=True)
+
+    ray.init(
+        address="local",
+        num_cpus=num_cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+    )
+    frames = {"num_frames": 24, "min_pixels": 4096, "max_pixels": 4096}
+    tasks = {"grounding": {"segment": [4, 8]}, "counting": {"min_distance": 4}}
+    settings = BuildSettings.model_validate(
+        {"videos": videos, "mix": dict(PAPER_MIX), "count": count, "frames": frames, **tasks}
+    )
+    try:
+        print(build(settings, Path(out), report=report, **options).model_dump_json())
+    finally:
+        ray.shutdown()
+
+
+if __name__ == "__main__":
+    main(**json.loads(sys.argv[1]))

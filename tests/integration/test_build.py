@@ -1,0 +1,141 @@
+"""`videossr data build` with a real Ray: the same on any number of workers, resumed after a kill, never stopped by
+a bad video."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from dataset.store import Dataset
+from pretext.scenes import draw_videos
+
+ROOT = Path(__file__).parents[2]
+CLIPS = ROOT.parent / "shared" / "videos" / "real"
+
+
+@pytest.fixture
+def environment() -> Iterator[dict[str, str]]:
+    """With a Ray folder of the test's own; its sockets need a short path."""
+    folder = tempfile.mkdtemp(prefix="vssr-", dir="/tmp")
+    yield {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"RAY_TMPDIR": folder}
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    draw_videos(tmp_path / "videos", count=12, seed=0)
+    return tmp_path / "videos"
+
+
+def command(videos: Path, out: Path, num_cpus: int, **options: Any) -> list[str]:
+    given = {"videos": [str(videos)], "out": str(out), "num_cpus": num_cpus, "count": 300} | options
+    return [sys.executable, "-m", "tests.integration.build_process", json.dumps(given)]
+
+
+def test_a_dataset_is_the_same_bytes_on_any_number_of_workers(
+    videos: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    for num_cpus in (1, 3):
+        subprocess.run(
+            command(videos, tmp_path / str(num_cpus), num_cpus),
+            cwd=ROOT,
+            env=environment,
+            check=True,
+            timeout=300,
+        )
+    names = ("recipes.parquet", "videos.parquet", "rejected.parquet", "dataset.json")
+    for name in names:
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "3" / name).read_bytes(), name
+    assert {path.name for path in (tmp_path / "1").iterdir()} == set(names)
+    dataset = Dataset(tmp_path / "1")
+    assert Counter(dataset.tasks()) == {"grounding": 120, "jigsaw": 120, "counting": 60}
+    kinds = Counter(recipe.params["perturbation"] for recipe in dataset if recipe.task == "grounding")
+    assert set(kinds.values()) == {30}  # the paper's four anomalies, equally often
+
+
+def test_a_build_that_is_killed_goes_on_where_it_stopped(
+    videos: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    out = tmp_path / "dataset"
+    slowly = command(videos, out, 1, inspect="tests.integration.inspectors:slow", save_every_s=0.5)
+    first = subprocess.Popen(slowly, cwd=ROOT, env=environment)
+    deadline = time.monotonic() + 120
+    while len(list(out.glob("work/videos-*.parquet"))) < 2:
+        assert first.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    children = psutil.Process(first.pid).children(recursive=True)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    for process in children:  # Ray's own die of their parent's death, but not at once
+        if process.is_running():
+            process.kill()
+    psutil.wait_procs(children, timeout=30)
+    shards = [pq.read_table(path) for path in out.glob("work/videos-*.parquet")]
+    saved = {Path(path).name for table in shards for path in table["path"].to_pylist()}
+    assert 2 <= len(saved) < 12
+    subprocess.run(slowly, cwd=ROOT, env=environment, check=True, timeout=300)
+    counts = Counter((tmp_path / "looked_at").read_text().split())
+    assert len(counts) == 12
+    assert {counts[name] for name in saved} == {1}  # what was saved is not looked at again
+    subprocess.run(command(videos, tmp_path / "whole", 2), cwd=ROOT, env=environment, check=True, timeout=300)
+    assert (out / "recipes.parquet").read_bytes() == (tmp_path / "whole" / "recipes.parquet").read_bytes()
+    assert not (out / "work").exists()
+
+
+def test_a_decode_that_hangs_or_dies_costs_that_video_alone(
+    videos: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    for name in ("hang", "crash"):
+        shutil.copy(videos / "00000.mp4", videos / f"{name}.mp4")
+    mishap = command(
+        videos, tmp_path / "dataset", 2, inspect="tests.integration.inspectors:mishap", timeout_s=3
+    )
+    subprocess.run(mishap, cwd=ROOT, env=environment, check=True, timeout=300)
+    dataset = Dataset(tmp_path / "dataset")
+    assert len(dataset.videos()) == 12
+    assert {Path(entry.path).name: entry.reason for entry in dataset.rejected()} == {
+        "hang.mp4": "decoding did not end within 3 s",
+        "crash.mp4": "decoding it killed its process (SIGSEGV)",
+    }
+
+
+def test_damaged_copies_are_used_or_set_aside_and_nothing_else(
+    videos: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """Some of what `benchmarks/damaged.py` does two thousand times."""
+    from benchmarks.damaged import damage
+
+    originals = sorted(CLIPS.iterdir()) if CLIPS.is_dir() else sorted(videos.glob("*.mp4"))
+    rng = np.random.default_rng(0)
+    (tmp_path / "damaged").mkdir()
+    for number in range(40):
+        original = originals[number % len(originals)]
+        (tmp_path / "damaged" / f"{number:02d}{original.suffix}").write_bytes(
+            damage(original.read_bytes(), rng)
+        )
+    shutil.copy(videos / "00000.mp4", tmp_path / "damaged" / "sound.mp4")
+    subprocess.run(
+        command(tmp_path / "damaged", tmp_path / "dataset", 2),
+        cwd=ROOT,
+        env=environment,
+        check=True,
+        timeout=400,
+    )
+    dataset = Dataset(tmp_path / "dataset")
+    assert len(dataset.videos()) + len(dataset.rejected()) == 41
+    assert all(entry.reason for entry in dataset.rejected())
+    assert any(video.path.endswith("sound.mp4") for video in dataset.videos())
