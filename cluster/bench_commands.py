@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ def add_commands(commands: Any) -> None:
     for name, field in EvalSettings.model_fields.items():
         unless_given = "" if field.default is None else f" ({field.default})"
         evaluate.add_argument(
-            _flag(name), default=argparse.SUPPRESS, metavar="X", help=f"{field.description}{unless_given}"
+            _flag(name), default=argparse.SUPPRESS, metavar="VALUE", help=f"{field.description}{unless_given}"
         )
     evaluate.set_defaults(run=_eval)
 
@@ -163,35 +164,29 @@ def _eval(options: argparse.Namespace) -> int:
 
 
 def table_lines(found: "Results") -> list[str]:
-    """VIUBench's table for a terminal, 65 characters wide: a line for each column, and the averages."""
+    """VIUBench's table for a terminal, 72 characters wide: a line for each column, and the averages."""
     from evaluation.viubench import percent_text
 
-    def line(name: str, *cells: str) -> str:
-        return f"{name:<24}" + "".join(
-            f"{cell:>{w}}" for cell, w in zip(cells, (8, 10, 13, 9, 7), strict=True)
-        )
+    def line(task: str, name: str, *cells: str) -> str:
+        shown = "".join(f"{cell:>{w}}" for cell, w in zip(cells, (9, 10, 14, 9, 7), strict=False))
+        return f"{task:<10}{name:<13}{shown}"
 
     def cell(percent: float | None) -> str:
         return "-" if percent is None else percent_text(percent)
 
-    def average(name: str, key: str) -> Iterator[str]:
-        if found.summary is not None and found.random is not None and found.published is not None:
-            three = (found.summary, found.random, found.published)
-            values = [entry.overall if key == "overall" else entry.by_task[key] for entry in three]
-            yield line(name, *map(percent_text, values), "", "")
-
-    lines = ["", line("percent", "score", "guessing", "VideoSSR-8B*", "valid", "n"), "─" * 71]
-    task = ""
-    for column in found.columns:
-        if task and column.task != task:
-            lines += average(f"{task}, average", task)
-        task = column.task
-        shown = (column.score, column.random, column.published, 100 * column.valid)
-        lines.append(line(f"{task} {column.label}", *map(cell, shown), str(column.n)))
-    lines += average(f"{task}, average", task)
-    lines += average("overall (mean of nine)", "overall")
-    if found.published is not None:
-        lines += ["", "* as published, on the videos of VIUBench itself"]
+    rule = "─" * 72
+    published = "VideoSSR-8B*" if found.summaries else ""
+    lines = ["", line("percent", "", "score", "guessing", published, "valid", "n"), rule]
+    for task, group in groupby(found.columns, key=lambda column: column.task):
+        for number, column in enumerate(group):
+            earned = (cell(column.score), cell(column.random), cell(column.published) if published else "")
+            title = "" if number else task
+            lines.append(line(title, column.label, *earned, cell(100 * column.valid), str(column.n)))
+        if found.summaries:
+            lines.append(line("", "average", *(cell(entry.by_task[task]) for entry in found.summaries)))
+    if found.summaries:
+        lines += [rule, line("overall", "", *(cell(entry.overall) for entry in found.summaries))]
+        lines += ["", "Overall: the mean of the nine columns. *As published, on VIUBench's own videos."]
     return [*lines, ""]
 
 

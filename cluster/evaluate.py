@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -105,7 +105,7 @@ def evaluate(
     about = {
         "model": model,
         "bench": str(bench),
-        "settings": settings.model_dump() | {"device": plan.device, "dtype": plan.dtype},
+        "settings": settings.model_dump() | asdict(plan),  # with every choice made
         "seconds": round(time.monotonic() - started, 1),
         "unreadable": [{"path": entry.path, "reason": entry.reason} for entry in unreadable],
     }
@@ -271,7 +271,7 @@ def _next(flying: dict[Any, Any], timeout_s: float) -> tuple[list[Completion | N
     try:
         return ray.get(ready[0]), flying.pop(ready[0])
     except RayTaskError as error:
-        raise EvaluationFailed(last_line(error)) from None
+        raise EvaluationFailed(f"{error.function_name}: {last_line(error)}") from None
     except RayActorError as error:
         raise EvaluationFailed(
             f"a worker could not be started, or died more than {_MOST_RESTARTS} times: {last_line(error)}"

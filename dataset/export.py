@@ -105,7 +105,7 @@ def new_folder(out: Path) -> Iterator[Path]:
             raise DatasetError(f"{out}: is not empty. Name a new folder, or remove it first.")
         partial_out = out.with_name(out.name + ".partial")
         if partial_out.exists():
-            raise DatasetError(f"{partial_out}: was left by one that was not finished. Remove it.")
+            raise DatasetError(f"{partial_out}: is left from a run that did not finish. Remove it.")
         partial_out.mkdir(parents=True)
         try:
             yield partial_out

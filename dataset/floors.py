@@ -198,6 +198,9 @@ def _best_interval(truths: Floats) -> tuple[float, tuple[float, float]]:
         end = np.clip(intervals[:, 1], ends[from_], ends[to])
         return float(_iou(start, end, intervals) @ shares)
 
+    best, best_at = 0.0, (0, 0)
+    boxes: list[tuple[float, tuple[int, int, int, int]]] = []  # with minus the most that is in one
+
     def look_at(box: tuple[int, int, int, int]) -> None:
         nonlocal best, best_at
         first, last, from_, to = box
@@ -208,8 +211,6 @@ def _best_interval(truths: Floats) -> tuple[float, tuple[float, float]]:
         if first < last or from_ < to:
             heappush(boxes, (-bound(*box), box))
 
-    best, best_at = 0.0, (0, 0)
-    boxes: list[tuple[float, tuple[int, int, int, int]]] = []  # with the most that is in one, largest first
     look_at((0, len(starts) - 1, 0, len(ends) - 1))
     while boxes and -boxes[0][0] > best + _CLOSE:
         _, (first, last, from_, to) = heappop(boxes)

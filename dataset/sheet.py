@@ -191,8 +191,11 @@ def _header(sample: Sample) -> list[_Line]:
     recipe = sample.recipe
     height, width = sample.clips[0].frames.shape[1:3]
     num_frames = sum(len(clip.frames) for clip in sample.clips)
+    source = Path(recipe.video)
+    if recipe.reader == IMAGES:
+        source = source.joinpath(recipe.params["clips"][0]["files"][0]).parent
     lines = [
-        _Line("Video", f"{Path(recipe.video).name}  ({num_frames} frames of {width}x{height})"),
+        _Line("Video", f"{source.name}  ({num_frames} frames of {width}x{height})"),
         _Line("Question", _question(sample), "-Bold"),
         _Line("True answer", recipe.answer, "-Bold"),
     ]

@@ -23,11 +23,11 @@ _CACHE_BYTES = 64 * 2**20  # several samples of a video follow each other, and w
 class BoundaryEarnings:
     """What the solver earns."""
 
-    samples: int  # that were solved
-    unreadable: int  # that could not be rendered, as their video is gone or damaged
+    samples: int  # that it was tried on; all that follows is 0 where there are none
     reward: float  # mean, in [0, 1]
     exact: float  # share of samples put wholly right
     chance: float  # the share that guessing puts wholly right
+    unreadable: int  # samples that could not be rendered, as their video is gone or damaged
 
 
 def solve_by_boundaries(sample: Sample) -> str:
@@ -42,7 +42,7 @@ def solve_by_boundaries(sample: Sample) -> str:
 
 
 def boundary_earnings(jigsaws: Sequence[Recipe]) -> BoundaryEarnings | None:
-    """What the solver earns; None where there are no jigsaws that can be rendered.
+    """What the solver earns; None where there are no jigsaws.
 
     It does as well on all jigsaws of a video, whose clips are the same in another order, so one of each will do.
     """
@@ -56,14 +56,14 @@ def boundary_earnings(jigsaws: Sequence[Recipe]) -> BoundaryEarnings | None:
             continue
         rewards.append(score(recipe.task, solve_by_boundaries(sample), recipe.answer))
         chances.append(1 / factorial(len(sample.clips)))
-    if not rewards:
+    if not jigsaws:
         return None
     return BoundaryEarnings(
         samples=len(rewards),
         unreadable=len(jigsaws) - len(rewards),
-        reward=fmean(rewards),
-        exact=fmean(reward == 1.0 for reward in rewards),
-        chance=fmean(chances),
+        reward=fmean(rewards or [0.0]),
+        exact=fmean([reward == 1.0 for reward in rewards] or [0.0]),
+        chance=fmean(chances or [0.0]),
     )
 
 

@@ -1,15 +1,20 @@
 """The report on a dataset: what is in it, what it was made of, and what can be earned without watching."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dataset.floors import Floor, span_s, task_floor
@@ -21,7 +26,10 @@ from pretext.tasks.shapes import KINDS
 from reward.parsing import parse_counts, parse_interval, parse_order
 
 _WIDTH = 80  # columns of text
+_NUMBERS = ("samples", "random", "constant", "whole video", "same part", "number")  # columns
 _NUM_BINS = 20
+_PLOTS_ACROSS = 4
+_MOST_REASONS = 8  # drawn
 _JIGSAW_SAMPLES = 100
 _TICKS_S = {
     0.1: "0.1 s", 0.2: "0.2 s", 0.5: "0.5 s", 1: "1 s", 2: "2 s", 5: "5 s", 10: "10 s", 20: "20 s",
@@ -94,7 +102,7 @@ class _Seen:
     spans_s: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # by task
     anomalies: Counter[str] = field(default_factory=Counter)
     videos: set[str] = field(default_factory=set)
-    jigsaws: dict[str, Recipe] = field(default_factory=dict)  # the first of each video
+    jigsaws: dict[str, Recipe] = field(default_factory=dict)  # of others' all, else the first of each video
     rendered_bytes: int = 0
 
 
@@ -132,7 +140,7 @@ def _seen(recipes: Iterable[Recipe], jigsaw_samples: int) -> _Seen:
             clips = recipe.params["clips"]
             times_s: Sequence[float] = clips[0]["times_s"]
             num_pixels = sum(len(clip["files"]) * clip["height_px"] * clip["width_px"] for clip in clips)
-            video = clips[0]["files"][0]
+            video = os.path.dirname(clips[0]["files"][0])
         else:
             times_s, video = recipe.frame_times_s, recipe.video
             num_pixels = len(times_s) * recipe.height_px * recipe.width_px
@@ -140,7 +148,7 @@ def _seen(recipes: Iterable[Recipe], jigsaw_samples: int) -> _Seen:
         seen.rendered_bytes += 3 * num_pixels
         seen.videos.add(video)
         if recipe.task == "jigsaw" and len(seen.jigsaws) < jigsaw_samples:
-            seen.jigsaws.setdefault(video, recipe)
+            seen.jigsaws.setdefault(recipe.id if recipe.reader == IMAGES else video, recipe)
     return seen
 
 
@@ -200,45 +208,58 @@ def print_report(stats: Stats, console: Console | None = None) -> None:
     console = console or Console()
     console.width = min(console.width, _WIDTH)
     num_samples = sum(stats.samples.values())
-    console.print(f"[bold]{stats.name}[/bold]: {_many(num_samples, 'sample')}", soft_wrap=True)
-    size = f"{stats.bytes_per_sample:.0f} bytes a sample on disk"
-    console.print(f"{size}; its frames would be {stats.rendered_bytes_per_sample / 2**20:.1f} MiB.\n")
-    console.print(_floor_table(stats))
+    console.print(f"[bold]{escape(stats.name)}[/]: {_many(num_samples, 'sample')}", soft_wrap=True)
+    console.print(
+        f"{stats.bytes_per_sample:.0f} bytes a sample on disk; its frames would take "
+        f"{stats.rendered_bytes_per_sample / 2**20:.1f} MiB."
+    )
+    parts: list[Table | str] = [_floor_table(stats)]
+    if any(floor.same_part is not None for floor in stats.floors.values()):
+        parts.append("Same part: the best answer that is the same share of each video, say its middle third.")
     if stats.boundaries is not None:
-        console.print(_boundary_words(stats.boundaries))
-    console.print()
-    console.print(_answer_table(stats.answers))
+        parts.append(_boundary_words(stats.boundaries))
+    parts.append(_answer_table(stats.answers))
     if stats.anomalies:
-        console.print(_in_columns("Anomalies", stats.anomalies))
-    _print_videos(stats, console)
+        parts.append(_anomaly_table(stats.anomalies))
+    if stats.durations is not None:
+        parts.append(_video_words(stats, stats.durations))
+    if stats.rejected:
+        parts.append(_rejected_table(stats.rejected))
+    for part in parts:
+        console.print()
+        console.print(part, highlight=False)
 
 
 def _floor_table(stats: Stats) -> Table:
-    table = _table("Rewards without watching", "task", "samples", "random", "constant", "answer")
-    clips = any(floor.whole_clip is not None for floor in stats.floors.values())
-    if clips:
-        table.add_column("all of it", justify="right")
-        table.add_column("same part", justify="right")
+    columns = ["task", "samples", "random", "constant", "answer"]
+    in_parts = any(floor.whole_clip is not None for floor in stats.floors.values())
+    if in_parts:
+        columns += ["whole video", "same part"]
+    table = _table("Rewards without watching", *columns)
     for task, floor in stats.floors.items():
         cells = [task, f"{stats.samples[task]:,}", f"{floor.random:.2f}", f"{floor.best_constant:.2f}"]
         cells.append(floor.constant)
-        if clips:
-            cells += ["" if v is None else f"{v:.2f}" for v in (floor.whole_clip, floor.same_part)]
+        if in_parts:
+            cells += [
+                "" if value is None else f"{value:.2f}" for value in (floor.whole_clip, floor.same_part)
+            ]
         table.add_row(*cells)
     return table
 
 
 def _boundary_words(earned: BoundaryEarnings) -> str:
-    words = (
-        f"Who puts jigsaw clips together where their ends look alike earns {earned.reward:.2f}, and solves "
-        f"{earned.exact:.0%} (guessing: {earned.chance:.2%}), on {_many(earned.samples, 'sample')}, no two of "
-        "the same video. The parameter gap lowers it."
+    unreadable = f" {_many(earned.unreadable, 'jigsaw')} could not be rendered." if earned.unreadable else ""
+    if not earned.samples:
+        return f"Whether comparing the ends of clips solves the jigsaw was not tried.{unreadable}"
+    return (
+        f"Comparing only the ends of clips earns {earned.reward:.2f} in the jigsaw, and solves "
+        f"{earned.exact:.0%} of it ({_many(earned.samples, 'sample')}, no two of the same video; guessing "
+        f"solves {100 * earned.chance:.2g}%). The parameter gap lowers that.{unreadable}"
     )
-    return words + (f" {earned.unreadable} could not be rendered." if earned.unreadable else "")
 
 
 def _answer_table(answers: Answers) -> Table:
-    table = _table("True answers", "", "from", "", "to")
+    table = _table("True answers", "", "", "", "")
     for kind, counts in answers.counts.items():
         values = [counts.get(number, 0) for number in range(min(counts), max(counts) + 1)]
         table.add_row(f"{kind}s", str(min(counts)), _bars(values), str(max(counts)))
@@ -250,51 +271,48 @@ def _answer_table(answers: Answers) -> Table:
     return table
 
 
-def _print_videos(stats: Stats, console: Console) -> None:
-    if stats.durations is not None:
-        d = stats.durations
-        console.print(
-            f"[bold]Videos[/bold]: {_many(stats.videos, 'usable one')}, {stats.videos_used:,} of them used; "
-            f"{_clock(d.shortest)} to {_clock(d.longest)}, median {_clock(d.median)}, together "
-            f"{_clock(d.total)}.",
-            highlight=False,
-        )
-    if stats.rejected:
-        table = _table("Set aside", "videos", "reason", "for example")
-        for reason in stats.rejected:
-            table.add_row(f"{reason.videos:,}", reason.words, Path(reason.example).name)
-        console.print()
-        console.print(table)
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for number, column in enumerate(columns):
-        words = number == 0 or column in ("answer", "", "reason", "for example")
-        table.add_column(column, justify="left" if words and column != "videos" else "right")
-    return table
-
-
-def _in_columns(title: str, numbers: dict[str, int], num_columns: int = 3) -> Table:
+def _anomaly_table(anomalies: dict[str, int], num_columns: int = 3) -> Table:
     """Name and number, several pairs to a row, downwards first."""
-    table = _table(title)
+    table = _table("Samples by anomaly")
     for _ in range(num_columns):
         table.add_column()
         table.add_column(justify="right")
-    cells = [(name.replace("_", " "), f"{number:,}  ") for name, number in numbers.items()]
-    num_rows = -(-len(cells) // num_columns)
+    cells = [(name.replace("_", " "), f"{number:,}   ") for name, number in anomalies.items()]
+    num_rows = ceil(len(cells) / num_columns)
     for row in range(num_rows):
         table.add_row(*(text for cell in cells[row::num_rows] for text in cell))
     return table
 
 
-def _bars(values: Sequence[int]) -> str:
-    """
-    >>> _bars([0, 1, 4, 8])
-    ' ▁▄█'
-    """
-    most = max(values)
-    return "".join(" " if value == 0 else "▁▂▃▄▅▆▇█"[max(0, round(8 * value / most) - 1)] for value in values)
+def _video_words(stats: Stats, durations: Durations) -> str:
+    return (
+        f"[bold]Videos[/]: {stats.videos:,} usable, {stats.videos_used:,} of them used; "
+        f"{_clock(durations.shortest)} to {_clock(durations.longest)} long, half of them under "
+        f"{_clock(durations.median)}; {_clock(durations.total)} together."
+    )
+
+
+def _rejected_table(reasons: Sequence[Reason]) -> Table:
+    table = _table("Videos set aside", "number", "reason", "for example")
+    for reason in reasons:
+        table.add_row(f"{reason.videos:,}", escape(reason.words), escape(Path(reason.example).name))
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    """Numbers stand to the right; `columns` are named, or there is no line of names."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        show_header=any(columns),
+    )
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column in _NUMBERS else "left"
+        table.add_column(column, justify=justify, header_style="dim")
+    return table
 
 
 def _many(number: int, noun: str) -> str:
@@ -311,10 +329,20 @@ def _clock(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def _bars(values: Sequence[int]) -> str:
+    """
+    >>> _bars([0, 1, 4, 8])
+    ' ▁▄█'
+    """
+    most = max(values)
+    return "".join(" " if value == 0 else "▁▂▃▄▅▆▇█"[max(0, round(8 * value / most) - 1)] for value in values)
+
+
 def draw_report(stats: Stats, path: Path) -> None:
     """Draws the report as a PNG: one small plot for each thing that there is something to say of."""
     plots: list[Callable[[Axes], None]] = [lambda axes: _draw_bars(axes, "Samples", stats.samples)]
-    plots.append(lambda axes: _draw_floors(axes, stats))
+    if stats.floors:
+        plots.append(lambda axes: _draw_floors(axes, stats))
     answers = stats.answers
     if stats.anomalies:
         plots.append(lambda axes: _draw_bars(axes, "Samples by anomaly", stats.anomalies))
@@ -329,14 +357,13 @@ def draw_report(stats: Stats, path: Path) -> None:
         spread = stats.durations.spread
         plots.append(lambda axes: _draw_durations(axes, spread))
     if stats.rejected:
-        reasons = {_cut(reason.words): reason.videos for reason in stats.rejected[:10]}
-        plots.append(lambda axes: _draw_bars(axes, "Videos set aside, by reason", reasons))
-    num_rows = -(-len(plots) // 3)
-    figure = Figure(figsize=(15, 3.8 * num_rows + 0.5), layout="constrained")
+        plots.append(lambda axes: _draw_reasons(axes, stats.rejected[:_MOST_REASONS]))
+    num_rows = ceil(len(plots) / _PLOTS_ACROSS)
+    figure = Figure(figsize=(18, 3.8 * num_rows + 0.5), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)  # type: ignore[union-attr, call-arg]
-    figure.suptitle(stats.name, fontsize=13)
+    figure.suptitle(f"{stats.name}: {_many(sum(stats.samples.values()), 'sample')}", fontsize=13)
     for number, plot in enumerate(plots):
-        axes = figure.add_subplot(num_rows, 3, number + 1)
+        axes = figure.add_subplot(num_rows, _PLOTS_ACROSS, number + 1)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=9)
         plot(axes)
@@ -356,6 +383,17 @@ def _draw_bars(axes: Axes, title: str, numbers: dict[str, int]) -> None:
     axes.tick_params(left=False)
 
 
+def _draw_reasons(axes: Axes, reasons: Sequence[Reason]) -> None:
+    """As `_draw_bars`, with room for words above each bar."""
+    bars = axes.barh(range(len(reasons)), [reason.videos for reason in reasons], color="C0", height=0.3)
+    axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
+    for number, reason in enumerate(reasons):
+        axes.text(0, number - 0.22, f" {_cut(reason.words)}", fontsize=8.5, va="bottom")
+    axes.set_title("Videos set aside, by reason", fontsize=11)
+    axes.set_ylim(max(len(reasons), 5) - 0.6, -0.8)
+    axes.axis("off")
+
+
 def _draw_floors(axes: Axes, stats: Stats) -> None:
     kinds: list[tuple[str, Callable[[Floor], float | None]]] = [
         ("random answer", lambda floor: floor.random),
@@ -364,7 +402,7 @@ def _draw_floors(axes: Axes, stats: Stats) -> None:
         ("best part of the video", lambda floor: floor.same_part),
     ]
     columns = [[(label, get(floor)) for label, get in kinds] for floor in stats.floors.values()]
-    if stats.boundaries is not None and "jigsaw" in stats.floors:
+    if stats.boundaries is not None and stats.boundaries.samples:
         columns[list(stats.floors).index("jigsaw")].append(
             ("ends of clips compared", stats.boundaries.reward)
         )
@@ -420,8 +458,8 @@ def _finish(axes: Axes, title: str, x_label: str, y_label: str = "samples") -> N
     axes.set_xlabel(x_label, fontsize=9)
     axes.set_ylabel(y_label, fontsize=9)
     axes.set_ylim(bottom=0)
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True))
 
 
-def _cut(words: str, most: int = 32) -> str:
+def _cut(words: str, most: int = 60) -> str:
     return words if len(words) <= most else words[: most - 1].rstrip() + "…"

@@ -63,9 +63,8 @@ class Results:
     """The table."""
 
     columns: tuple[ColumnResult, ...]
-    summary: Summary | None  # None unless all nine columns of VIUBench were asked
-    random: Summary | None
-    published: Summary | None
+    # Of the model, of guessing and of VideoSSR-8B; none unless all nine columns of VIUBench were asked.
+    summaries: tuple[Summary, Summary, Summary] | None
 
 
 def results(asked: Sequence[Questions], answers: Sequence[Answer]) -> Results:
@@ -91,17 +90,16 @@ def results(asked: Sequence[Questions], answers: Sequence[Answer]) -> Results:
                 published=entry.published,
             )
         )
-    return Results(
-        columns=tuple(columns),
-        summary=_summary({column.name: column.score for column in columns}),
-        random=_summary({column.name: column.random for column in columns}),
-        published=_summary({column.name: column.published for column in columns}),
-    )
+    return Results(tuple(columns), _summaries(columns))
 
 
-def _summary(percents: Mapping[str, float | None]) -> Summary | None:
-    known = {name: percent for name, percent in percents.items() if percent is not None}
-    return summary(known) if known.keys() == {column.name for column in COLUMNS} else None
+def _summaries(columns: Sequence[ColumnResult]) -> tuple[Summary, Summary, Summary] | None:
+    if [column.name for column in columns] != [column.name for column in COLUMNS]:
+        return None
+    guesses = {column.name: column.random for column in columns if column.random is not None}
+    published = {column.name: column.published for column in columns if column.published is not None}
+    scores = {column.name: column.score for column in columns}
+    return summary(scores), summary(guesses), summary(published)
 
 
 def write_results(out: Path, found: Results, answers: Sequence[Answer], about: Mapping[str, Any]) -> None:
@@ -115,8 +113,8 @@ def write_results(out: Path, found: Results, answers: Sequence[Answer], about: M
     plot(out / "results.png", found, model=str(about["model"]))
     table = {
         "columns": {column.name: _entry(column) for column in found.columns},
-        "averages": None if found.summary is None else dict(found.summary.by_task),
-        "overall": None if found.summary is None else found.summary.overall,
+        "averages": dict(found.summaries[0].by_task) if found.summaries else None,
+        "overall": found.summaries[0].overall if found.summaries else None,
     }
     (out / "results.json").write_text(json.dumps({**about, **table}, indent=2) + "\n", encoding="utf-8")
 
@@ -134,14 +132,14 @@ def plot(path: Path, found: Results, *, model: str) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    groups = [
+    groups: list[tuple[str, tuple[float | None, ...]]] = [
         (f"{column.task}\n{column.label}".strip(), (column.random, column.score, column.published))
         for column in found.columns
     ]
-    if found.summary is not None and found.random is not None and found.published is not None:
-        three = (found.random.overall, found.summary.overall, found.published.overall)
-        groups.append(("overall", three))
-    series = (("guessing", "0.75"), (model, "C0"), ("VideoSSR-8B, as published", "C1"))
+    if found.summaries:
+        scores, random, published = found.summaries
+        groups.append(("overall\n(mean of nine)", (random.overall, scores.overall, published.overall)))
+    series = (("guessing", "0.75"), (Path(model).name, "C0"), ("VideoSSR-8B, as published", "C1"))
     figure, axes = plt.subplots(figsize=(max(6.0, 1.3 * len(groups)), 4.5), layout="constrained")
     width = 0.28
     for number, (label, colour) in enumerate(series):
@@ -157,11 +155,12 @@ def plot(path: Path, found: Results, *, model: str) -> None:
         axes.bar_label(drawn, [percent_text(height) for height in heights], fontsize=7, padding=1)
     axes.set(ylabel="percent", ylim=(0, 109), title="VIUBench's metrics: exact counts, IoU, exact orders")
     axes.set_xticks(range(len(groups)), [name for name, _ in groups], fontsize=8)
+    axes.set_xlim(-0.6, len(groups) - 0.4)
     axes.set_yticks(range(0, 101, 20))
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)
     axes.grid(axis="y", alpha=0.3)
-    if found.summary is not None:
+    if found.summaries:
         axes.axvline(len(groups) - 1.5, color="0.6", lw=0.8, ls=":")
     axes.legend(loc="upper right", fontsize=8, ncols=3)
     figure.savefig(path, dpi=120)

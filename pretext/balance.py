@@ -19,19 +19,22 @@ def balanced_weights(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     For counting 1, 2 or 3 things (scored 1 - error / truth) even draws let "1" earn 0.61; the weights
     (2/7, 2/7, 3/7) let no answer earn more than 4/7 = 0.57:
 
-    >>> balanced_weights(np.array([[1, 1 / 2, 1 / 3], [0, 1, 2 / 3], [0, 1 / 2, 1]])).round(1)
-    array([0.3, 0.3, 0.4])
+    >>> balanced_weights(np.array([[1, 1 / 2, 1 / 3], [0, 1, 2 / 3], [0, 1 / 2, 1]])).round(2)
+    array([0.29, 0.29, 0.43])
     """
     num_answers, num_truths = scores.shape
     answer_regrets, truth_regrets = np.zeros(num_answers), np.zeros(num_truths)
     total = np.zeros(num_truths)
+    truths = _matched(truth_regrets)
     for round_number in range(1, _ROUNDS + 1):
-        answers, truths = _matched(answer_regrets), _matched(truth_regrets)
-        # Later rounds count more, and regrets never fall below 0 ("regret matching plus"): it settles faster.
-        total += round_number * truths
-        gains, losses = scores @ truths, answers @ scores
-        answer_regrets = np.maximum(answer_regrets + gains - answers @ gains, 0)
+        # The two sides move in turn, later rounds count more, and regrets never fall below 0 ("regret matching
+        # plus"): it settles faster.
+        gains = scores @ truths
+        answer_regrets = np.maximum(answer_regrets + gains - _matched(answer_regrets) @ gains, 0)
+        losses = _matched(answer_regrets) @ scores
         truth_regrets = np.maximum(truth_regrets + losses @ truths - losses, 0)
+        truths = _matched(truth_regrets)
+        total += round_number * truths
     return np.asarray(total / total.sum())
 
 

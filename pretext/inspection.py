@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from pretext.frames import FrameSpec, SampledVideo, sample_video
 from pretext.traits import look_at
-from pretext.video import probe, read_frames
+from pretext.video import open_video
 
 
 def inspect(path: str, spec: FrameSpec) -> SampledVideo:
@@ -12,8 +12,7 @@ def inspect(path: str, spec: FrameSpec) -> SampledVideo:
 
     Raises VideoError where the file is no video, is cut off, has too few frames, or one of them is damaged.
     """
-    video = sample_video(probe(path, spec.reader), spec)
-    frames = read_frames(
-        path, video.indices, height_px=video.height_px, width_px=video.width_px, reader=video.reader
-    )
+    with open_video(path, spec.reader) as opened:
+        video = sample_video(opened.info, spec)
+        frames = opened.read(video.indices, height_px=video.height_px, width_px=video.width_px)
     return replace(video, traits=look_at(frames))

@@ -1,6 +1,7 @@
 """decord: the reader that VideoSSR used, kept for comparison. It decodes to full size and resizes afterwards."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import av
@@ -19,37 +20,45 @@ decord.logging.set_level(decord.logging.QUIET)
 _LONGEST_S = 1e6  # decord gives times near -1e17 where a file has none (AVI)
 
 
-def probe(path: str) -> VideoInfo | None:
-    """Frame times and size, the first and the last frame decoded as a trial; None where decord cannot be trusted.
+class DecordVideo:
+    """An open video."""
 
-    Raises VideoError where the file is no video at all.
-    """
-    reader = _open(path)
-    if reader is None:
-        return None
-    try:
-        height_px, width_px, _ = reader[0].shape
-        reader[len(reader) - 1]
-    except DECORDError:
-        return None
-    return make_info(path, _times(reader), height_px=height_px, width_px=width_px, reader="decord")
+    def __init__(self, path: str, reader: Any) -> None:
+        self._path, self._reader = path, reader
 
-
-def read_frames(
-    path: str, wanted: Sequence[int], *, height_px: int, width_px: int, cover: bool
-) -> Iterator[tuple[int, Frames]]:
-    """(place in `wanted`, frame), each [height_px, width_px, 3]. See `video.read_frames`."""
-    reader = _open(path)
-    if reader is None or wanted[-1] >= len(reader):
-        raise VideoError(path, f"has no frame {wanted[-1]}: the file has changed since it was probed")
-    for slot, index in enumerate(wanted):
+    @cached_property
+    def info(self) -> VideoInfo:
+        """Frame times and size, the first and the last frame decoded as a trial. Raises VideoError."""
         try:
-            image = reader[index].asnumpy()  # one at a time: a frame of a 4K video takes 25 MB
+            height_px, width_px, _ = self._reader[0].shape
+            self._reader[len(self._reader) - 1]
         except DECORDError as error:
-            raise VideoError(path, f"is damaged: decoding stopped at frame {index}") from error
-        if cover:
-            image = _middle(image, height_px / width_px)
-        yield slot, cv2.resize(image, (width_px, height_px), interpolation=cv2.INTER_AREA)
+            raise VideoError(self._path, "is damaged: its ends do not decode") from error
+        times_s = _times(self._reader)
+        return make_info(self._path, times_s, height_px=height_px, width_px=width_px, reader="decord")
+
+    def read(
+        self, wanted: Sequence[int], *, height_px: int, width_px: int, cover: bool
+    ) -> Iterator[tuple[int, Frames]]:
+        """(place in `wanted`, frame), each [height_px, width_px, 3]. See `read_frames`."""
+        if wanted[-1] >= len(self._reader):
+            raise VideoError(
+                self._path, f"has no frame {wanted[-1]}: the file has changed since it was probed"
+            )
+        for slot, index in enumerate(wanted):
+            try:
+                image = self._reader[index].asnumpy()  # one at a time: a frame of a 4K video takes 25 MB
+            except DECORDError as error:
+                raise VideoError(self._path, f"is damaged: decoding stopped at frame {index}") from error
+            if cover:
+                image = _middle(image, height_px / width_px)
+            yield slot, cv2.resize(image, (width_px, height_px), interpolation=cv2.INTER_AREA)
+
+
+def open_video(path: str) -> DecordVideo | None:
+    """None where decord cannot be trusted with the file. Raises VideoError where it is no video at all."""
+    reader = _open(path)
+    return None if reader is None else DecordVideo(path, reader)
 
 
 def _open(path: str) -> Any | None:

@@ -9,9 +9,11 @@ straight from the decoder's colours. If a wanted frame then does not come, all o
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 
 import av
+import cv2
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
@@ -28,7 +30,7 @@ _SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEX
 # Whose frames that no other frame refers to can be dropped one by one. (HEVC's may be referred to by frames of
 # higher temporal layers; the others' decoders take the setting at their start only, or not at all.)
 _DROPPING = frozenset({"h264", "mpeg4", "mpeg2video"})
-_HIDDEN_VP8 = 0x10  # bit of the first byte that a frame for reference only has cleared
+_SHOWN_VP8 = 0x10  # bit of the first byte; a frame that is for reference only has it cleared
 _MOST_MISSING = 1.1  # a header that promises this times the length read, and 1 s more, is of a longer file
 
 
@@ -38,41 +40,52 @@ class _Timeline:
 
     pts: NDArray[np.int64]  # [num_frames]
     key_pts: NDArray[np.int64]  # [num_key_frames]
+    told: bool  # decoded frames say which of these times is theirs; else only counting tells (AVI)
 
 
-def probe(path: str) -> VideoInfo:
-    """Frame times and size, without decoding more than a frame.
+class PyavVideo:
+    """An open video."""
 
-    Where a file does not say when its frames are shown (AVI), it is decoded whole. Raises VideoError.
-    """
-    with _opened(path) as (container, stream):
-        timeline = _timeline(path, container, stream)
-        if timeline is None:
-            return _probe_by_decoding(path)
-        _check_complete(path, container, stream, timeline)
-        first = next(_decode(path, container, stream, timeline, timeline.pts[:1].tolist()))[1]
+    def __init__(self, path: str, container: av.container.InputContainer, stream: VideoStream) -> None:
+        self._path, self._container, self._stream = path, container, stream
+        self._timeline = _timeline(path, container, stream)
+
+    @cached_property
+    def info(self) -> VideoInfo:
+        """Frame times and size, without decoding more than a frame. Raises VideoError."""
+        timeline, stream = self._timeline, self._stream
+        _check_complete(self._path, self._container, stream, timeline)
+        first = next(self._decode(timeline.pts[:1].tolist(), [0]))[1]
         times_s = (timeline.pts - timeline.pts[0]) * float(stream.time_base or 0)
         if not (np.diff(times_s) > 0).all():
-            raise VideoError(path, "its frames have no usable presentation times")
-    height_px, width_px = _upright_size(first)
-    return make_info(path, times_s, height_px=height_px, width_px=width_px, reader="pyav")
+            raise VideoError(self._path, "its frames have no usable presentation times")
+        height_px, width_px = _upright_size(first)
+        return make_info(self._path, times_s, height_px=height_px, width_px=width_px, reader="pyav")
 
-
-def read_frames(
-    path: str, wanted: Sequence[int], *, height_px: int, width_px: int, cover: bool
-) -> Iterator[tuple[int, Frames]]:
-    """(place in `wanted`, frame) as they are decoded, each [height_px, width_px, 3]. See `video.read_frames`."""
-    with _opened(path) as (container, stream):
-        timeline = _timeline(path, container, stream)
-        if timeline is None:
-            found = _decode_by_number(path, wanted)
-        else:
-            if wanted[-1] >= len(timeline.pts):
-                raise VideoError(path, f"has no frame {wanted[-1]}: the file has changed since it was probed")
-            found = _decode(path, container, stream, timeline, timeline.pts[list(wanted)].tolist())
+    def read(
+        self, wanted: Sequence[int], *, height_px: int, width_px: int, cover: bool
+    ) -> Iterator[tuple[int, Frames]]:
+        """(place in `wanted`, frame) as they are decoded, each [height_px, width_px, 3]. See `read_frames`."""
+        pts = self._timeline.pts
+        if wanted[-1] >= len(pts):
+            raise VideoError(
+                self._path, f"has no frame {wanted[-1]}: the file has changed since it was probed"
+            )
         reformatter = VideoReformatter()
-        for slot, frame in found:
+        for slot, frame in self._decode(pts[list(wanted)].tolist(), wanted):
             yield slot, _scaled(reformatter, frame, height_px, width_px, cover=cover)
+
+    def _decode(self, pts: list[int], numbers: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        if not self._timeline.told:
+            return _decode_by_number(self._path, numbers)
+        return _decode(self._path, self._container, self._stream, self._timeline, pts)
+
+
+@contextmanager
+def open_video(path: str) -> Iterator[PyavVideo]:
+    """Reads the packets of a file, and decodes nothing yet. Raises VideoError."""
+    with _opened(path) as (container, stream):
+        yield PyavVideo(path, container, stream)
 
 
 @contextmanager
@@ -94,33 +107,34 @@ def _opened(path: str) -> Iterator[tuple[av.container.InputContainer, VideoStrea
         raise VideoError(path, f"cannot be read as a video ({reason})") from error
 
 
-def _timeline(path: str, container: av.container.InputContainer, stream: VideoStream) -> _Timeline | None:
-    """From the packets alone; None where they do not say when their frames are shown."""
-    timed = container.format.name != "avi"  # for which FFmpeg makes presentation times up, in a wrong order
+def _timeline(path: str, container: av.container.InputContainer, stream: VideoStream) -> _Timeline:
+    """From the packets alone."""
     shown: list[int] = []
     keys: list[int] = []
-    hidden_bit = stream.codec_context.name.startswith(("vp8", "libvpx-vp8"))
+    # AVI has no presentation times, and FFmpeg makes wrong ones up. Its decoding times, sorted, are theirs.
+    told = container.format.name != "avi"
+    is_vp8 = stream.codec_context.name.startswith(("vp8", "libvpx-vp8"))
     try:
         for packet in container.demux(stream):
             if packet.size == 0:
                 continue
             if packet.is_corrupt:
                 raise VideoError(path, f"is cut off after {len(shown)} frames")
-            if packet.pts is None:
-                timed = False
-                continue
+            time = packet.pts if told else packet.dts
+            if time is None:
+                raise VideoError(path, "its frames have no presentation times")
             if packet.is_keyframe:
-                keys.append(packet.pts)
-            if not packet.is_discard and not (hidden_bit and not bytes(packet)[0] & _HIDDEN_VP8):
-                shown.append(packet.pts)
+                keys.append(time)
+            if not packet.is_discard and not (is_vp8 and not bytes(packet)[0] & _SHOWN_VP8):
+                shown.append(time)
     except av.FFmpegError as error:
         raise VideoError(path, f"is damaged: it can be followed for {len(shown)} frames only") from error
-    if not timed:
-        return None
     if not shown:
         raise VideoError(path, "has no frames")
     pts, key_pts = np.array(sorted(shown), np.int64), np.array(sorted(keys), np.int64)
-    return _Timeline(pts, key_pts) if (np.diff(pts) > 0).all() else None
+    if (np.diff(pts) <= 0).any():
+        raise VideoError(path, "its frames have no usable presentation times")
+    return _Timeline(pts, key_pts, told)
 
 
 def _check_complete(
@@ -229,21 +243,6 @@ def _decode_by_number(path: str, wanted: Sequence[int]) -> Iterator[tuple[int, a
     raise VideoError(path, f"has no frame {wanted[-1]}: the file has changed since it was probed")
 
 
-def _probe_by_decoding(path: str) -> VideoInfo:
-    times: list[float] = []
-    size = (0, 0)
-    for frame in _decode_all(path):
-        times.append(np.nan if frame.time is None else frame.time)
-        size = size if len(times) > 1 else _upright_size(frame)
-    if not times:
-        raise VideoError(path, "has no frames")
-    # FFmpeg's guesses come out of order, but the frames do not.
-    times_s = np.sort(np.array(times, np.float64))
-    if not (np.isfinite(times_s).all() and (np.diff(times_s) > 0).all()):
-        raise VideoError(path, "its frames have no usable presentation times")
-    return make_info(path, times_s - times_s[0], height_px=size[0], width_px=size[1], reader="pyav")
-
-
 def _upright_size(frame: av.VideoFrame) -> tuple[int, int]:
     turned = frame.rotation % 180 != 0
     return (frame.width, frame.height) if turned else (frame.height, frame.width)
@@ -267,10 +266,14 @@ def _scaled(
         frame,
         width=height if turned else width,
         height=width if turned else height,
-        format="rgb24",
+        format="gbrp",  # planes: FFmpeg packs pixels slowly when it scales
         interpolation=_SCALING,
         threads=1,
     )
-    image = np.rot90(small.to_ndarray(), round(frame.rotation / 90))
+    green, blue, red = (
+        np.frombuffer(plane, np.uint8).reshape(small.height, plane.line_size)[:, : small.width]
+        for plane in small.planes
+    )
+    image = np.rot90(cv2.merge((red, green, blue)), round(frame.rotation / 90))
     top, left = (height - height_px) // 2, (width - width_px) // 2
     return np.asarray(image[top : top + height_px, left : left + width_px], np.uint8)

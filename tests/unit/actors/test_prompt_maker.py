@@ -2,16 +2,17 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pretext.folder import scan
 
 from actors.prompt_maker import PromptMaker, PromptSpec
-from pretext.frames import FrameSpec
+from dataset.scan import scan
+from pretext.frames import FrameSpec, SampledVideo
 from pretext.scenes import draw_videos
+from pretext.source import Split, StreamSource
 from pretext.tasks import TASKS
 from rollout.prompt import PromptError
 
@@ -31,17 +32,28 @@ def spec(tiny_folder: TinyFolder, folder: Path) -> PromptSpec:
     videos = scan(folder, FRAMES).usable
     return PromptSpec(
         model_path=str(tiny_folder("qwen3_vl")),
-        videos={"train": videos[:3], "held_out": videos[3:]},
-        mix={"grounding": 1, "jigsaw": 1},
-        params_by_task={
-            "grounding": TASKS["grounding"].Params(min_segment=2, max_segment=4),
-            "jigsaw": TASKS["jigsaw"].Params(num_clips=4),
-        },
-        frames=FRAMES,
+        source=StreamSource(
+            videos={"train": videos[:3], "held_out": videos[3:]},
+            mix={"grounding": 1, "jigsaw": 1},
+            params_by_task={
+                "grounding": TASKS["grounding"].Params(segment=(2, 4)),
+                "jigsaw": TASKS["jigsaw"].Params(num_clips=4),
+            },
+            seed=3,
+        ),
         system_prompt="Answer directly.",
         max_prompt_tokens=1000,
-        seed=3,
     )
+
+
+def videos_of(spec: PromptSpec) -> Mapping[Split, Sequence[SampledVideo]]:
+    assert isinstance(spec.source, StreamSource)
+    return spec.source.videos
+
+
+def with_videos(spec: PromptSpec, videos: Mapping[Split, Sequence[SampledVideo]]) -> PromptSpec:
+    assert isinstance(spec.source, StreamSource)
+    return dataclasses.replace(spec, source=dataclasses.replace(spec.source, videos=videos))
 
 
 def test_a_prompt_is_the_same_whoever_makes_it(spec: PromptSpec) -> None:
@@ -69,11 +81,11 @@ def test_what_is_known_of_a_prompt(spec: PromptSpec) -> None:
 
 def test_splits_differ_in_videos_and_in_recipes(spec: PromptSpec) -> None:
     maker = PromptMaker(spec)
-    recipes = {split: [json.loads(maker.make(split, i)[0].recipe) for i in range(4)] for split in spec.videos}
+    recipes = {split: [json.loads(maker.make(split, i)[0].recipe) for i in range(4)] for split in videos_of(spec)}
     videos = {split: {recipe["video"] for recipe in found} for split, found in recipes.items()}
     assert len(videos["train"]) == 3
     assert not videos["train"] & videos["held_out"]
-    shared = dataclasses.replace(spec, videos=dict.fromkeys(spec.videos, spec.videos["train"]))
+    shared = with_videos(spec, {"train": videos_of(spec)["train"], "held_out": videos_of(spec)["train"]})
     same_video = PromptMaker(shared)
     assert same_video.make("train", 0)[0].recipe != same_video.make("held_out", 0)[0].recipe
 
@@ -84,9 +96,9 @@ def test_a_task_can_be_asked_for(spec: PromptSpec) -> None:
 
 
 def test_a_video_that_went_bad_is_passed_over_and_named(spec: PromptSpec, tmp_path: Path) -> None:
-    good, *rest = spec.videos["train"]
+    good, *rest = videos_of(spec)["train"]
     bad = [dataclasses.replace(info, path=str(tmp_path / f"gone{n}.mp4")) for n, info in enumerate(rest)]
-    maker = PromptMaker(dataclasses.replace(spec, videos={"train": [good, *bad], "held_out": []}))
+    maker = PromptMaker(with_videos(spec, {"train": [good, *bad], "held_out": []}))
     made = [maker.make("train", index)[0] for index in range(6)]
     assert {json.loads(meta.recipe)["video"] for meta in made} == {good.path}
     assert [meta.task for meta in made] == ["grounding", "jigsaw"] * 3  # the mix is kept
@@ -95,8 +107,8 @@ def test_a_video_that_went_bad_is_passed_over_and_named(spec: PromptSpec, tmp_pa
 
 
 def test_when_no_video_can_be_read_it_is_the_data(spec: PromptSpec, tmp_path: Path) -> None:
-    bad = [dataclasses.replace(info, path=str(tmp_path / "gone.mp4")) for info in spec.videos["train"]]
-    maker = PromptMaker(dataclasses.replace(spec, videos={"train": bad, "held_out": []}))
+    bad = [dataclasses.replace(info, path=str(tmp_path / "gone.mp4")) for info in videos_of(spec)["train"]]
+    maker = PromptMaker(with_videos(spec, {"train": bad, "held_out": []}))
     with pytest.raises(ValueError, match=r"20 videos in a row could not be read, the last: .*gone\.mp4"):
         maker.make("train", 0)
 

@@ -14,7 +14,7 @@ from pretext.video import VideoError, VideoInfo
 
 def info_at(times_s: NDArray[np.float64]) -> VideoInfo:
     duration_s = float(times_s[-1]) * len(times_s) / (len(times_s) - 1)
-    return VideoInfo("x.mp4", len(times_s), duration_s, 64, 64, times_s, "decord")
+    return VideoInfo("x.mp4", len(times_s), duration_s, 64, 64, times_s, "pyav")
 
 
 def test_the_middle_of_each_step_decides() -> None:
@@ -81,9 +81,11 @@ def test_sizes_keep_to_the_limits_and_near_the_aspect() -> None:
         ("window", 1.1, "less than or equal to 1"),
         ("max_pixels", 1000, "no 32x32 block fits"),
         ("min_pixels", 70_000, "above max_pixels=65536"),
+        ("clock", "wall", "'source' or 'paper'"),
+        ("reader", "ffmpeg", "'pyav' or 'decord'"),
         ("frames", 8, "Extra inputs"),
     ],
 )
-def test_a_bad_spec_is_refused(field: str, value: float, words: str) -> None:
+def test_a_bad_spec_is_refused(field: str, value: object, words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         FrameSpec.model_validate({field: value})

@@ -4,34 +4,51 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from pretext.recipe import Recipe
 from pretext.tasks.jigsaw import Jigsaw, JigsawParams, question
-from pretext.video import VideoInfo
+from pretext.tasks.task import Material
 from reward import score
+from tests.unit.pretext.made import sampled
 
-TIMES_S = np.cumsum([0.0, *([0.5] * 9), *([0.3] * 8)]).round(3)
-
-
-def make(num_clips: int, seed: int, num_frames: int = 18) -> Recipe:
-    info = VideoInfo("x.mp4", 18, 8.0, 64, 64, TIMES_S, "decord")
-    return Jigsaw().make(info, np.arange(num_frames), (32, 32), JigsawParams(num_clips=num_clips), seed)
+TASK = Jigsaw()
 
 
-@pytest.mark.parametrize("num_clips", [3, 9])
-def test_put_in_the_answers_order_the_clips_are_the_video_again(num_clips: int) -> None:
-    frames = np.broadcast_to(np.arange(18)[:, None, None, None], (18, 32, 32, 3)).astype(np.uint8)
+def times(num_frames: int) -> np.ndarray:
+    return np.cumsum(np.random.default_rng(num_frames).choice([0.3, 0.5, 0.9], num_frames)).round(3)
+
+
+def make(num_clips: int, seed: int, num_frames: int = 48, gap: int = 0) -> Recipe:
+    video = sampled(num_frames, (32, 32), times_s=times(num_frames))
+    return TASK.make(Material(video), JigsawParams(num_clips=num_clips, gap=gap), seed)
+
+
+@pytest.mark.parametrize(
+    ("num_clips", "num_frames", "gap"),
+    [(6, 48, 0), (8, 48, 0), (2, 48, 0), (3, 48, 0), (4, 48, 0), (9, 18, 0), (7, 42, 0), (6, 48, 2),
+     (6, 48, 6), (8, 48, 4), (3, 18, 2)],
+)  # fmt: skip
+def test_put_in_the_answers_order_the_clips_are_the_video_again(
+    num_clips: int, num_frames: int, gap: int
+) -> None:
+    """But for the gaps: as many frames gone at each cut, half as many at both ends."""
+    frames = np.broadcast_to(np.arange(num_frames)[:, None, None, None], (num_frames, 32, 32, 3))
+    frames = frames.astype(np.uint8)
+    length = num_frames // num_clips
+    kept = [k for k in range(num_frames) if gap // 2 <= k % length < length - gap // 2]
     for seed in range(20):
-        recipe = make(num_clips, seed)
-        sample = Jigsaw().render(recipe, frames)
+        recipe = make(num_clips, seed, num_frames, gap)
+        sample = TASK.render(recipe, frames, None)
         in_order = [sample.clips[int(digit) - 1] for digit in recipe.answer]
-        shown = np.concatenate([clip.frames[:, 0, 0, 0] for clip in in_order])
-        assert shown.tolist() == list(range(18))
+        assert np.concatenate([clip.frames[:, 0, 0, 0] for clip in in_order]).tolist() == kept
         assert score("jigsaw", recipe.answer, recipe.answer) == 1.0
+        assert TASK.edited(recipe) == []
         for clip in sample.clips:
-            assert clip.times_s[0] == 0.0
-            true_s = TIMES_S[clip.frames[:, 0, 0, 0]]
+            assert len(clip.frames) == length - gap
+            true_s = times(num_frames)[clip.frames[:, 0, 0, 0]]
             np.testing.assert_allclose(clip.times_s, true_s - true_s[0])
+            assert clip.times_s[0] == 0.0
 
 
 def test_the_example_of_the_class_holds() -> None:
@@ -47,7 +64,7 @@ def test_all_orders_come_equally_often_the_true_one_included() -> None:
 
 
 def test_the_content_names_each_clip_before_it() -> None:
-    sample = Jigsaw().render(make(3, 0), np.zeros((18, 32, 32, 3), np.uint8))
+    sample = TASK.render(make(3, 0), np.zeros((48, 32, 32, 3), np.uint8), None)
     assert sample.content == ("Clip 1:", 0, "Clip 2:", 1, "Clip 3:", 2, question(3))
 
 
@@ -61,7 +78,20 @@ def test_the_question_is_short_and_its_example_is_of_the_right_form(num_clips: i
     assert len(example) == num_clips
 
 
-@pytest.mark.parametrize("num_clips", [2, 4, 6])
-def test_clips_must_come_out_even(num_clips: int) -> None:
-    with pytest.raises(ValueError, match=f"num_clips={num_clips}: 18 frames cannot be cut"):
-        make(num_clips, 0)
+def test_impossible_params_are_refused() -> None:
+    for num_clips in (5, 7, 9):
+        with pytest.raises(ValueError, match=f"num_clips={num_clips}: 48 frames cannot be cut"):
+            make(num_clips, 0)
+    with pytest.raises(ValueError, match=r"num_clips=6: 18 frames .* multiple of 12"):
+        make(6, 0, 18)
+    with pytest.raises(ValueError, match=r"gap=8: nothing would be left of clips of 8 frames.*Set it to 6"):
+        make(6, 0, gap=8)
+    make(6, 0, gap=6)
+    for field, value, words in [
+        ("num_clips", 1, "greater than or equal to 2"),
+        ("num_clips", 10, "less than or equal to 9"),
+        ("gap", 3, "multiple of 2"),
+        ("gap", -2, "greater than or equal to 0"),
+    ]:
+        with pytest.raises(ValidationError, match=words):
+            JigsawParams.model_validate({field: value})
