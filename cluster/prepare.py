@@ -17,7 +17,7 @@ from learner.model import ModelSpec
 from learner.warmup import WarmupProgress, WarmupSample, warm_up
 from pretext.frames import SampledVideo
 from pretext.scenes import draw_videos
-from pretext.source import RecipeSource, StreamSource
+from pretext.source import RecipeSource, Split, StreamSource
 from reward import is_valid, score
 
 Say = Callable[[str], None]
@@ -79,6 +79,15 @@ def check_data(config: Config, say: Say = print) -> Data | None:
     """
     if config.data.dataset is not None:
         stored = DatasetSource(config.data.dataset, config.data.held_out_share, config.seed)
+        splits: tuple[Split, ...] = (
+            ("train", "held_out") if config.evaluation.samples_per_task else ("train",)
+        )
+        for split in splits:
+            if missing := stored.missing_tasks(split):
+                raise ConfigError(
+                    f"data.held_out_share={config.data.held_out_share}: leaves the {split} videos of the dataset "
+                    f"without a sample of {', '.join(missing)}. Change it, or train on a larger dataset."
+                )
         return Data(stored, stored.num_videos("train"), stored.num_videos("held_out"), stored.max_clips)
     if config.data.videos == DRAWN:
         return None

@@ -51,6 +51,10 @@ class DatasetSource:
         """Videos that the split's samples are made of."""
         return len({self._origins[number] for number in self._numbers(split, None)})
 
+    def missing_tasks(self, split: Split) -> list[str]:
+        """Tasks of the dataset that none of the split's samples has."""
+        return [task for task in self.mix if not len(self._numbers(split, task))]
+
     def recipe(self, split: Split, index: int, task: str | None = None) -> Recipe:
         numbers = self._numbers(split, task)
         if not len(numbers):

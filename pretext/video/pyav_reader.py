@@ -271,7 +271,7 @@ def _scaled(
         threads=1,
     )
     green, blue, red = (
-        np.frombuffer(plane, np.uint8).reshape(small.height, plane.line_size)[:, : small.width]
+        np.frombuffer(memoryview(plane), np.uint8).reshape(small.height, plane.line_size)[:, : small.width]
         for plane in small.planes
     )
     image = np.rot90(cv2.merge((red, green, blue)), round(frame.rotation / 90))

@@ -179,7 +179,7 @@ def test_a_file_without_settings_is_refused(write: WriteConfig, text: str) -> No
         ("data: {frames: {num_frames: 7}}", "data.frames.num_frames=7: input should be a multiple of 2"),
         ("data: {frames: {max_pixels: 100, min_pixels: 1}}", "no 32x32 block fits. Set it to 1024 or more."),
         ("data: {jigsaw: {num_clips: 5}}", "data.jigsaw: num_clips=5"),
-        ("data: {frames: {num_frames: 12}}", "data.grounding: max_segment=16: must be below num_frames=12"),
+        ("data: {frames: {num_frames: 12}}", "data.grounding: segment=[8, 16]: must end below num_frames=12"),
         ("name: a/b", "name='a/b': string should match pattern"),
         ("name: ..", "name='..': string should match pattern"),
         ("data: {system_prompt: [1]}", "data.system_prompt=[1]: input should be a valid string"),
@@ -228,6 +228,6 @@ def test_settings_that_contradict_each_other_are_refused(
 
 
 def test_a_task_without_weight_is_not_checked_and_not_run() -> None:
-    config = build_config({"data": {"mix": {"jigsaw": 0, "counting": 1}, "frames": {"num_frames": 14},
-                                    "grounding": {"max_segment": 20}}})  # fmt: skip
+    config = build_config({"data": {"mix": {"jigsaw": 0, "counting": 1}, "frames": {"num_frames": 32},
+                                    "grounding": {"segment": [20, 40]}}})  # fmt: skip
     assert tasks_of(config) == ("counting",)
