@@ -7,14 +7,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from learner.config import GrpoConfig, LearnerConfig, WarmupConfig
 from pretext.frames import FrameSpec
-from pretext.tasks.counting import CountingParams
-from pretext.tasks.grounding import GroundingParams
-from pretext.tasks.jigsaw import JigsawParams
+from pretext.tasks import TaskName, TaskSettings
 from rollout.config import RolloutConfig
 
 Positive = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-TaskName = Literal["grounding", "jigsaw", "counting"]
 
 DRAWN = "drawn"
 TINY_PREFIX = "tiny:"
@@ -38,7 +35,7 @@ class ModelConfig(_Section):
     )
 
 
-class DataConfig(_Section):
+class DataConfig(TaskSettings, frozen=True, extra="forbid"):
     videos: PathLike = Field(DRAWN, description="a folder of videos, or `drawn`: simple scenes drawn by us")
     dataset: PathLike | None = Field(
         None, description="a dataset of `videossr data build` or `import`; then its samples are trained on"
@@ -51,9 +48,6 @@ class DataConfig(_Section):
     # VideoSSR-30K: 12 000 grounding, 12 000 jigsaw, 6 000 counting.
     mix: dict[TaskName, Weight] = Field({"grounding": 0.4, "jigsaw": 0.4, "counting": 0.2})
     frames: FrameSpec = FrameSpec()
-    grounding: GroundingParams = GroundingParams()
-    jigsaw: JigsawParams = JigsawParams()
-    counting: CountingParams = CountingParams()
     system_prompt: str = "Answer directly."
     max_prompt_tokens: Positive = Field(8192, description="a longer prompt is refused, never cut")
 

@@ -40,7 +40,9 @@ from rollout.prompt import PromptError
 
 Report = Callable[[int, int], None]  # (questions done, questions in all)
 
-_BATCH = 16  # prompts; one of 48 frames of 256x256 takes 9 MB, and all in flight lie in Ray's object store
+_BATCH = (
+    16  # prompts at most; one of 48 frames of 256x256 takes 9 MB, and all in flight lie in Ray's object store
+)
 _MOST_CLIPS = 9  # videos of one prompt: a jigsaw's answer has a digit for each
 _MOST_RESTARTS = 3  # of one worker, and of one batch
 _PROMPT_WORKERS_PER_GPU = 6
@@ -149,8 +151,8 @@ def _check(model: str, path: str, asked: Sequence[Questions], settings: EvalSett
     except ConfigError as error:
         raise ConfigError(str(error).replace(f"model.path={path!r}", name)) from None
     except PromptError as error:
-        hint = " Or raise --max-prompt-tokens." if "max_prompt_tokens" in str(error) else ""
-        raise ConfigError(f"{column.name}: {error}{hint}") from None
+        words = str(error).replace("data.max_prompt_tokens", "--max-prompt-tokens")
+        raise ConfigError(f"{column.name}: {words}") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{name}: cannot be used ({str(error).strip().splitlines()[0]}).") from None
 
@@ -229,7 +231,8 @@ def _answer_all(
     # By video, so that a video that is asked about in every column is read once.
     items = [_Item(column, n, recipe) for column in asked for n, recipe in enumerate(column.recipes)]
     items.sort(key=lambda item: item.recipe.video)
-    waiting = deque(items[first : first + _BATCH] for first in range(0, len(items), _BATCH))
+    size = min(_BATCH, -(-len(items) // plan.workers))
+    waiting = deque(items[first : first + size] for first in range(0, len(items), size))
     engines, makers = _start(path, settings, plan)
     turns = itertools.cycle(makers)
     flying: dict[Any, tuple[Any, Any, list[_Item]]] = {}

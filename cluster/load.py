@@ -183,7 +183,7 @@ def _with_dataset(config: Config) -> Config:
 
 def task_params(config: Config) -> dict[str, Any]:
     """Each task's parameters, by name."""
-    return {task: getattr(config.data, task) for task in TASKS}
+    return dict(config.data.params_by_task)
 
 
 def mix_of(config: Config) -> dict[str, float]:

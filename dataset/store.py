@@ -22,11 +22,7 @@ from pydantic import BaseModel, Field, ValidationError
 from dataset.guard import Rejected
 from pretext.frames import FrameSpec, SampledVideo
 from pretext.recipe import Recipe
-from pretext.tasks import TASKS
-from pretext.tasks.counting import CountingParams
-from pretext.tasks.grounding import GroundingParams
-from pretext.tasks.jigsaw import JigsawParams
-from pretext.tasks.task import TaskParams
+from pretext.tasks import TaskSettings
 from pretext.traits import Traits
 
 CARD = "dataset.json"
@@ -70,7 +66,7 @@ class DatasetError(ValueError):
     """What is wrong with a dataset, or with what was asked of it: name, rule, fix."""
 
 
-class BuildSettings(BaseModel, frozen=True, extra="forbid"):
+class BuildSettings(TaskSettings, frozen=True, extra="forbid"):
     """All that a dataset follows from: the same settings and videos, the same samples."""
 
     videos: tuple[str, ...]  # folders or URLs
@@ -78,14 +74,6 @@ class BuildSettings(BaseModel, frozen=True, extra="forbid"):
     count: Annotated[int, Field(ge=1)] | None = None  # None: a sample of each task for every usable video
     seed: Annotated[int, Field(ge=0)] = 0
     frames: FrameSpec = FrameSpec()
-    grounding: GroundingParams = GroundingParams()
-    jigsaw: JigsawParams = JigsawParams()
-    counting: CountingParams = CountingParams()
-
-    @property
-    def params_by_task(self) -> dict[str, TaskParams]:
-        """Each task's parameters, by its name."""
-        return {name: getattr(self, name) for name in TASKS}
 
 
 class Card(BaseModel, frozen=True, extra="forbid"):

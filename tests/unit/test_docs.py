@@ -1,0 +1,51 @@
+"""The worked example of docs/tasks.md, run as it stands there."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import reward
+from pretext import stream
+from pretext.cache import FrameCache
+from pretext.frames import FrameSpec
+from pretext.inspection import inspect
+from pretext.scenes import draw_videos
+from pretext.stream import make_recipe, render
+from pretext.tasks import TASKS
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_worked_example_of_a_task_works(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(stream, "TASKS", TASKS.copy())
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "tasks.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    scope: dict[str, Any] = {}
+    try:
+        for block in blocks:
+            exec(compile(block, "docs/tasks.md", "exec"), scope)
+        stream.TASKS["backwards"] = scope["Backwards"]()
+        (path,) = draw_videos(tmp_path, count=1, seed=0)
+        video = inspect(str(path), FrameSpec(num_frames=8, min_pixels=4096, max_pixels=4096))
+        for index in range(20):
+            recipe = make_recipe(index, videos=[video], mix={"backwards": 1}, params_by_task={}, seed=0)
+            clip = render(recipe, FrameCache(0)).clips[0].frames
+            source = render(
+                make_recipe(
+                    0,
+                    videos=[video],
+                    mix={"jigsaw": 1},
+                    params_by_task={"jigsaw": TASKS["jigsaw"].Params(num_clips=2)},
+                    seed=0,
+                )
+            )
+            parts = [source.clips[source.recipe.params["shown"].index(part)].frames for part in (0, 1)]
+            parts[int(recipe.answer) - 1] = parts[int(recipe.answer) - 1][::-1]
+            np.testing.assert_array_equal(clip, np.concatenate(parts))
+            assert reward.score("backwards", recipe.answer, recipe.answer) == 1.0
+            assert reward.score("backwards", str(3 - int(recipe.answer)), recipe.answer) == 0.0
+            assert not reward.is_valid("backwards", "the first", recipe.answer)
+    finally:
+        reward.RULES.pop("backwards", None)
