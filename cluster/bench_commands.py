@@ -167,21 +167,27 @@ def table_lines(found: "Results") -> list[str]:
     """VIUBench's table for a terminal, 72 characters wide: a line for each column, and the averages."""
     from evaluation.viubench import percent_text
 
+    widths = (9, 10, 14, 9, 7) if found.summaries else (9, 10, 9, 7)
+
     def line(task: str, name: str, *cells: str) -> str:
-        shown = "".join(f"{cell:>{w}}" for cell, w in zip(cells, (9, 10, 14, 9, 7), strict=False))
+        shown = "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=False))
         return f"{task:<10}{name:<13}{shown}"
 
     def cell(percent: float | None) -> str:
         return "-" if percent is None else percent_text(percent)
 
-    rule = "─" * 72
-    published = "VideoSSR-8B*" if found.summaries else ""
-    lines = ["", line("percent", "", "score", "guessing", published, "valid", "n"), rule]
+    rule = "─" * (23 + sum(widths))
+    published = ("VideoSSR-8B*",) if found.summaries else ()
+    lines = ["", line("percent", "", "score", "guessing", *published, "valid", "n"), rule]
     for task, group in groupby(found.columns, key=lambda column: column.task):
         for number, column in enumerate(group):
-            earned = (cell(column.score), cell(column.random), cell(column.published) if published else "")
-            title = "" if number else task
-            lines.append(line(title, column.label, *earned, cell(100 * column.valid), str(column.n)))
+            earned = [
+                column.score,
+                column.random,
+                *([column.published] if published else []),
+                100 * column.valid,
+            ]
+            lines.append(line("" if number else task, column.label, *map(cell, earned), str(column.n)))
         if found.summaries:
             lines.append(line("", "average", *(cell(entry.by_task[task]) for entry in found.summaries)))
     if found.summaries:

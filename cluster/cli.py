@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster import data_commands
+from cluster import bench_commands, data_commands
 from cluster.load import ConfigError, load_config
 
 _STOPPED = 130  # what a shell reports for Ctrl-C
@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
     export.set_defaults(run=_export)
     data_commands.add_commands(commands)
+    bench_commands.add_commands(commands)
     return parser
 
 

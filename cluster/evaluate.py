@@ -17,12 +17,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray
+import yaml
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors.bench_worker import BenchEngine, BenchPrompts, Unreadable
 from actors.prompt_maker import RecipePrompts
 from actors.rollout_pool import last_line
-from cluster.config import TINY_PREFIX
+from cluster.config import TINY_PREFIX, DataConfig
 from cluster.export import export
 from cluster.load import ConfigError, build_config
 from cluster.plan import CPU_SHARE
@@ -40,9 +41,8 @@ from rollout.prompt import PromptError
 
 Report = Callable[[int, int], None]  # (questions done, questions in all)
 
-_BATCH = (
-    16  # prompts at most; one of 48 frames of 256x256 takes 9 MB, and all in flight lie in Ray's object store
-)
+# Prompts at most. One of 48 frames of 256x256 takes 9 MB, and all in flight lie in Ray's object store.
+_BATCH = 16
 _MOST_CLIPS = 9  # videos of one prompt: a jigsaw's answer has a digit for each
 _MOST_RESTARTS = 3  # of one worker, and of one batch
 _PROMPT_WORKERS_PER_GPU = 6
@@ -91,6 +91,8 @@ def evaluate(
         raise ConfigError(str(error)) from None
     if (out / "results.json").exists():
         raise ConfigError(f"--out={str(out)!r}: holds results already. Name another folder, or remove it.")
+    if settings.system_prompt is None:
+        settings = settings.model_copy(update={"system_prompt": _system_prompt(model)})
     with _model_folder(model, out) as path:
         _check(model, path, asked, settings)
         with joined_ray(settings.address):
@@ -121,7 +123,7 @@ def _model_folder(model: str, out: Path) -> Iterator[str]:
     """A folder or hub id that vLLM can load; a run's is there only for as long as the block lasts."""
     if (Path(model) / "config.json").exists():
         yield str(Path(model).absolute())
-    elif any((folder / "config.yaml").exists() for folder in (Path(model), Path("runs") / model)):
+    elif _run_config(model) is not None:
         # Beside the results and not under /tmp: with engines on other machines, OUT is a folder they share.
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".model-", dir=out) as scratch:
@@ -135,13 +137,27 @@ def _model_folder(model: str, out: Path) -> Iterator[str]:
         )
 
 
+def _run_config(model: str) -> Path | None:
+    """The configuration of a run, if `model` is one."""
+    files = (folder / "config.yaml" for folder in (Path(model), Path("runs") / model))
+    return next((file for file in files if file.exists()), None)
+
+
+def _system_prompt(model: str) -> str:
+    """What a run told its model before each question, or what any model is told."""
+    default = DataConfig().system_prompt
+    file = None if (Path(model) / "config.json").exists() else _run_config(model)
+    # Not as a configuration: the run's data may lie elsewhere by now.
+    return default if file is None else yaml.safe_load(file.read_text())["data"].get("system_prompt", default)
+
+
 def _check(model: str, path: str, asked: Sequence[Questions], settings: EvalSettings) -> None:
     """Builds the first prompt of each column: what cannot be asked of this model shows before anything starts."""
     name = f"--model={model!r}"
     try:
         check_model(build_config({"model": {"path": path}}))
         prompts = RecipePrompts(
-            path, system_prompt=settings.system_prompt, max_prompt_tokens=settings.max_prompt_tokens
+            path, system_prompt=settings.system_prompt or "", max_prompt_tokens=settings.max_prompt_tokens
         )
         for column in asked:
             try:
@@ -218,7 +234,9 @@ def _start(path: str, settings: EvalSettings, plan: _Plan) -> tuple[list[Any], l
     makers = [
         ray.remote(BenchPrompts)
         .options(**common)
-        .remote(path, system_prompt=settings.system_prompt, max_prompt_tokens=settings.max_prompt_tokens)
+        .remote(
+            path, system_prompt=settings.system_prompt or "", max_prompt_tokens=settings.max_prompt_tokens
+        )
         for _ in range(plan.prompt_workers)
     ]
     return engines, makers

@@ -43,10 +43,7 @@ class Guard:
         self._link: Connection | None = None
 
     def call(self, path: str, *arguments: Any) -> Any:
-        """`function(path, *arguments)`, or Rejected where it raised VideoError, hung or lost its process.
-
-        Raises RuntimeError, with the child's words, for any other exception: those are our mistakes.
-        """
+        """`function(path, *arguments)`, or Rejected where it raised, hung or lost its process."""
         link = self._started()
         try:
             link.send((path, *arguments))
@@ -56,12 +53,7 @@ class Guard:
             kind, result = link.recv()
         except (EOFError, OSError):
             return Rejected(path, f"decoding it {self._how_it_ended()}")
-        match kind:
-            case "rejected":
-                return Rejected(path, result)
-            case "failed":
-                raise RuntimeError(f"{path}: {result}")
-        return result
+        return Rejected(path, result) if kind == "rejected" else result
 
     def close(self) -> None:
         """End the child, if there is one."""

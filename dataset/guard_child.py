@@ -31,8 +31,8 @@ def main(file_number: str, function: str, timeout_s: str) -> None:
             answer = ("rejected", error.reason)
         except MemoryError:
             answer = ("rejected", f"decoding it takes more than {_MOST_BYTES >> 30} GiB of memory")
-        except Exception as error:
-            answer = ("failed", f"{type(error).__name__}: {error}")
+        except Exception as error:  # a mistake of ours, which must not cost the other videos
+            answer = ("rejected", f"looking at it failed ({type(error).__name__}: {error})")
         signal.alarm(0)
         link.send(answer)
 

@@ -133,7 +133,7 @@ def build_bench(
 
 
 def load_questions(folder: Path, limit: int | None = None) -> tuple[Questions, ...]:
-    """The columns of a bench, in order; or the tasks of a dataset, one by one.
+    """The columns of a bench, in order; or the tasks of a dataset, and of each file that one was imported from.
 
     Args:
         limit: only so many of the first samples of each.
@@ -154,17 +154,24 @@ def load_questions(folder: Path, limit: int | None = None) -> tuple[Questions, .
             "`videossr bench build`."
         )
     found = Dataset(folder)
-    by_task: dict[str, list[Recipe]] = {}
+    # Imported data keeps apart what came in files of its own: a benchmark has one for each setting.
+    by_heading: dict[tuple[str, str], list[Recipe]] = {}
     for recipe in found:
-        kept = by_task.setdefault(recipe.task, [])
+        kept = by_heading.setdefault((recipe.task, Path(recipe.params.get("source", "")).stem), [])
         if limit is None or len(kept) < limit:
             kept.append(recipe)
-    if not by_task:
+    if not by_heading:
         raise DatasetError(f"{folder}: the dataset is empty. Name one that has samples.")
     settings = found.card.settings
     return tuple(
-        Questions(task, "", task, tuple(recipes), None if settings is None else settings.params_by_task[task])
-        for task, recipes in by_task.items()
+        Questions(
+            f"{task}/{source}" if source else task,
+            source,
+            task,
+            tuple(recipes),
+            None if settings is None else settings.params_by_task[task],
+        )
+        for (task, source), recipes in sorted(by_heading.items())
     )
 
 

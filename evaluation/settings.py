@@ -26,7 +26,10 @@ class EvalSettings(BaseModel, frozen=True, extra="forbid"):
     max_prompt_tokens: int = Field(8192, ge=1, description="a longer prompt is refused, never cut")
     temperature: float = Field(0.0, ge=0, allow_inf_nan=False, description="0: the likeliest answer")
     seed: int = Field(0, ge=0, description="of answers drawn at a temperature")
-    system_prompt: str = Field("Answer directly.", description="what the model is told before the question")
+    system_prompt: str | None = Field(
+        None,
+        description="before the question; if not given, the run's own, or for a model 'Answer directly.'",
+    )
     gpu_memory: float = Field(0.85, gt=0, lt=1, description="share of a GPU that an engine takes")
     kv_cache_gib: float = Field(4.0, gt=0, description="key/value cache of an engine on a CPU, GiB")
     timeout_s: float = Field(1800.0, gt=0, description="no answer for so long: the evaluation has failed")

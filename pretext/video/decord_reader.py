@@ -74,6 +74,8 @@ def _open(path: str) -> Any | None:
                 if stream is None:
                     raise VideoError(path, "has no video stream")
                 assert isinstance(stream, av.VideoStream)
+                if stream.codec_context is None:
+                    raise VideoError(path, "is of a codec that cannot be decoded here")
                 check_size(path, stream.codec_context.height, stream.codec_context.width)
                 num_frames = stream.frames  # 0 where the header does not say
                 if not isinstance(source, str):

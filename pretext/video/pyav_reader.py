@@ -97,6 +97,8 @@ def _opened(path: str) -> Iterator[tuple[av.container.InputContainer, VideoStrea
             if stream is None:
                 raise VideoError(path, "has no video stream")
             assert isinstance(stream, VideoStream)
+            if stream.codec_context is None:
+                raise VideoError(path, "is of a codec that cannot be decoded here")
             check_size(path, stream.codec_context.height, stream.codec_context.width)
             stream.codec_context.thread_count = 1  # workers are many; threads of each would be in their way
             yield container, stream

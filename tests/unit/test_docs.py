@@ -29,19 +29,12 @@ def test_the_worked_example_of_a_task_works(tmp_path: Path, monkeypatch: Any) ->
         stream.TASKS["backwards"] = scope["Backwards"]()
         (path,) = draw_videos(tmp_path, count=1, seed=0)
         video = inspect(str(path), FrameSpec(num_frames=8, min_pixels=4096, max_pixels=4096))
+        whole = {"jigsaw": TASKS["jigsaw"].Params(num_clips=2)}
         for index in range(20):
             recipe = make_recipe(index, videos=[video], mix={"backwards": 1}, params_by_task={}, seed=0)
             clip = render(recipe, FrameCache(0)).clips[0].frames
-            source = render(
-                make_recipe(
-                    0,
-                    videos=[video],
-                    mix={"jigsaw": 1},
-                    params_by_task={"jigsaw": TASKS["jigsaw"].Params(num_clips=2)},
-                    seed=0,
-                )
-            )
-            parts = [source.clips[source.recipe.params["shown"].index(part)].frames for part in (0, 1)]
+            halves = render(make_recipe(0, videos=[video], mix={"jigsaw": 1}, params_by_task=whole, seed=0))
+            parts = [halves.clips[halves.recipe.params["shown"].index(part)].frames for part in (0, 1)]
             parts[int(recipe.answer) - 1] = parts[int(recipe.answer) - 1][::-1]
             np.testing.assert_array_equal(clip, np.concatenate(parts))
             assert reward.score("backwards", recipe.answer, recipe.answer) == 1.0

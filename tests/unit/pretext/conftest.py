@@ -17,7 +17,7 @@ from tests.unit.pretext.made import X264, grey_frames, write_video
 Encode = Callable[..., Path]
 
 SHARED_VIDEOS = Path(__file__).resolve().parents[4] / "shared" / "videos"
-REAL_SPEC = FrameSpec(max_pixels=160 * 160)
+REAL_SPEC = FrameSpec(min_pixels=64 * 64, max_pixels=96 * 96)
 
 
 @pytest.fixture(scope="session")
