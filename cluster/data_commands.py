@@ -172,7 +172,9 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _stats(options: argparse.Namespace) -> int:
-    from dataset.stats import draw_report, print_report, report
+    from dataset.stats import report
+    from dataset.stats_plot import draw_report
+    from dataset.stats_text import print_report
 
     dataset = _open(options.dataset)
     found = report(dataset, jigsaw_samples=options.jigsaws)

@@ -8,7 +8,8 @@ from typing import Any
 
 from cluster.config import Config
 from cluster.prepare import Say
-from evaluation.metrics import floor, stage_scores
+from dataset.floors import task_floor
+from evaluation.metrics import stage_scores
 
 
 def write_report(folder: Path, config: Config, seconds: dict[str, float], say: Say) -> dict[str, Any]:
@@ -19,7 +20,8 @@ def write_report(folder: Path, config: Config, seconds: dict[str, float], say: S
         entry[record["stage"]] = asdict(
             stage_scores(record["greedy"], record["sampled"], num_samples=len(record["truths"]))
         )
-        entry |= asdict(floor(record["task"], record["truths"]))
+        floor = task_floor(record["task"], record["truths"])
+        entry |= {"random": floor.random, "best_constant": floor.best_constant}
     metrics = _read(folder / "metrics.jsonl")
     rounded = {name: round(value, 1) for name, value in (seconds | _stage_seconds(folder)).items()}
     report: dict[str, Any] = {

@@ -69,7 +69,7 @@ def _open(path: str) -> Any | None:
     """
     try:
         with opened(path) as source:
-            with av.open(source) as container:
+            with av.open(source, metadata_errors="replace") as container:
                 stream = container.streams.best("video")
                 if stream is None:
                     raise VideoError(path, "has no video stream")

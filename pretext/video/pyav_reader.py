@@ -92,7 +92,7 @@ def open_video(path: str) -> Iterator[PyavVideo]:
 def _opened(path: str) -> Iterator[tuple[av.container.InputContainer, VideoStream]]:
     """The best video stream of a file; what FFmpeg cannot read becomes a VideoError."""
     try:
-        with opened(path) as source, av.open(source) as container:
+        with opened(path) as source, av.open(source, metadata_errors="replace") as container:
             stream = container.streams.best("video")
             if stream is None:
                 raise VideoError(path, "has no video stream")
@@ -242,7 +242,7 @@ def _decode_by_number(path: str, wanted: Sequence[int]) -> Iterator[tuple[int, a
             yield slots[number], frame
         if number == wanted[-1]:
             return
-    raise VideoError(path, f"has no frame {wanted[-1]}: the file has changed since it was probed")
+    raise VideoError(path, f"is damaged: frame {wanted[-1]} and those after it do not decode")
 
 
 def _upright_size(frame: av.VideoFrame) -> tuple[int, int]:

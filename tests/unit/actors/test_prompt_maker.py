@@ -81,7 +81,9 @@ def test_what_is_known_of_a_prompt(spec: PromptSpec) -> None:
 
 def test_splits_differ_in_videos_and_in_recipes(spec: PromptSpec) -> None:
     maker = PromptMaker(spec)
-    recipes = {split: [json.loads(maker.make(split, i)[0].recipe) for i in range(4)] for split in videos_of(spec)}
+    recipes = {
+        split: [json.loads(maker.make(split, i)[0].recipe) for i in range(4)] for split in videos_of(spec)
+    }
     videos = {split: {recipe["video"] for recipe in found} for split, found in recipes.items()}
     assert len(videos["train"]) == 3
     assert not videos["train"] & videos["held_out"]

@@ -9,7 +9,9 @@ from PIL import Image
 from rich.console import Console
 
 from dataset.guard import Rejected
-from dataset.stats import Stats, draw_report, print_report, report
+from dataset.stats import Stats, report
+from dataset.stats_plot import draw_report
+from dataset.stats_text import print_report
 from dataset.store import Dataset, write_dataset
 from pretext.recipe import IMAGES, Recipe
 from tests.unit.dataset.samples import scenes_dataset

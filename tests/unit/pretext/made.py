@@ -72,7 +72,12 @@ def plain_decode(path: str | Path) -> Iterator[tuple[float, av.VideoFrame]]:
 
 
 def plain_frames(
-    path: str | Path, *, height_px: int, width_px: int, wanted: Sequence[int] | None = None, cover: bool = False
+    path: str | Path,
+    *,
+    height_px: int,
+    width_px: int,
+    wanted: Sequence[int] | None = None,
+    cover: bool = False,
 ) -> Frames:
     """All frames (or the wanted) by decoding everything, scaled as the reader scales: the slow reference."""
     reformatter = VideoReformatter()

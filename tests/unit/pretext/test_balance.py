@@ -83,7 +83,9 @@ def test_segments_are_drawn_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "best", "even", "most_balanced"), [(3, 3, 0.583, 0.42), (4, 5, 0.548, 0.36)], ids=["easy", "hard"]
+    ("most", "best", "even", "most_balanced"),
+    [(3, 3, 0.583, 0.42), (4, 5, 0.548, 0.36)],
+    ids=["easy", "hard"],
 )
 def test_counting_balanced_leaves_a_constant_answer_little(
     most: int, best: int, even: float, most_balanced: float

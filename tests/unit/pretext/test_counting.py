@@ -72,9 +72,7 @@ def test_counting_the_outlines_gives_the_answer(size: tuple[int, int]) -> None:
     """Each connected patch of changed pixels is a shape, its kind told by how much of its circle it fills."""
     for seed in range(20):
         recipe = make(seed, HARD, size)
-        found = Counter(
-            _kind_of(outline) for frame in drawn_on_grey(recipe) for outline in _outlines(frame)
-        )
+        found = Counter(_kind_of(outline) for frame in drawn_on_grey(recipe) for outline in _outlines(frame))
         assert ",".join(str(found[kind]) for kind in KINDS) == recipe.answer
 
 

@@ -177,9 +177,7 @@ def test_a_swap_cannot_be_drawn_with_one_video() -> None:
     with pytest.raises(Unsuitable, match=r"x\.mp4: swap would not show"):
         TASK.make(Material(VIDEO), params, 0)
     with pytest.raises(ValueError, match="no sample of grounding can be made of 50 videos in a row"):
-        make_recipe(
-            0, videos=[VIDEO], mix={"grounding": 1}, params_by_task={"grounding": params}, seed=0
-        )
+        make_recipe(0, videos=[VIDEO], mix={"grounding": 1}, params_by_task={"grounding": params}, seed=0)
 
 
 GREY = np.repeat(FRAMES.mean(-1, keepdims=True).astype(np.uint8), 3, axis=-1)
@@ -267,7 +265,9 @@ def test_the_question_says_what_to_look_for_or_does_not(perturbation: Perturbati
     told = question(make(perturbation, 0).params)
     silent = question(make(perturbation, 0, GroundingParams(describe=False)).params)
     assert DESCRIPTIONS[perturbation] in told
-    assert silent == "One part of the video was altered. When? Reply only start-end in seconds, like 12.5-20.0."
+    assert (
+        silent == "One part of the video was altered. When? Reply only start-end in seconds, like 12.5-20.0."
+    )
     for text in (told, silent):
         assert text.isascii()
         assert len(text) <= 130

@@ -98,6 +98,4 @@ def test_zooming_in_enlarges_the_middle(frames: Frames, factor: float) -> None:
 def _assert_through_the_smaller_grid(frames: Frames, zoomed: Frames, size: tuple[int, int]) -> None:
     """The frames round the segment, [0] and [2]."""
     for number in (0, 2):
-        np.testing.assert_array_equal(
-            zoomed[number], cv2.resize(cv2.resize(frames[number], size), (60, 40))
-        )
+        np.testing.assert_array_equal(zoomed[number], cv2.resize(cv2.resize(frames[number], size), (60, 40)))

@@ -64,7 +64,9 @@ def num_decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     for place, name in enumerate(("_decode_sparingly", "_decode_all")):
         original = getattr(pyav_reader, name)
 
-        def counted(*arguments: object, place: int = place, original: Callable[..., object] = original) -> object:
+        def counted(
+            *arguments: object, place: int = place, original: Callable[..., object] = original
+        ) -> object:
             for frame in original(*arguments):  # type: ignore[attr-defined]
                 counts[place] += 1
                 yield frame

@@ -88,9 +88,7 @@ def test_all_videos_come_before_any_comes_again() -> None:
 
 def test_a_task_can_be_named_and_takes_its_defaults() -> None:
     assert {make(index, task="counting").task for index in range(5)} == {"counting"}
-    recipe = make_recipe(
-        0, videos=[sampled(48)], mix={}, params_by_task={}, seed=0, task="jigsaw"
-    )
+    recipe = make_recipe(0, videos=[sampled(48)], mix={}, params_by_task={}, seed=0, task="jigsaw")
     assert len(recipe.params["shown"]) == TASKS["jigsaw"].Params().num_clips
     with pytest.raises(ValueError, match="no videos"):
         make_recipe(0, videos=[], mix=MIX, params_by_task=PARAMS, seed=0)
@@ -104,7 +102,9 @@ def videos(encode: Encode, small: FrameSpec) -> list[SampledVideo]:
 
 @pytest.mark.parametrize("room", [0, 1, 2.5, 100])
 def test_a_cache_changes_no_byte_and_keeps_within_its_room(videos: list[SampledVideo], room: float) -> None:
-    params = PARAMS | {"grounding": TASKS["grounding"].Params(segment=(2, 4), perturbations=("swap", "noise"))}
+    params = PARAMS | {
+        "grounding": TASKS["grounding"].Params(segment=(2, 4), perturbations=("swap", "noise"))
+    }
     recipes = [
         make_recipe(index, videos=videos, mix=MIX, params_by_task=params, seed=0) for index in range(15)
     ]
@@ -129,9 +129,7 @@ def test_a_cached_file_is_not_opened_again(videos: list[SampledVideo]) -> None:
 
 
 @pytest.mark.parametrize("task", list(TASKS))
-def test_genuine_videos_become_samples(
-    real_videos: list[tuple[SampledVideo, Frames]], task: str
-) -> None:
+def test_genuine_videos_become_samples(real_videos: list[tuple[SampledVideo, Frames]], task: str) -> None:
     all_videos = [video for video, _ in real_videos]
     frames = {video.path: images for video, images in real_videos}
     for index in range(len(all_videos)):

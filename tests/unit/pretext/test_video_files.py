@@ -48,7 +48,9 @@ def test_a_single_frame_is_no_video(encode: Encode) -> None:
     ("name", "share"),
     [
         *[(name, share) for name in ("cut.mp4", "cut.avi") for share in (0.3, 0.6, 0.9)],
-        *[(name, share) for name in ("cut.mkv", "cut.webm") for share in (0.3, 0.6)],  # by the length promised
+        *[
+            (name, share) for name in ("cut.mkv", "cut.webm") for share in (0.3, 0.6)
+        ],  # by the length promised
     ],
 )
 def test_a_cut_off_file_is_found_before_any_sample_is_made(encode: Encode, name: str, share: float) -> None:
@@ -87,7 +89,10 @@ def test_damage_in_the_middle_is_found_when_those_frames_are_read(encode: Encode
         ("a.ts", {}),
         ("a.webm", {"codec": "libvpx-vp9", "pix_fmt": "yuv420p", "options": {"cpu-used": "8", "g": "12"}}),
         ("a.avi", {"codec": "mpeg4", "pix_fmt": "yuv420p", "options": {"bf": "2"}, "tick": Fraction(1, 25)}),
-        ("hevc.mp4", {"codec": "libx265", "pix_fmt": "yuv420p", "options": {"x265-params": "log-level=none"}}),
+        (
+            "hevc.mp4",
+            {"codec": "libx265", "pix_fmt": "yuv420p", "options": {"x265-params": "log-level=none"}},
+        ),
         ("b.mp4", {"options": X264 | {"bf": "0"}}),
     ],
 )
