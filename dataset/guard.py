@@ -17,6 +17,7 @@ from typing import Any, Self
 
 TIMEOUT_S = 120.0
 INSPECT = "pretext.inspection:inspect"
+_START_S = 120.0  # for a child to import what it needs, on a machine that is busy
 _GRACE_S = 5  # after which a child whose guard is gone ends itself
 
 
@@ -43,7 +44,10 @@ class Guard:
         self._link: Connection | None = None
 
     def call(self, path: str, *arguments: Any) -> Any:
-        """`function(path, *arguments)`, or Rejected where it raised, hung or lost its process."""
+        """`function(path, *arguments)`, or Rejected where it raised, hung or lost its process.
+
+        Raises RuntimeError where no child can be started.
+        """
         link = self._started()
         try:
             link.send((path, *arguments))
@@ -74,19 +78,30 @@ class Guard:
         self.close()
 
     def _started(self) -> Connection:
-        if self._link is None:
-            ours, theirs = Pipe()
-            self._child = subprocess.Popen(
-                _command(theirs.fileno(), self._function, self._timeout_s),
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # decoders' words about damaged files; the reason comes back
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-            )
-            theirs.close()
-            self._link = ours
-        return self._link
+        """The link to a child that can work."""
+        if self._child is not None and self._child.poll() is not None:  # ended while it had nothing to do
+            self.close()
+        if self._link is not None:
+            return self._link
+        self._link, theirs = Pipe()
+        self._child = subprocess.Popen(
+            _command(theirs.fileno(), self._function, self._timeout_s),
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # decoders' words about damaged files; the reason comes back
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        )
+        theirs.close()
+        try:
+            if self._link.poll(_START_S):  # a call's time counts from when the child can work
+                self._link.recv()
+                return self._link
+            how = f"is not there after {_START_S:g} s"
+        except EOFError:
+            how = self._how_it_ended()
+        self.close()
+        raise RuntimeError(f"The process that looks at videos cannot be started: {sys.executable} {how}.")
 
     def _how_it_ended(self) -> str:
         assert self._child is not None

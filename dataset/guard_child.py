@@ -18,6 +18,7 @@ def main(file_number: str, function: str, timeout_s: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the guard's to handle
     module, _, name = function.partition(":")
     call = getattr(importlib.import_module(module), name)
+    link.send("ready")
     while True:
         try:
             path, *arguments = link.recv()

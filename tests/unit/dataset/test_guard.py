@@ -85,10 +85,10 @@ def test_a_refusal_keeps_the_child(guard: Guard) -> None:
     assert guard.call("echo")[0] == child
 
 
-def test_a_mistake_of_ours_is_no_refusal(guard: Guard) -> None:
+def test_a_mistake_of_ours_costs_one_video_and_is_told_as_such(guard: Guard) -> None:
     child, _ = guard.call("echo")
-    with pytest.raises(RuntimeError, match="mistake: KeyError: 'what we did wrong'"):
-        guard.call("mistake")
+    reason = "looking at it failed (KeyError: 'what we did wrong')"
+    assert guard.call("mistake") == Rejected("mistake", reason)
     assert guard.call("echo")[0] == child
 
 

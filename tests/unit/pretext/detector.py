@@ -46,7 +46,7 @@ class Detector:
                 np.log(sum(jpegs)),
                 _entropy_of_steps(frame),
                 np.log1p(cv2.Laplacian(frame, cv2.CV_32F).var(axis=(0, 1)).mean()),
-                np.mean([_blockiness(image) for image in (*channels, *turned)]),
+                float(np.mean([_blockiness(image) for image in (*channels, *turned)])),
                 float(frame.size),
             ]
         return self._kept[key]
@@ -95,7 +95,8 @@ def _jpeg_size(image: NDArray[np.uint8]) -> int:
 def _entropy_of_steps(frame: Frames) -> float:
     """Bits per step from a pixel to the one beside or below it."""
     signed = frame.astype(np.int16)
-    counts = sum(np.bincount(np.abs(np.diff(signed, axis=axis)).ravel(), minlength=256) for axis in (0, 1))
+    steps = np.concatenate([np.abs(np.diff(signed, axis=axis)).ravel() for axis in (0, 1)])
+    counts = np.bincount(steps, minlength=256)
     shares = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log2(shares)).sum())
 

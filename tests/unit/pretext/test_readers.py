@@ -181,7 +181,7 @@ def test_cover_takes_the_middle_and_distorts_nothing(
 def test_cover_of_the_sources_own_shape_is_that_of_no_cover(encode: Encode) -> None:
     path = encode("wide.mp4", moving_frames(8, 64, 128), np.arange(8) / 10)
     both = [read_frames(path, [0, 5], height_px=32, width_px=64, cover=cover) for cover in (False, True)]
-    np.testing.assert_array_equal(*both)
+    np.testing.assert_array_equal(both[0], both[1])
 
 
 @pytest.mark.parametrize("name", ["asl_school.mkv", "nasa_13013.mp4", "mma_test.mp4", "bikes_rot90.mp4",
@@ -193,10 +193,10 @@ def test_decord_agrees_on_times_and_nearly_on_pixels(shared_videos: Path, name: 
     assert [info.reader for info in infos] == ["decord", "pyav"]
     np.testing.assert_allclose(infos[0].frame_times_s, infos[1].frame_times_s, atol=2e-3)
     wanted = [0, infos[0].num_frames // 2, infos[0].num_frames - 1]
-    size = {"height_px": infos[0].height_px, "width_px": infos[0].width_px}
-    by_decord = read_frames(path, wanted, **size, reader="decord").astype(int)
-    by_pyav = read_frames(path, wanted, **size)
-    assert np.abs(by_decord - by_pyav).mean() < (4.0 if "10bit" in name else 1.5)  # of 255
+    height_px, width_px = infos[0].height_px, infos[0].width_px
+    by_decord = read_frames(path, wanted, height_px=height_px, width_px=width_px, reader="decord").astype(int)
+    by_pyav = read_frames(path, wanted, height_px=height_px, width_px=width_px)
+    assert np.abs(by_decord - by_pyav).mean() < (6.0 if "10bit" in name else 1.5)  # of 255
 
 
 def test_where_decord_cannot_be_trusted_pyav_takes_over(encode: Encode) -> None:

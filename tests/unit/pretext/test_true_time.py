@@ -63,15 +63,19 @@ def assert_same_but_for_rounding(answer: str, truth: tuple[float, float]) -> Non
     assert interval_iou(said, truth) >= (length - 0.1005) / (length + 0.1005)
 
 
-@pytest.mark.parametrize("rate", RATES)
-@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
-def test_answers_are_the_real_times_of_the_altered_frames(encode: Encode, rate: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [
+        *(("a.mp4", rate) for rate in RATES),
+        ("a.mkv", "slow and late"),
+        ("a.mkv", "variable"),
+        ("a.ts", "variable"),
+    ],
+)
+def test_answers_are_the_real_times_of_the_altered_frames(encode: Encode, name: str, rate: str) -> None:
     path = encode(name, moving_frames(NUM_FRAMES), RATES[rate])
     spec = FrameSpec(min_pixels=4096, max_pixels=4096)
-    try:
-        video = inspect(str(path), spec)
-    except VideoError:
-        pytest.fail("these rates leave 48 different frames")
+    video = inspect(str(path), spec)
     every, times_s = plain_frames(path, height_px=64, width_px=64), plain_times(path)
     np.testing.assert_allclose(times_s, RATES[rate] - RATES[rate][0], atol=1.1e-3)  # of what was written
     answers = set()
