@@ -17,7 +17,7 @@ from tests.unit.pretext.detector import Detector, held_out_auc
 from tests.unit.pretext.made import sampled
 
 TASK = Grounding()
-NUM_SEGMENTS = 16  # per clip: what a clip itself does over time then evens out
+NUM_SEGMENTS = 10  # per clip: what a clip itself does over time then evens out
 PIXEL_MOVING: tuple[Perturbation, ...] = (
     "mirror", "rotate_90", "rotate_180", "rotate_270", "channel_swap", "shuffle",
 )  # fmt: skip
