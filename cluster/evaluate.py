@@ -148,7 +148,8 @@ def _system_prompt(model: str) -> str:
     default = DataConfig().system_prompt
     file = None if (Path(model) / "config.json").exists() else _run_config(model)
     # Not as a configuration: the run's data may lie elsewhere by now.
-    return default if file is None else yaml.safe_load(file.read_text())["data"].get("system_prompt", default)
+    said = {} if file is None else yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    return str(said.get("data", {}).get("system_prompt", default))
 
 
 def _check(model: str, path: str, asked: Sequence[Questions], settings: EvalSettings) -> None:

@@ -17,7 +17,8 @@ class FrameKey:
     indices: tuple[int, ...]
     height_px: int
     width_px: int
-    cover: bool = False  # see `read_frames`
+    cover: bool = False  # see `Video.read`
+    zoom: float = 1.0
 
 
 class FrameCache:
@@ -44,6 +45,7 @@ class FrameCache:
             width_px=key.width_px,
             reader=cast(Reader, key.reader),
             cover=key.cover,
+            zoom=key.zoom,
         )
         frames.flags.writeable = False  # a task that wrote into them would spoil every later sample
         self._kept[key] = frames

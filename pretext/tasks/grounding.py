@@ -64,7 +64,9 @@ class GroundingParams(TaskParams, frozen=True):
     blur: Real = (1.5, 2.5)  # standard deviation, pixels
     saturation: Real = (1.8, 2.5)  # times as strong
     stutter: Whole = (2, 5)  # different frames that are left in a segment
-    min_change: Annotated[float, Field(ge=0)] = 1.0  # mean change of a pixel value, of 255, that can be seen
+    # Below these, nobody would see it: mean changes of a pixel value, of 255.
+    min_change: Annotated[float, Field(ge=0)] = 3.0  # from a frame to itself in grey, mirrored or upside down
+    min_motion: Annotated[float, Field(ge=0)] = 1.0  # from a frame to the next, for shuffles and stutters
     balanced: bool = False  # segments placed so that the best constant answer earns least
 
 
@@ -100,7 +102,7 @@ class Grounding(Task[GroundingParams]):
         times_s = material.video.times_s
         for _ in range(_PLACES):
             first, length = _segment(len(times_s), params, rng)
-            if _shows(perturbation, material, first, length, params.min_change):
+            if _shows(perturbation, material, first, length, params):
                 break
         else:
             raise Unsuitable(f"{material.video.path}: {perturbation} would not show in it")
@@ -121,17 +123,28 @@ class Grounding(Task[GroundingParams]):
         return drawn, interval(float(bounds_s[first]), float(bounds_s[first + length]))
 
     def borrows(self, recipe: Recipe) -> FrameKey | None:
-        other = recipe.params.get("other")
-        if other is None:
-            return None
-        return FrameKey(
-            other["video"],
-            other["reader"],
-            tuple(other["indices"]),
-            recipe.height_px,
-            recipe.width_px,
-            cover=True,
-        )
+        """Another video's frames for a swap; for a zoom the segment's own, read anew at their size."""
+        drawn, height_px, width_px = recipe.params, recipe.height_px, recipe.width_px
+        segment = recipe.frame_indices[drawn["first"] : drawn["last"] + 1]
+        match drawn["perturbation"]:
+            case "swap":
+                other = drawn["other"]
+                return FrameKey(
+                    other["video"],
+                    other["reader"],
+                    tuple(other["indices"]),
+                    height_px,
+                    width_px,
+                    cover=True,
+                )
+            case "zoom_in":
+                return FrameKey(
+                    recipe.video, recipe.reader, segment, height_px, width_px, zoom=drawn["strength"]
+                )
+            case "zoom_out":
+                smaller = (max(1, round(side / drawn["strength"])) for side in (height_px, width_px))
+                return FrameKey(recipe.video, recipe.reader, segment, *smaller)
+        return None
 
     def render(self, recipe: Recipe, frames: Frames, borrowed: Frames | None) -> Sample:
         altered = _perturbed(frames, recipe.params, borrowed)
@@ -185,7 +198,7 @@ def _balanced_segments(
 
 
 def _shows(
-    perturbation: Perturbation, material: Material, first: int, length: int, min_change: float
+    perturbation: Perturbation, material: Material, first: int, length: int, params: GroundingParams
 ) -> bool:
     """Whether a person could see it, as far as is known of the video."""
     if perturbation == "swap":
@@ -195,13 +208,13 @@ def _shows(
         return True
     match perturbation:
         case "channel_swap" | "grayscale" | "saturation":
-            return traits.colour >= min_change
+            return traits.colour >= params.min_change
         case "mirror":
-            return traits.mirrored >= min_change
+            return traits.mirrored >= params.min_change
         case "rotate_90" | "rotate_180" | "rotate_270":
-            return traits.turned >= min_change
+            return traits.turned >= params.min_change
         case "shuffle" | "stutter":
-            return float(np.mean(traits.motion[first : first + length - 1])) >= min_change
+            return float(np.mean(traits.motion[first : first + length - 1])) >= params.min_motion
     return True
 
 
@@ -234,19 +247,18 @@ def _out_of_place(length: int, rng: np.random.Generator) -> list[int]:
 
 
 def _perturbed(frames: Frames, drawn: dict[str, Any], borrowed: Frames | None) -> Frames:
-    """All frames of the sample; most anomalies leave those outside the segment alone."""
+    """All frames of the sample; all anomalies but a quarter turn leave those outside the segment alone."""
     segment = slice(drawn["first"], drawn["last"] + 1)
     match drawn["perturbation"]:
-        case "zoom_in":
-            return perturb.zoom_in(frames, segment, drawn["strength"])
-        case "zoom_out":
-            return perturb.zoom_out(frames, segment, drawn["strength"])
         case "rotate_90" | "rotate_270" as name:
             frames = perturb.crop_square(frames)
             new = perturb.rotate_quarter(frames[segment], 1 if name == "rotate_90" else 3)
-        case "swap":
+        case "swap" | "zoom_in":
             assert borrowed is not None
             new = borrowed
+        case "zoom_out":
+            assert borrowed is not None
+            new = perturb.bordered(borrowed, (frames.shape[1], frames.shape[2]))
         case _:
             new = _perturbed_segment(frames[segment], drawn)
     altered = frames.copy()

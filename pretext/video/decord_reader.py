@@ -12,7 +12,7 @@ from decord import DECORDError
 from numpy.typing import NDArray
 
 from pretext.recipe import Frames
-from pretext.video.info import VideoError, VideoInfo, check_size, make_info
+from pretext.video.info import VideoError, VideoInfo, check_size, make_info, scaled_size
 from pretext.video.sources import opened
 
 decord.logging.set_level(decord.logging.QUIET)
@@ -38,7 +38,7 @@ class DecordVideo:
         return make_info(self._path, times_s, height_px=height_px, width_px=width_px, reader="decord")
 
     def read(
-        self, wanted: Sequence[int], *, height_px: int, width_px: int, cover: bool
+        self, wanted: Sequence[int], *, height_px: int, width_px: int, cover: bool, zoom: float
     ) -> Iterator[tuple[int, Frames]]:
         """(place in `wanted`, frame), each [height_px, width_px, 3]. See `read_frames`."""
         if wanted[-1] >= len(self._reader):
@@ -50,9 +50,10 @@ class DecordVideo:
                 image = self._reader[index].asnumpy()  # one at a time: a frame of a 4K video takes 25 MB
             except DECORDError as error:
                 raise VideoError(self._path, f"is damaged: decoding stopped at frame {index}") from error
-            if cover:
-                image = _middle(image, height_px / width_px)
-            yield slot, cv2.resize(image, (width_px, height_px), interpolation=cv2.INTER_AREA)
+            height, width = scaled_size(image.shape[:2], height_px, width_px, cover=cover, zoom=zoom)
+            scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+            top, left = (height - height_px) // 2, (width - width_px) // 2
+            yield slot, scaled[top : top + height_px, left : left + width_px]
 
 
 def open_video(path: str) -> DecordVideo | None:
@@ -106,11 +107,3 @@ def _rising(times_s: NDArray[np.float64]) -> bool:
         and (np.diff(times_s) > 0).all()
         and times_s[-1] < _LONGEST_S
     )
-
-
-def _middle(image: Frames, aspect: float) -> Frames:
-    """The largest part in the middle whose height is `aspect` times its width."""
-    height, width = image.shape[:2]
-    new_height, new_width = min(height, round(width * aspect)), min(width, round(height / aspect))
-    top, left = (height - new_height) // 2, (width - new_width) // 2
-    return image[top : top + new_height, left : left + new_width]

@@ -53,3 +53,13 @@ def check_size(path: str, height_px: int, width_px: int) -> None:
         raise VideoError(path, "does not say how large its frames are")
     if height_px * width_px > _MOST_PIXELS:
         raise VideoError(path, f"claims frames of {width_px}x{height_px}, more than can be read")
+
+
+def scaled_size(
+    size: tuple[int, int], height_px: int, width_px: int, *, cover: bool, zoom: float
+) -> tuple[int, int]:
+    """The (height, width) that a frame of `size` is scaled to before its middle is taken. See `Video.read`."""
+    height, width = size
+    scale = max(height_px / height, width_px / width) if cover else None
+    ideal = (height_px, width_px) if scale is None else (height * scale, width * scale)
+    return max(height_px, round(ideal[0] * zoom)), max(width_px, round(ideal[1] * zoom))

@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pretext.recipe import Frames
-from pretext.video.info import VideoError, VideoInfo, check_size, make_info
+from pretext.video.info import VideoError, VideoInfo, check_size, make_info, scaled_size
 from pretext.video.sources import opened
 
 av.logging.set_level(None)
@@ -63,7 +63,7 @@ class PyavVideo:
         return make_info(self._path, times_s, height_px=height_px, width_px=width_px, reader="pyav")
 
     def read(
-        self, wanted: Sequence[int], *, height_px: int, width_px: int, cover: bool
+        self, wanted: Sequence[int], *, height_px: int, width_px: int, cover: bool, zoom: float
     ) -> Iterator[tuple[int, Frames]]:
         """(place in `wanted`, frame) as they are decoded, each [height_px, width_px, 3]. See `read_frames`."""
         pts = self._timeline.pts
@@ -73,7 +73,7 @@ class PyavVideo:
             )
         reformatter = VideoReformatter()
         for slot, frame in self._decode(pts[list(wanted)].tolist(), wanted):
-            yield slot, _scaled(reformatter, frame, height_px, width_px, cover=cover)
+            yield slot, _scaled(reformatter, frame, height_px, width_px, cover=cover, zoom=zoom)
 
     def _decode(self, pts: list[int], numbers: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         if not self._timeline.told:
@@ -251,18 +251,16 @@ def _upright_size(frame: av.VideoFrame) -> tuple[int, int]:
 
 
 def _scaled(
-    reformatter: VideoReformatter, frame: av.VideoFrame, height_px: int, width_px: int, *, cover: bool
+    reformatter: VideoReformatter,
+    frame: av.VideoFrame,
+    height_px: int,
+    width_px: int,
+    *,
+    cover: bool,
+    zoom: float = 1.0,
 ) -> Frames:
-    """A frame as it is meant to be shown, [height_px, width_px, 3] uint8; PyAV's rotation is counter-clockwise.
-
-    Either stretched to that size, or with `cover` scaled till it covers it, and its middle taken.
-    """
-    height, width = _upright_size(frame)
-    if cover:
-        scale = max(height_px / height, width_px / width)
-        height, width = max(height_px, round(height * scale)), max(width_px, round(width * scale))
-    else:
-        height, width = height_px, width_px
+    """A frame as it is meant to be shown, [height_px, width_px, 3] uint8; PyAV's rotation is counter-clockwise."""
+    height, width = scaled_size(_upright_size(frame), height_px, width_px, cover=cover, zoom=zoom)
     turned = frame.rotation % 180 != 0
     small = reformatter.reformat(
         frame,

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
@@ -23,7 +22,6 @@ from dataset.store import Dataset
 from pretext.scenes import draw_videos
 
 ROOT = Path(__file__).parents[2]
-CLIPS = ROOT.parent / "shared" / "videos" / "real"
 
 
 @pytest.fixture
@@ -111,31 +109,3 @@ def test_a_decode_that_hangs_or_dies_costs_that_video_alone(
         "hang.mp4": "decoding did not end within 3 s",
         "crash.mp4": "decoding it killed its process (SIGSEGV)",
     }
-
-
-def test_damaged_copies_are_used_or_set_aside_and_nothing_else(
-    videos: Path, tmp_path: Path, environment: dict[str, str]
-) -> None:
-    """Some of what `benchmarks/damaged.py` does two thousand times."""
-    from benchmarks.damaged import damage
-
-    originals = sorted(CLIPS.iterdir()) if CLIPS.is_dir() else sorted(videos.glob("*.mp4"))
-    rng = np.random.default_rng(0)
-    (tmp_path / "damaged").mkdir()
-    for number in range(40):
-        original = originals[number % len(originals)]
-        (tmp_path / "damaged" / f"{number:02d}{original.suffix}").write_bytes(
-            damage(original.read_bytes(), rng)
-        )
-    shutil.copy(videos / "00000.mp4", tmp_path / "damaged" / "sound.mp4")
-    subprocess.run(
-        command(tmp_path / "damaged", tmp_path / "dataset", 2),
-        cwd=ROOT,
-        env=environment,
-        check=True,
-        timeout=400,
-    )
-    dataset = Dataset(tmp_path / "dataset")
-    assert len(dataset.videos()) + len(dataset.rejected()) == 41
-    assert all(entry.reason for entry in dataset.rejected())
-    assert any(video.path.endswith("sound.mp4") for video in dataset.videos())

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.damaged import damage
 from dataset.scan import scan
 from pretext.frames import FrameSpec
 from tests.unit.pretext.conftest import SHARED_VIDEOS
@@ -73,3 +74,18 @@ def test_genuine_odd_videos() -> None:
         "short_57frames.mp4",
     ]
     assert len(found.rejected) == 9  # one of them as its frames come in bursts
+
+
+def test_damaged_copies_are_used_or_set_aside_and_nothing_else(tmp_path: Path) -> None:
+    """Some of what `benchmarks/damaged.py` does two thousand times."""
+    sound = write_video(tmp_path / "sound.mp4", moving_frames(40), np.arange(40) / 10, options=X264)
+    originals = sorted((SHARED_VIDEOS / "real").iterdir()) if SHARED_VIDEOS.is_dir() else [sound]
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        original = originals[number % len(originals)]
+        (tmp_path / f"{number:02d}{original.suffix}").write_bytes(damage(original.read_bytes(), rng))
+    found = scan(tmp_path, SPEC)
+    assert len(found.usable) + len(found.rejected) == 41
+    assert str(sound) in [video.path for video in found.usable]
+    assert len(found.rejected) > 10
+    assert all(entry.reason and "looking at it failed" not in entry.reason for entry in found.rejected)

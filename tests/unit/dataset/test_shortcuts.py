@@ -1,7 +1,6 @@
 """`dataset.shortcuts`: the solver is the best of all orders, and a gap takes from what it earns."""
 
 from itertools import pairwise, permutations
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +12,9 @@ from pretext.recipe import Clip, Recipe, Sample
 from pretext.scenes import draw_videos
 from pretext.stream import make_recipe, render
 from pretext.tasks.jigsaw import JigsawParams
+from tests.unit.pretext.conftest import SHARED_VIDEOS
 
-REAL_VIDEOS = Path(__file__).resolve().parents[4] / "shared" / "videos" / "real"
+REAL_VIDEOS = SHARED_VIDEOS / "real"
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,9 @@ def test_genuine_videos_become_samples(real_videos: list[tuple[SampledVideo, Fra
     frames = {video.path: images for video, images in real_videos}
     for index in range(len(all_videos)):
         recipe = make_recipe(index, videos=all_videos, mix={}, params_by_task={}, seed=0, task=task)
-        sample = TASKS[task].render(recipe, frames[recipe.video], None)
+        borrows = TASKS[task].borrows(recipe)
+        borrowed = None if borrows is None else FrameCache(0).frames(borrows)
+        sample = TASKS[task].render(recipe, frames[recipe.video], borrowed)
         assert sum(len(clip.frames) for clip in sample.clips) == 48
         assert all(clip.frames.shape[1:] == (recipe.height_px, recipe.width_px, 3) for clip in sample.clips)
         assert all(clip.frames.dtype == np.uint8 for clip in sample.clips)
