@@ -3,11 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pretext.recipe import Frames
-
-_EVERY = 8  # pixels between those that are compared: traits are rough, and all videos pass through here
 
 
 @dataclass(frozen=True)
@@ -22,18 +19,13 @@ class Traits:
 
 def look_at(frames: Frames) -> Traits:
     """Traits of frames, [num_frames, height, width, 3] uint8."""
-    few = _thinned(frames)
+    values = frames.astype(np.int16)
     return Traits(
-        colour=_mean(np.abs(few - np.roll(few, 1, axis=-1))),
-        # Turned first and thinned afterwards, so that a pixel meets its own mirror image.
-        mirrored=_mean(np.abs(few - _thinned(frames[:, :, ::-1]))),
-        turned=_mean(np.abs(few - _thinned(frames[:, ::-1, ::-1]))),
-        motion=tuple(np.abs(np.diff(few, axis=0)).mean((1, 2, 3)).round(1).tolist()),
+        colour=_mean(np.abs(values - np.roll(values, 1, axis=-1))),
+        mirrored=_mean(np.abs(values - values[:, :, ::-1])),
+        turned=_mean(np.abs(values - values[:, ::-1, ::-1])),
+        motion=tuple(np.abs(np.diff(values, axis=0)).mean((1, 2, 3)).round(1).tolist()),
     )
-
-
-def _thinned(frames: Frames) -> NDArray[np.int16]:
-    return frames[:, ::_EVERY, ::_EVERY].astype(np.int16)
 
 
 def _mean(values: np.ndarray) -> float:

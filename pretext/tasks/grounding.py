@@ -65,7 +65,7 @@ class GroundingParams(TaskParams, frozen=True):
     saturation: Real = (1.8, 2.5)  # times as strong
     stutter: Whole = (2, 5)  # different frames that are left in a segment
     # Below these, nobody would see it: mean changes of a pixel value, of 255.
-    min_change: Annotated[float, Field(ge=0)] = 3.0  # from a frame to itself in grey, mirrored or upside down
+    min_change: Annotated[float, Field(ge=0)] = 4.0  # from a frame to itself in grey, mirrored or upside down
     min_motion: Annotated[float, Field(ge=0)] = 1.0  # from a frame to the next, for shuffles and stutters
     balanced: bool = False  # segments placed so that the best constant answer earns least
 

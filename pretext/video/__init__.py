@@ -60,8 +60,14 @@ class Video:
 
 
 @contextmanager
-def open_video(path: str | os.PathLike[str], reader: Reader = "pyav") -> Iterator[Video]:
-    """A path or URL; with "decord", PyAV takes over where decord cannot read the file. Raises VideoError."""
+def open_video(
+    path: str | os.PathLike[str], reader: Reader = "pyav", *, rough: bool = False
+) -> Iterator[Video]:
+    """A path or URL; with "decord", PyAV takes over where decord cannot read the file.
+
+    With `rough`, frames are the right ones but not to the pixel: enough to see what a video is like, and whether
+    it is sound, for less work. Raises VideoError.
+    """
     path = os.fspath(path)
     if not is_url(path) and os.path.isfile(path) and os.path.getsize(path) == 0:
         raise VideoError(path, "is empty")
@@ -69,7 +75,7 @@ def open_video(path: str | os.PathLike[str], reader: Reader = "pyav") -> Iterato
     if decord_video is not None:
         yield Video(decord_video)
         return
-    with pyav_reader.open_video(path) as pyav_video:
+    with pyav_reader.open_video(path, rough=rough) as pyav_video:
         yield Video(pyav_video)
 
 
