@@ -186,9 +186,7 @@ def samples_of_each_kind() -> Iterator[tuple[str, Callable[[int], Recipe]]]:
 def cpu_ms(recipe: Recipe, frames: Frames) -> float:
     task = TASKS[recipe.task]
     borrows = task.borrows(recipe)
-    borrowed = None
-    if borrows is not None:
-        borrowed = frames[: len(borrows.indices), : borrows.height_px, : borrows.width_px]
+    borrowed = None if borrows is None else frames[: len(borrows.indices)]
     task.render(recipe, frames, borrowed)
     started = time.process_time()
     for _ in range(_REPEATS):

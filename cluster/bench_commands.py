@@ -1,7 +1,6 @@
 """`videossr bench build` and `videossr eval`."""
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -12,7 +11,7 @@ from pydantic import ValidationError
 
 from cluster.load import ConfigError
 from evaluation.settings import EvalSettings
-from pretext.video.sources import is_url
+from pretext.video.sources import absolute
 
 if TYPE_CHECKING:
     from dataset.guard import Rejected
@@ -93,7 +92,7 @@ def _bench_settings(options: argparse.Namespace) -> "BenchSettings":
     try:
         return BenchSettings.model_validate(
             {
-                "videos": [_absolute(folder) for folder in options.videos],
+                "videos": [absolute(folder) for folder in options.videos],
                 "samples_per_column": options.samples,
                 "seed": options.seed,
                 "frames": {
@@ -107,14 +106,10 @@ def _bench_settings(options: argparse.Namespace) -> "BenchSettings":
         raise ConfigError("\n".join(_explained(error, _BUILD_OPTIONS))) from None
 
 
-def _absolute(folder: str) -> str:
-    return folder if is_url(folder) else os.path.abspath(Path(folder).expanduser())
-
-
 def _look_at(settings: "BenchSettings") -> tuple[list["SampledVideo"], list["Rejected"]]:
     """All videos of all folders, each once. Raises ConfigError where none can be used."""
     from cluster.progress import Counting
-    from dataset.scan import scan
+    from dataset.scan import none_usable, scan
 
     usable: dict[str, SampledVideo] = {}
     rejected: dict[str, Rejected] = {}
@@ -127,12 +122,8 @@ def _look_at(settings: "BenchSettings") -> tuple[list["SampledVideo"], list["Rej
         usable |= {video.path: video for video in found.usable}
         rejected |= {entry.path: entry for entry in found.rejected}
     if not usable:
-        reasons = "".join(
-            f"\n  {Path(entry.path).name}: {entry.reason}" for entry in [*rejected.values()][:5]
-        )
         raise ConfigError(
-            f"--videos={' '.join(settings.videos)}: no usable video ({len(rejected)} set aside). Name a folder with "
-            f"mp4, mkv, mov, avi, webm, m4v or ts files of at least {settings.frames.num_frames} frames.{reasons}"
+            f"--videos={' '.join(settings.videos)}: {none_usable([*rejected.values()], settings.frames)}"
         )
     return [usable[path] for path in sorted(usable)], [rejected[path] for path in sorted(rejected)]
 

@@ -1,7 +1,6 @@
 """`videossr data`: build, show, stats, import, export."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from cluster.load import ConfigError, apply_override, validated
 from cluster.progress import Counting
 from dataset.guard import TIMEOUT_S
 from dataset.store import BuildSettings, Card, Dataset, DatasetError
+from pretext.video.sources import absolute, is_url
 
 _SHOWN_REASONS = 8
 
@@ -25,7 +25,7 @@ def add_commands(commands: Any) -> None:
         "--videos", action="append", required=True, metavar="DIR",
         help="a folder, at any depth, or a URL such as s3://bucket/videos; may be given several times",
     )  # fmt: skip
-    build.add_argument("--out", type=Path, required=True, metavar="DATASET", help="the folder to write")
+    build.add_argument("--out", type=_folder, required=True, metavar="DATASET", help="the folder to write")
     build.add_argument(
         "--mix", default="paper", help="paper (VideoSSR-30K's), or weights: grounding=0.4,jigsaw=0.6"
     )
@@ -34,7 +34,7 @@ def add_commands(commands: Any) -> None:
     )
     build.add_argument("--seed", type=int, default=0)
     build.add_argument(
-        "--timeout", type=float, default=TIMEOUT_S, metavar="S", help="seconds that one video may take"
+        "--timeout", type=_seconds, default=TIMEOUT_S, metavar="S", help="seconds that one video may take"
     )
     build.add_argument(
         "--address", default="auto", help="a Ray to join; auto: the one around, or a new local one"
@@ -63,7 +63,7 @@ def add_commands(commands: Any) -> None:
     imported.add_argument(
         "sources", nargs="+", type=Path, metavar="FILE", help="parquet or JSON files, or folders"
     )
-    imported.add_argument("--out", type=Path, required=True, metavar="DATASET")
+    imported.add_argument("--out", type=_folder, required=True, metavar="DATASET")
     imported.add_argument(
         "--root", type=Path, metavar="DIR", help="where the frame files lie on this machine"
     )
@@ -72,8 +72,20 @@ def add_commands(commands: Any) -> None:
     export = verbs.add_parser("export", help="render frames for other trainers")
     export.add_argument("dataset", type=Path, metavar="DATASET")
     export.add_argument("--format", choices=("verl", "jsonl", "webdataset"), required=True)
-    export.add_argument("--out", type=Path, required=True, metavar="DIR")
+    export.add_argument("--out", type=_folder, required=True, metavar="DIR")
     export.set_defaults(run=_export)
+
+
+def _folder(text: str) -> Path:
+    if is_url(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is a URL: datasets are written to folders.")
+    return Path(text)
+
+
+def _seconds(text: str) -> float:
+    if not text.replace(".", "", 1).isdecimal() or float(text) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0.")
+    return float(text)
 
 
 def settings_of(
@@ -95,33 +107,37 @@ def settings_of(
                 ) from None
     elif count is None:
         count = PAPER_COUNT
-    tree: dict[str, Any] = {"videos": [_absolute(folder) for folder in videos]}
+    tree: dict[str, Any] = {"videos": [absolute(folder) for folder in videos]}
     tree |= {"mix": weights, "count": count, "seed": seed}
     for override in overrides:
         apply_override(tree, override)
     return validated(BuildSettings, tree)
 
 
-def _absolute(folder: str) -> str:
-    return folder if "://" in folder else os.path.abspath(Path(folder).expanduser())
-
-
 def _build(options: argparse.Namespace) -> int:
     from cluster.ray_session import joined_ray
-    from dataset.build import Progress, build, check, find
+    from dataset.build import Progress, build, built_already, check, find
 
     settings = settings_of(options.videos, options.mix, options.count, options.seed, options.overrides)
     titles = {"videos": "Looking at videos", "samples": "Drawing samples"}
     try:
-        check(settings)  # before Ray is started
-        find(settings.videos)
+        check(settings)  # all that can be said before Ray is started
+        paths = find(settings.videos)
+        dataset = built_already(settings, options.out)
+        if dataset is not None:
+            num_new = len(set(paths) - dataset.seen())
+            print(f"{options.out}: is complete already.")
+            if num_new:
+                print(f"{num_new} videos are new since then: build another dataset to use them.")
+            return 0
+        print(f"{len(paths)} videos. Starting ...", flush=True)
         with joined_ray(options.address), Counting(titles["videos"], print) as counting:
 
             def report(progress: Progress) -> None:
                 note = f"{progress.num_rejected} set aside" if progress.num_rejected else ""
                 counting.show(progress.done, progress.total, note, titles[progress.stage])
 
-            card = build(settings, options.out, report=report, timeout_s=options.timeout)
+            card = build(settings, paths, options.out, report=report, timeout_s=options.timeout)
     except DatasetError as error:
         raise ConfigError(str(error)) from None
     except KeyboardInterrupt:
@@ -135,7 +151,8 @@ def _say_what_is_there(folder: Path, card: Card) -> None:
     """The end of a build or an import."""
     dataset = Dataset(folder)
     by_task = ", ".join(f"{len(answers)} {task}" for task, answers in sorted(dataset.answers().items()))
-    print(f"{folder}: {card.num_samples} samples ({by_task}) of {card.num_videos} videos.")
+    made_of = f" of {card.num_videos} videos" if card.settings is not None else ""
+    print(f"{folder}: {card.num_samples} samples ({by_task}){made_of}.")
     if card.num_rejected:
         rejected = dataset.rejected()
         print(f"{card.num_rejected} set aside (all in {folder / 'rejected.parquet'}):")
@@ -158,17 +175,18 @@ def _show(options: argparse.Namespace) -> int:
         raise ConfigError(str(error)) from None
     folder = options.out or options.dataset / "sheets"
     folder.mkdir(parents=True, exist_ok=True)
+    num_drawn = 0
     for recipe in recipes:
         path = folder / f"{recipe.id}.png"
         try:
             draw_sheet(render(recipe), path)
         except VideoError as error:
-            raise ConfigError(f"sample {recipe.id}: {error}") from None
-        print(
-            f"{path}: {recipe.task} {recipe.params.get('perturbation', '')}".rstrip()
-            + f", answer {recipe.answer}"
-        )
-    return 0
+            print(f"sample {recipe.id}: {error}", file=sys.stderr)
+            continue
+        num_drawn += 1
+        kind = " ".join(word for word in (recipe.task, recipe.params.get("perturbation")) if word)
+        print(f"{path}: {kind}, answer {recipe.answer}")
+    return 0 if num_drawn else 1
 
 
 def _stats(options: argparse.Namespace) -> int:
@@ -176,8 +194,10 @@ def _stats(options: argparse.Namespace) -> int:
     from dataset.stats_plot import draw_report
     from dataset.stats_text import print_report
 
-    dataset = _open(options.dataset)
-    found = report(dataset, jigsaw_samples=options.jigsaws)
+    try:
+        found = report(_open(options.dataset), jigsaw_samples=options.jigsaws)
+    except DatasetError as error:
+        raise ConfigError(str(error)) from None
     print_report(found)
     path = options.out or options.dataset / "stats.png"
     draw_report(found, path)
@@ -202,10 +222,14 @@ def _export(options: argparse.Namespace) -> int:
     dataset = _open(options.dataset)
     try:
         with Counting("Rendering", print) as counting:
-            export_dataset(dataset, options.out, format=options.format, report=counting.show)
+            found = export_dataset(dataset, options.out, format=options.format, report=counting.show)
     except DatasetError as error:
         raise ConfigError(str(error)) from None
-    print(f"Wrote {options.out}.")
+    print(f"Wrote {found.num_samples} samples to {options.out}.")
+    if found.failed:
+        print(f"{len(found.failed)} could not be rendered:", file=sys.stderr)
+        for entry in found.failed[:_SHOWN_REASONS]:
+            print(f"  {entry.path}: {entry.reason}", file=sys.stderr)
     return 0
 
 

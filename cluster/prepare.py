@@ -11,7 +11,7 @@ from cluster.config import DRAWN, TINY_PREFIX, Config
 from cluster.load import ConfigError, mix_of, task_params, tasks_of
 from cluster.progress import Counting
 from dataset.guard import Rejected
-from dataset.scan import scan
+from dataset.scan import none_usable, scan
 from dataset.source import DatasetSource
 from learner.model import ModelSpec
 from learner.warmup import WarmupProgress, WarmupSample, warm_up
@@ -98,11 +98,7 @@ def check_data(config: Config, say: Say = print) -> Data | None:
     except ValueError as error:
         raise ConfigError(f"{name}: {str(error).removeprefix(config.data.videos).lstrip(': ')}") from None
     if not found.usable:
-        reasons = "".join(f"\n  {Path(entry.path).name}: {entry.reason}" for entry in found.rejected[:5])
-        raise ConfigError(
-            f"{name}: holds no usable video ({len(found.rejected)} set aside). Name a folder with mp4, mkv, mov, "
-            f"avi, webm, m4v or ts files of at least {config.data.frames.num_frames} frames.{reasons}"
-        )
+        raise ConfigError(f"{name}: {none_usable(found.rejected, config.data.frames)}")
     held_out = min(round(len(found.usable) * config.data.held_out_share), len(found.usable) - 1)
     if config.evaluation.samples_per_task and held_out == 0:
         # Too few to spare one: the same videos, but other windows, edits and orders (another seed).

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dataset.guard import INSPECT, TIMEOUT_S, Guard, Rejected
+from dataset.guard import INSPECT, MISHAPS, TIMEOUT_S, Guard, Rejected
+from dataset.scan import none_usable
 from dataset.store import (
     CARD,
     REJECTED,
@@ -43,7 +44,7 @@ from pretext.video.sources import find_videos
 PAPER_MIX: Mapping[str, float] = {"grounding": 0.4, "jigsaw": 0.4, "counting": 0.2}
 PAPER_COUNT = 30_000
 
-_MOST_PER_BLOCK = 32  # videos one worker is given at a time
+_MOST_PER_BLOCK = 8  # videos one worker is given at a time
 _RECIPES_PER_BLOCK = 2000
 
 
@@ -62,6 +63,7 @@ Report = Callable[[Progress], None]
 
 def build(
     settings: BuildSettings,
+    paths: Sequence[str],
     out: Path,
     *,
     report: Report,
@@ -72,37 +74,24 @@ def build(
     """Builds DATASET `out`, or goes on with it; needs a running Ray.
 
     Args:
+        paths: the videos, as `find` gives them.
         timeout_s: for one video; a decode that takes longer is ended, and the video set aside.
         inspect: what looks at a video, as "module:name".
-        save_every_s: how much inspecting a build that is killed may lose; one that is interrupted loses none.
+        save_every_s: how much looking at videos a build that is stopped may lose.
 
     Raises:
-        DatasetError: no such folder, no usable video, settings that make no sample, or `out` was made with
-            others.
+        DatasetError: no usable video, settings that make no sample, or `out` holds an unfinished build with
+            other frame settings.
     """
-    check(settings)
-    if (out / CARD).exists():
-        card = Dataset(out).card
-        if card.settings != settings:
-            raise DatasetError(
-                f"{out}: holds another dataset (see {CARD}). Name a folder that is not there yet."
-            )
-        return card
-    paths = find(settings.videos)
     work = Work(out, settings)
     left = [path for path in paths if path not in work.done]
     found = _inspected(left, settings, timeout_s, inspect) if left else iter(())
     work.collect(found, len(paths) - len(left), len(paths), save_every_s, report)
     videos, rejected = work.found(paths)
     if not videos.num_rows:
-        reasons = "".join(f"\n  {Path(entry.path).name}: {entry.reason}" for entry in rejected[:5])
-        raise DatasetError(
-            f"--videos={' '.join(settings.videos)}: holds no usable video ({len(rejected)} set aside). Name a folder "
-            f"with mp4, mkv, mov, avi, webm, m4v or ts files of at least {settings.frames.num_frames} frames."
-            f"{reasons}"
-        )
+        raise DatasetError(f"--videos={' '.join(settings.videos)}: {none_usable(rejected, settings.frames)}")
     tasks = [name for name, weight in settings.mix.items() if weight > 0]
-    count = settings.count or videos.num_rows * len(tasks)
+    count = videos.num_rows * len(tasks) if settings.count is None else settings.count
 
     def reported(recipes: Iterator[Recipe]) -> Iterator[Recipe]:
         for number, recipe in enumerate(recipes, 1):
@@ -120,6 +109,16 @@ def build(
     )
     work.remove()
     return card
+
+
+def built_already(settings: BuildSettings, out: Path) -> Dataset | None:
+    """The dataset that stands at `out`, if it is complete. Raises DatasetError where it is another."""
+    if not (out / CARD).exists():
+        return None
+    dataset = Dataset(out)
+    if dataset.card.settings != settings:
+        raise DatasetError(f"{out}: holds another dataset (see {CARD}). Name a folder that is not there yet.")
+    return dataset
 
 
 def check(settings: BuildSettings) -> None:
@@ -151,7 +150,7 @@ class Work:
     """What a build has inspected so far, in DATASET/work.
 
     Raises:
-        DatasetError: an unfinished build with other settings stands there.
+        DatasetError: an unfinished build with other frame settings stands there.
     """
 
     def __init__(self, out: Path, settings: BuildSettings) -> None:
@@ -174,6 +173,12 @@ class Work:
         record.write_text(settings.model_dump_json())
         self._videos = [pq.read_table(path) for path in sorted(self._folder.glob("videos-*.parquet"))]
         self._rejected = [pq.read_table(path) for path in sorted(self._folder.glob("rejected-*.parquet"))]
+        # What hung or died may go better now.
+        self._rejected = [
+            table.filter([not reason.startswith(MISHAPS) for reason in table["reason"].to_pylist()])
+            for table in self._rejected
+        ]
+        self._num_rejected = sum(table.num_rows for table in self._rejected)
         self.done = {path for table in [*self._videos, *self._rejected] for path in table["path"].to_pylist()}
 
     def collect(
@@ -188,18 +193,18 @@ class Work:
         usable: list[SampledVideo] = []
         rejected: list[Rejected] = []
         saved = time.monotonic()
-        report(Progress("videos", done, total, self._num_rejected()))
+        report(Progress("videos", done, total, self._num_rejected))
         try:
             for number, entry in enumerate(found, done + 1):
                 if isinstance(entry, Rejected):
                     rejected.append(entry)
                 else:
                     usable.append(entry)
-                report(Progress("videos", number, total, self._num_rejected() + len(rejected)))
+                report(Progress("videos", number, total, self._num_rejected + len(rejected)))
                 if time.monotonic() - saved > save_every_s:
                     self._save(usable, rejected)
                     usable, rejected, saved = [], [], time.monotonic()
-        finally:  # also when it is interrupted
+        finally:  # also when it is interrupted; only what workers have not given back yet is lost
             self._save(usable, rejected)
 
     def found(self, paths: Sequence[str]) -> tuple[pa.Table, list[Rejected]]:
@@ -217,10 +222,8 @@ class Work:
         """To be called when the dataset is complete."""
         shutil.rmtree(self._folder)
 
-    def _num_rejected(self) -> int:
-        return sum(table.num_rows for table in self._rejected)
-
     def _save(self, usable: Sequence[SampledVideo], rejected: Sequence[Rejected]) -> None:
+        self._num_rejected += len(rejected)
         for name, tables, table in (
             ("videos", self._videos, videos_table(usable)),
             ("rejected", self._rejected, rejected_table(rejected)),
@@ -289,8 +292,10 @@ def draw(settings: BuildSettings, videos: pa.Table, count: int) -> Iterator[Reci
         batch_format="pyarrow",
     )
     for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
-        for text in batch["recipe"].to_pylist():
-            yield Recipe.from_json(text)
+        for row in batch.to_pylist():
+            if row["recipe"] is None:
+                raise DatasetError(row["problem"])
+            yield Recipe.from_json(row["recipe"])
 
 
 def _draw_batch(batch: pa.Table, *, settings: BuildSettings, videos: Any) -> pa.Table:
@@ -298,17 +303,24 @@ def _draw_batch(batch: pa.Table, *, settings: BuildSettings, videos: Any) -> pa.
     import ray
 
     table = Videos(ray.get(videos))  # not copied: all processes of a node read the same memory
-    recipes = [
-        make_recipe(
-            number,
-            videos=table,
-            mix=settings.mix,
-            params_by_task=settings.params_by_task,
-            seed=settings.seed,
-        ).to_json()
-        for number in batch["id"].to_pylist()
-    ]
-    return pa.table({"recipe": pa.array(recipes, pa.string())})
+    recipes: list[str | None] = []
+    problem = None
+    for number in batch["id"].to_pylist():
+        try:
+            recipe = make_recipe(
+                number,
+                videos=table,
+                mix=settings.mix,
+                params_by_task=settings.params_by_task,
+                seed=settings.seed,
+            )
+        except ValueError as error:  # the settings', for the driver to say
+            problem = str(error)
+            recipes.append(None)
+            break
+        recipes.append(recipe.to_json())
+    text = pa.string()
+    return pa.table({"recipe": pa.array(recipes, text), "problem": pa.array([problem] * len(recipes), text)})
 
 
 def _prepare_ray_data(*, in_order: bool) -> int:

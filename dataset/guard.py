@@ -18,7 +18,11 @@ from typing import Any, Self
 TIMEOUT_S = 120.0
 INSPECT = "pretext.inspection:inspect"
 _START_S = 120.0  # for a child to import what it needs, on a machine that is busy
-_GRACE_S = 5  # after which a child whose guard is gone ends itself
+GRACE_S = 5  # after which a child whose guard is gone ends itself
+
+
+# How the reasons begin of what may go better another time: on a machine that is less busy, or with more time.
+MISHAPS = ("decoding did not end", "decoding it ")
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ class Guard:
 
     def _how_it_ended(self) -> str:
         assert self._child is not None
-        status = self._child.wait(_GRACE_S)
+        status = self._child.wait(GRACE_S)
         self.close()
         if status < 0:
             return f"killed its process ({signal.Signals(-status).name})"

@@ -6,7 +6,7 @@ import signal
 import sys
 from multiprocessing.connection import Connection
 
-from dataset.guard import _GRACE_S
+from dataset.guard import GRACE_S
 from pretext.video import VideoError
 
 _MOST_BYTES = 16 * 2**30  # of address space: a damaged header must not take the machine's memory
@@ -25,13 +25,13 @@ def main(file_number: str, function: str, timeout_s: str) -> None:
         except EOFError:
             return
         # If the guard is gone while this hangs, nobody ends it: then the alarm does, even in native code.
-        signal.alarm(int(float(timeout_s)) + _GRACE_S)
+        signal.alarm(int(float(timeout_s)) + GRACE_S)
         try:
             answer = ("done", call(path, *arguments))
         except VideoError as error:
             answer = ("rejected", error.reason)
         except MemoryError:
-            answer = ("rejected", f"decoding it takes more than {_MOST_BYTES >> 30} GiB of memory")
+            answer = ("rejected", f"it takes more than {_MOST_BYTES >> 30} GiB of memory")
         except Exception as error:  # a mistake of ours, which must not cost the other videos
             answer = ("rejected", f"looking at it failed ({type(error).__name__}: {error})")
         signal.alarm(0)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from queue import SimpleQueue
 
 from dataset.guard import Guard, Rejected
@@ -44,6 +45,15 @@ def scan(
         if report is not None:
             report(number + 1, len(paths))
     return Scan(tuple(usable), tuple(rejected))
+
+
+def none_usable(rejected: Sequence[Rejected], frames: FrameSpec) -> str:
+    """What there is to say where no video can be used."""
+    reasons = "".join(f"\n  {Path(entry.path).name}: {entry.reason}" for entry in rejected[:5])
+    return (
+        f"holds no usable video ({len(rejected)} set aside). Name a folder with mp4, mkv, mov, avi, webm, m4v or ts "
+        f"files of at least {frames.num_frames} frames.{reasons}"
+    )
 
 
 def _inspected(paths: Sequence[str], spec: FrameSpec, num_workers: int) -> Iterator[SampledVideo | Rejected]:

@@ -49,7 +49,7 @@ class DatasetSource:
 
     def num_videos(self, split: Split) -> int:
         """Videos that the split's samples are made of."""
-        return len({self._origins[number] for number in self._numbers(split, None)})
+        return len({video for number in self._numbers(split, None) for video in self._origins[number]})
 
     def missing_tasks(self, split: Split) -> list[str]:
         """Tasks of the dataset that none of the split's samples has."""
@@ -71,26 +71,22 @@ class DatasetSource:
         return Dataset(Path(self._folder))
 
     @cached_property
-    def _origins(self) -> list[str]:
-        """What each sample is made of: its video, or the folder of its images."""
-        return [
-            os.path.dirname(recipe.params["clips"][0]["files"][0])
-            if recipe.reader == IMAGES
-            else recipe.video
-            for recipe in self._dataset
-        ]
+    def _origins(self) -> list[tuple[str, ...]]:
+        return [videos_of(recipe) for recipe in self._dataset]
 
     @cached_property
     def _by_split(self) -> dict[Split, dict[str | None, np.ndarray]]:
-        origins, tasks = np.array(self._origins), np.array(self._dataset.tasks())
-        videos = np.unique(origins)
+        tasks = np.array(self._dataset.tasks())
+        videos = sorted({video for shown in self._origins for video in shown})
         num_held_out = min(round(len(videos) * self._share), len(videos) - 1)
         chosen = generator(self._seed, "held out").permutation(len(videos))[:num_held_out]
-        held_out = np.isin(origins, videos[chosen])
+        held_out = {videos[number] for number in chosen}
+        counts = np.array([sum(video in held_out for video in shown) for shown in self._origins])
+        whole = np.array([len(shown) for shown in self._origins])
         members: dict[Split, np.ndarray] = {
-            "train": np.flatnonzero(~held_out),
-            "held_out": np.flatnonzero(held_out if num_held_out else ~held_out),
-        }
+            "train": np.flatnonzero(counts == 0),
+            "held_out": np.flatnonzero(counts == (whole if num_held_out else 0)),
+        }  # a sample that mixes videos of both is in neither
         return {
             split: {None: numbers} | {str(task): numbers[tasks[numbers] == task] for task in np.unique(tasks)}
             for split, numbers in members.items()
@@ -98,3 +94,12 @@ class DatasetSource:
 
     def _numbers(self, split: Split, task: str | None) -> np.ndarray:
         return self._by_split[split].get(task, np.array([], int))
+
+
+def videos_of(recipe: Recipe) -> tuple[str, ...]:
+    """The videos that a sample shows; of an imported one, the folders that its images lie in."""
+    if recipe.reader == IMAGES:
+        folders = {os.path.dirname(name) for clip in recipe.params["clips"] for name in clip["files"]}
+        return tuple(sorted(os.path.join(recipe.video, folder) for folder in folders))
+    other = recipe.params.get("other")
+    return (recipe.video,) if other is None else (recipe.video, other["video"])

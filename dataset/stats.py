@@ -1,6 +1,5 @@
 """The report on a dataset: what is in it, what it was made of, and what can be earned without watching."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,6 +10,7 @@ import numpy as np
 from dataset.floors import Floor, span_s, task_floor
 from dataset.guard import Rejected
 from dataset.shortcuts import BoundaryEarnings, boundary_earnings
+from dataset.source import videos_of
 from dataset.store import Dataset
 from pretext.recipe import IMAGES, Recipe
 from pretext.tasks.shapes import KINDS
@@ -122,15 +122,14 @@ def _seen(recipes: Iterable[Recipe], jigsaw_samples: int) -> _Seen:
             clips = recipe.params["clips"]
             times_s: Sequence[float] = clips[0]["times_s"]
             num_pixels = sum(len(clip["files"]) * clip["height_px"] * clip["width_px"] for clip in clips)
-            video = os.path.dirname(clips[0]["files"][0])
         else:
-            times_s, video = recipe.frame_times_s, recipe.video
+            times_s = recipe.frame_times_s
             num_pixels = len(times_s) * recipe.height_px * recipe.width_px
         seen.spans_s.setdefault(recipe.task, []).append(span_s(times_s))
         seen.rendered_bytes += 3 * num_pixels
-        seen.videos.add(video)
+        seen.videos.update(videos_of(recipe))
         if recipe.task == "jigsaw" and len(seen.jigsaws) < jigsaw_samples:
-            seen.jigsaws.setdefault(recipe.id if recipe.reader == IMAGES else video, recipe)
+            seen.jigsaws.setdefault(recipe.id if recipe.reader == IMAGES else recipe.video, recipe)
     return seen
 
 

@@ -3,7 +3,7 @@
 DATASET/dataset.json       what it was made from, and how many samples it has
         recipes.parquet    one sample a row, in order
         videos.parquet     one usable video a row
-        rejected.parquet   path and reason of each video that was set aside
+        rejected.parquet   path, reason and backend of each video that was set aside
 """
 
 import json
@@ -59,7 +59,7 @@ VIDEOS = pa.schema(
         ("motion", pa.list_(pa.float64())),
     ]
 )
-REJECTED = pa.schema([("path", pa.string()), ("reason", pa.string()), ("reader", pa.string())])
+REJECTED = pa.schema([("path", pa.string()), ("reason", pa.string()), ("backend", pa.string())])
 
 
 class DatasetError(ValueError):
@@ -127,6 +127,14 @@ class Dataset:
                 f"{name!r}: {self.folder} has no such sample. Give an id, or a number from 0 to {len(self) - 1}."
             )
         return self[number]
+
+    def seen(self) -> set[str]:
+        """The paths of all videos that were looked at."""
+        tables = (
+            _read(self.folder / "videos.parquet", VIDEOS),
+            _read(self.folder / "rejected.parquet", REJECTED),
+        )
+        return {path for table in tables for path in table["path"].to_pylist()}
 
     def one_of_each_kind(self) -> list[Recipe]:
         """The first sample of each task, and of each anomaly."""
@@ -229,9 +237,12 @@ def videos_table(videos: Iterable[SampledVideo]) -> pa.Table:
     return pa.Table.from_pylist(rows, VIDEOS)
 
 
+_BACKENDS = {"pyav": "pyav", "decord": "decord, pyav"}  # what tried to read a video, in this order
+
+
 def rejected_table(rejected: Iterable[Rejected], reader: str = "pyav") -> pa.Table:
-    """Rows of rejected.parquet; `reader` is what they could not be read with."""
-    rows = [{"path": entry.path, "reason": entry.reason, "reader": reader} for entry in rejected]
+    """Rows of rejected.parquet; `reader` is the one that was asked for."""
+    rows = [{"path": entry.path, "reason": entry.reason, "backend": _BACKENDS[reader]} for entry in rejected]
     return pa.Table.from_pylist(rows, REJECTED)
 
 

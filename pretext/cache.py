@@ -18,7 +18,6 @@ class FrameKey:
     height_px: int
     width_px: int
     cover: bool = False  # see `Video.read`
-    zoom: float = 1.0
 
 
 class FrameCache:
@@ -33,7 +32,7 @@ class FrameCache:
         self._num_bytes = 0
         self._kept: OrderedDict[FrameKey, Frames] = OrderedDict()
 
-    def frames(self, key: FrameKey) -> Frames:
+    def frames(self, key: FrameKey, *, keep: bool = True) -> Frames:
         """Read-only frames, [len(key.indices), height_px, width_px, 3] uint8. Raises VideoError."""
         if key in self._kept:
             self._kept.move_to_end(key)
@@ -45,9 +44,10 @@ class FrameCache:
             width_px=key.width_px,
             reader=cast(Reader, key.reader),
             cover=key.cover,
-            zoom=key.zoom,
         )
         frames.flags.writeable = False  # a task that wrote into them would spoil every later sample
+        if not keep:
+            return frames
         self._kept[key] = frames
         self._num_bytes += frames.nbytes
         while self._num_bytes > self._max_bytes:

@@ -1,8 +1,10 @@
 """The one place where random generators are made."""
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def generator(*words: str | int) -> np.random.Generator:
@@ -13,3 +15,11 @@ def generator(*words: str | int) -> np.random.Generator:
     """
     digest = hashlib.sha256("\x1f".join(str(word) for word in words).encode()).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "big")))
+
+
+@lru_cache(maxsize=8)  # a million numbers take 8 MB and some milliseconds, and are asked for one by one
+def permutation(length: int, *words: str | int) -> NDArray[np.int64]:
+    """The numbers from 0 to `length` - 1 in a random order, [length], that depends on the arguments alone."""
+    order = generator(*words).permutation(length)
+    order.flags.writeable = False
+    return order

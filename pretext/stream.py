@@ -7,7 +7,7 @@ from typing import Any
 from pretext.cache import FrameCache, source_frames
 from pretext.frames import SampledVideo
 from pretext.images import render_images
-from pretext.randomness import generator
+from pretext.randomness import generator, permutation
 from pretext.recipe import IMAGES, Recipe, Sample
 from pretext.tasks import TASKS
 from pretext.tasks.task import Material, Task, TaskParams, Unsuitable
@@ -54,24 +54,10 @@ def make_recipe(
 def _pair(place: int, videos: Sequence[SampledVideo], seed: int) -> tuple[SampledVideo, SampledVideo | None]:
     """The video at that place of the stream, and another."""
     epoch, within = divmod(place, len(videos))
-    order = _order(len(videos), seed, epoch)
+    order = permutation(len(videos), seed, "videos", epoch)
     if len(videos) == 1:
         return videos[0], None
     return videos[int(order[within])], videos[int(order[(within + 1) % len(videos)])]
-
-
-_ORDERS: dict[tuple[int, int, int], Any] = {}
-_MOST_ORDERS = 8  # kept; a million videos take 8 MB each
-
-
-def _order(num_videos: int, seed: int, epoch: int) -> Any:
-    """A permutation of the videos, [num_videos]; the last few are kept, as drawing one takes its time."""
-    key = (num_videos, seed, epoch)
-    if key not in _ORDERS:
-        while len(_ORDERS) >= _MOST_ORDERS:
-            _ORDERS.pop(next(iter(_ORDERS)))
-        _ORDERS[key] = generator(seed, "videos", epoch).permutation(num_videos)
-    return _ORDERS[key]
 
 
 def render(recipe: Recipe, cache: FrameCache | None = None) -> Sample:
@@ -81,7 +67,8 @@ def render(recipe: Recipe, cache: FrameCache | None = None) -> Sample:
         return render_images(recipe)
     cache = cache or FrameCache(0)
     borrows = task.borrows(recipe)
-    borrowed = None if borrows is None else cache.frames(borrows)
+    # Borrowed frames are another sample's in another shape: they will hardly be asked for again.
+    borrowed = None if borrows is None else cache.frames(borrows, keep=False)
     return task.render(recipe, cache.frames(source_frames(recipe)), borrowed)
 
 

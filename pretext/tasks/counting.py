@@ -12,7 +12,7 @@ from pydantic import Field
 from pretext.balance import balanced_weights
 from pretext.recipe import Clip, Frames, Recipe, Sample
 from pretext.tasks.shapes import KINDS, Kind, Shape, bright_colour, draw_shape
-from pretext.tasks.task import Material, Real, Task, TaskParams, Whole
+from pretext.tasks.task import Material, Real, Task, TaskParams, Unsuitable, Whole
 from reward.rules import count_accuracy
 
 QUESTION = "How many circles, squares, triangles were drawn on the video? Reply three numbers, like 4,0,5."
@@ -74,7 +74,7 @@ class Counting(Task[CountingParams]):
             if shapes is not None:
                 answer = ",".join(str(sum(numbers)) for numbers in groups)
                 return {"shapes": [asdict(shape) for shape in shapes]}, answer
-        raise ValueError(
+        raise Unsuitable(
             f"shapes_per_frame={list(params.shapes_per_frame)}: as many shapes of up to {params.size[1]} of the "
             f"short side find no room on frames of {size[0]}x{size[1]}. Lower it or size."
         )

@@ -123,28 +123,11 @@ class Grounding(Task[GroundingParams]):
         return drawn, interval(float(bounds_s[first]), float(bounds_s[first + length]))
 
     def borrows(self, recipe: Recipe) -> FrameKey | None:
-        """Another video's frames for a swap; for a zoom the segment's own, read anew at their size."""
-        drawn, height_px, width_px = recipe.params, recipe.height_px, recipe.width_px
-        segment = recipe.frame_indices[drawn["first"] : drawn["last"] + 1]
-        match drawn["perturbation"]:
-            case "swap":
-                other = drawn["other"]
-                return FrameKey(
-                    other["video"],
-                    other["reader"],
-                    tuple(other["indices"]),
-                    height_px,
-                    width_px,
-                    cover=True,
-                )
-            case "zoom_in":
-                return FrameKey(
-                    recipe.video, recipe.reader, segment, height_px, width_px, zoom=drawn["strength"]
-                )
-            case "zoom_out":
-                smaller = (max(1, round(side / drawn["strength"])) for side in (height_px, width_px))
-                return FrameKey(recipe.video, recipe.reader, segment, *smaller)
-        return None
+        other = recipe.params.get("other")
+        if other is None:
+            return None
+        size = (recipe.height_px, recipe.width_px)
+        return FrameKey(other["video"], other["reader"], tuple(other["indices"]), *size, cover=True)
 
     def render(self, recipe: Recipe, frames: Frames, borrowed: Frames | None) -> Sample:
         altered = _perturbed(frames, recipe.params, borrowed)
@@ -247,18 +230,19 @@ def _out_of_place(length: int, rng: np.random.Generator) -> list[int]:
 
 
 def _perturbed(frames: Frames, drawn: dict[str, Any], borrowed: Frames | None) -> Frames:
-    """All frames of the sample; all anomalies but a quarter turn leave those outside the segment alone."""
+    """All frames of the sample; most anomalies leave those outside the segment alone."""
     segment = slice(drawn["first"], drawn["last"] + 1)
     match drawn["perturbation"]:
+        case "zoom_in":
+            return perturb.zoom_in(frames, segment, drawn["strength"])
+        case "zoom_out":
+            return perturb.zoom_out(frames, segment, drawn["strength"])
         case "rotate_90" | "rotate_270" as name:
             frames = perturb.crop_square(frames)
             new = perturb.rotate_quarter(frames[segment], 1 if name == "rotate_90" else 3)
-        case "swap" | "zoom_in":
+        case "swap":
             assert borrowed is not None
             new = borrowed
-        case "zoom_out":
-            assert borrowed is not None
-            new = perturb.bordered(borrowed, (frames.shape[1], frames.shape[2]))
         case _:
             new = _perturbed_segment(frames[segment], drawn)
     altered = frames.copy()

@@ -1,8 +1,8 @@
 """The anomalies: pure functions on frames, [num_frames, height, width, 3] uint8, RGB.
 
-None makes pixels out of pixels that were scaled before: those that move them (mirror, rotations, channel swaps)
-leave sharpness and compression as they were, and zoomed frames are read anew from the source at their own size,
-the way the untouched ones were. So the anomaly itself is all that tells an altered frame from another.
+Those that move pixels without making new ones (mirror, rotations, channel swaps) leave sharpness and
+compression as they were. Where pixels have to be made anew (zooms), the untouched frames of the sample take the
+same way, so that the anomaly itself is all that tells an altered frame from another.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pretext.recipe import Frames
 
+_SHRINKING = cv2.INTER_LINEAR  # to half the size at most, where averaging takes 8 times as long
 _LUMA = np.array([0.299, 0.587, 0.114])  # BT.601, of R, G, B
 
 
@@ -71,14 +72,43 @@ def rotate_quarter(frames: Frames, turns: int) -> Frames:
     return np.rot90(frames, -turns, axes=(1, 2))
 
 
-def bordered(small: Frames, size: tuple[int, int]) -> Frames:
-    """Frames in the middle of black ones of `size` (height, width)."""
-    num_frames, small_height, small_width, _ = small.shape
-    height, width = size
+def zoom_in(frames: Frames, segment: slice, factor: float) -> Frames:
+    """Frames of the segment show their middle, `factor` times larger.
+
+    All frames pass through the same smaller grid: the segment's are cut out of the middle at that size, the
+    others shrunk to it, and then all are enlarged alike.
+    """
+    _, height, width, _ = frames.shape
+    small_height, small_width = max(1, round(height / factor)), max(1, round(width / factor))
     top, left = (height - small_height) // 2, (width - small_width) // 2
-    frames = np.zeros((num_frames, height, width, 3), np.uint8)
-    frames[:, top : top + small_height, left : left + small_width] = small
-    return frames
+    zoomed = np.empty_like(frames)
+    altered = range(*segment.indices(len(frames)))
+    for number, frame in enumerate(frames):
+        if number in altered:
+            small = frame[top : top + small_height, left : left + small_width]
+        else:
+            small = cv2.resize(frame, (small_width, small_height), interpolation=_SHRINKING)
+        cv2.resize(small, (width, height), dst=zoomed[number], interpolation=cv2.INTER_LINEAR)
+    return zoomed
+
+
+def zoom_out(frames: Frames, segment: slice, factor: float) -> Frames:
+    """Frames of the segment are shown `factor` times smaller, on black.
+
+    All frames are shrunk to the same smaller grid; the others are enlarged again.
+    """
+    _, height, width, _ = frames.shape
+    small_height, small_width = max(1, round(height / factor)), max(1, round(width / factor))
+    top, left = (height - small_height) // 2, (width - small_width) // 2
+    zoomed = np.zeros_like(frames)
+    altered = range(*segment.indices(len(frames)))
+    for number, frame in enumerate(frames):
+        small = cv2.resize(frame, (small_width, small_height), interpolation=_SHRINKING)
+        if number in altered:
+            zoomed[number, top : top + small_height, left : left + small_width] = small
+        else:
+            cv2.resize(small, (width, height), dst=zoomed[number], interpolation=cv2.INTER_LINEAR)
+    return zoomed
 
 
 @cache

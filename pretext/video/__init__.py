@@ -38,22 +38,18 @@ class Video:
         height_px: int,
         width_px: int,
         cover: bool = False,
-        zoom: float = 1.0,
     ) -> Frames:
         """The frames at ascending `indices`: [len(indices), height_px, width_px, 3] uint8, RGB.
 
-        They are stretched to that size, or with `cover` scaled till they cover it, and their middle taken; and
-        with `zoom` all is that much larger, and the middle taken too. Whatever it is, pixels are made once, from
-        the decoded picture. The same arguments give the same bytes.
-
-        Raises VideoError where one of them cannot be decoded.
+        They are stretched to that size, or with `cover` scaled till they cover it, and their middle taken. The
+        same arguments give the same bytes. Raises VideoError where one of them cannot be decoded.
         """
         wanted = [int(index) for index in indices]
         if wanted != sorted(set(wanted)) or (wanted and wanted[0] < 0):
             raise ValueError(f"indices {wanted}: must be ascending, distinct and not negative.")
         frames = np.empty((len(wanted), height_px, width_px, 3), np.uint8)
         if wanted:
-            found = self._opened.read(wanted, height_px=height_px, width_px=width_px, cover=cover, zoom=zoom)
+            found = self._opened.read(wanted, height_px=height_px, width_px=width_px, cover=cover)
             for slot, image in found:
                 frames[slot] = image
         return frames
@@ -69,6 +65,8 @@ def open_video(
     it is sound, for less work. Raises VideoError.
     """
     path = os.fspath(path)
+    if not is_url(path) and not os.path.exists(path):
+        raise VideoError(path, "is not there")
     if not is_url(path) and os.path.isfile(path) and os.path.getsize(path) == 0:
         raise VideoError(path, "is empty")
     decord_video = decord_reader.open_video(path) if reader == "decord" else None
@@ -93,8 +91,7 @@ def read_frames(
     width_px: int,
     reader: Reader = "pyav",
     cover: bool = False,
-    zoom: float = 1.0,
 ) -> Frames:
     """`Video.read` of a video that is opened for it."""
     with open_video(path, reader) as video:
-        return video.read(indices, height_px=height_px, width_px=width_px, cover=cover, zoom=zoom)
+        return video.read(indices, height_px=height_px, width_px=width_px, cover=cover)

@@ -38,7 +38,7 @@ class DecordVideo:
         return make_info(self._path, times_s, height_px=height_px, width_px=width_px, reader="decord")
 
     def read(
-        self, wanted: Sequence[int], *, height_px: int, width_px: int, cover: bool, zoom: float
+        self, wanted: Sequence[int], *, height_px: int, width_px: int, cover: bool
     ) -> Iterator[tuple[int, Frames]]:
         """(place in `wanted`, frame), each [height_px, width_px, 3]. See `read_frames`."""
         if wanted[-1] >= len(self._reader):
@@ -50,7 +50,7 @@ class DecordVideo:
                 image = self._reader[index].asnumpy()  # one at a time: a frame of a 4K video takes 25 MB
             except DECORDError as error:
                 raise VideoError(self._path, f"is damaged: decoding stopped at frame {index}") from error
-            height, width = scaled_size(image.shape[:2], height_px, width_px, cover=cover, zoom=zoom)
+            height, width = scaled_size(image.shape[:2], height_px, width_px, cover=cover)
             scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
             top, left = (height - height_px) // 2, (width - width_px) // 2
             yield slot, scaled[top : top + height_px, left : left + width_px]

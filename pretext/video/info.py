@@ -55,11 +55,10 @@ def check_size(path: str, height_px: int, width_px: int) -> None:
         raise VideoError(path, f"claims frames of {width_px}x{height_px}, more than can be read")
 
 
-def scaled_size(
-    size: tuple[int, int], height_px: int, width_px: int, *, cover: bool, zoom: float
-) -> tuple[int, int]:
+def scaled_size(size: tuple[int, int], height_px: int, width_px: int, *, cover: bool) -> tuple[int, int]:
     """The (height, width) that a frame of `size` is scaled to before its middle is taken. See `Video.read`."""
+    if not cover:
+        return height_px, width_px
     height, width = size
-    scale = max(height_px / height, width_px / width) if cover else None
-    ideal = (height_px, width_px) if scale is None else (height * scale, width * scale)
-    return max(height_px, round(ideal[0] * zoom)), max(width_px, round(ideal[1] * zoom))
+    scale = max(height_px / height, width_px / width)
+    return max(height_px, round(height * scale)), max(width_px, round(width * scale))

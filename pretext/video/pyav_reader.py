@@ -41,6 +41,7 @@ class _Timeline:
 
     pts: NDArray[np.int64]  # [num_frames]
     key_pts: NDArray[np.int64]  # [num_key_frames]
+    end: int  # when the last frame has been shown for as long as the file says
     told: bool  # decoded frames say which of these times is theirs; else only counting tells (AVI)
 
 
@@ -64,7 +65,7 @@ class PyavVideo:
         return make_info(self._path, times_s, height_px=height_px, width_px=width_px, reader="pyav")
 
     def read(
-        self, wanted: Sequence[int], *, height_px: int, width_px: int, cover: bool, zoom: float
+        self, wanted: Sequence[int], *, height_px: int, width_px: int, cover: bool
     ) -> Iterator[tuple[int, Frames]]:
         """(place in `wanted`, frame) as they are decoded, each [height_px, width_px, 3]. See `read_frames`."""
         pts = self._timeline.pts
@@ -74,7 +75,7 @@ class PyavVideo:
             )
         reformatter = VideoReformatter()
         for slot, frame in self._decode(pts[list(wanted)].tolist(), wanted):
-            yield slot, _scaled(reformatter, frame, height_px, width_px, cover=cover, zoom=zoom)
+            yield slot, _scaled(reformatter, frame, height_px, width_px, cover=cover)
 
     def _decode(self, pts: list[int], numbers: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         if not self._timeline.told:
@@ -116,6 +117,8 @@ def _timeline(path: str, container: av.container.InputContainer, stream: VideoSt
     """From the packets alone."""
     shown: list[int] = []
     keys: list[int] = []
+    end = before = None
+    broken = False
     # AVI has no presentation times, and FFmpeg makes wrong ones up. Its decoding times, sorted, are theirs.
     told = container.format.name != "avi"
     is_vp8 = stream.codec_context.name.startswith(("vp8", "libvpx-vp8"))
@@ -123,23 +126,32 @@ def _timeline(path: str, container: av.container.InputContainer, stream: VideoSt
         for packet in container.demux(stream):
             if packet.size == 0:
                 continue
-            if packet.is_corrupt:
-                raise VideoError(path, f"is cut off after {len(shown)} frames")
+            broken = packet.is_corrupt
+            if broken:  # in a broadcast, a gap that the recording goes on after: its frame cannot be had
+                continue
             time = packet.pts if told else packet.dts
             if time is None:
                 raise VideoError(path, "its frames have no presentation times")
+            if before is not None and packet.dts is not None and (before - packet.dts) * packet.time_base > 1:
+                raise VideoError(
+                    path, f"its clock starts anew after {len(shown)} frames: cut it in two there"
+                )
+            before = packet.dts
             if packet.is_keyframe:
                 keys.append(time)
             if not packet.is_discard and not (is_vp8 and not bytes(packet)[0] & _SHOWN_VP8):
                 shown.append(time)
+                end = max(end or time, time + (packet.duration or 0))
     except av.FFmpegError as error:
         raise VideoError(path, f"is damaged: it can be followed for {len(shown)} frames only") from error
-    if not shown:
+    if broken:
+        raise VideoError(path, f"is cut off after {len(shown)} frames")
+    if end is None:
         raise VideoError(path, "has no frames")
     pts, key_pts = np.array(sorted(shown), np.int64), np.array(sorted(keys), np.int64)
     if (np.diff(pts) <= 0).any():
         raise VideoError(path, "its frames have no usable presentation times")
-    return _Timeline(pts, key_pts, told)
+    return _Timeline(pts, key_pts, end, told)
 
 
 def _check_complete(
@@ -153,8 +165,8 @@ def _check_complete(
         if last.pos + last.size > container.size:
             raise VideoError(path, f"is cut off: {len(timeline.pts)} frames are left")
     time_base = float(stream.time_base or 0)
-    start_s, last_s = timeline.pts[0] * time_base, timeline.pts[-1] * time_base
-    if last_s - start_s + 1 < _promised_s(container, stream, start_s) / _MOST_MISSING:
+    start_s, end_s = timeline.pts[0] * time_base, timeline.end * time_base
+    if end_s - start_s + 1 < _promised_s(container, stream, start_s) / _MOST_MISSING:
         raise VideoError(path, f"is cut off or damaged: {len(timeline.pts)} frames are left")
 
 
@@ -260,10 +272,9 @@ def _scaled(
     width_px: int,
     *,
     cover: bool,
-    zoom: float = 1.0,
 ) -> Frames:
     """A frame as it is meant to be shown, [height_px, width_px, 3] uint8; PyAV's rotation is counter-clockwise."""
-    height, width = scaled_size(_upright_size(frame), height_px, width_px, cover=cover, zoom=zoom)
+    height, width = scaled_size(_upright_size(frame), height_px, width_px, cover=cover)
     turned = frame.rotation % 180 != 0
     small = reformatter.reformat(
         frame,

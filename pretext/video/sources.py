@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts"})
@@ -12,6 +11,11 @@ SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts"})
 def is_url(path: str) -> bool:
     """Whether `path` names something that is not opened as a local file: `s3://bucket/a.mp4`."""
     return "://" in path
+
+
+def absolute(path: str) -> str:
+    """A local path in full, or the URL as it is."""
+    return path if is_url(path) else os.path.abspath(os.path.expanduser(path))
 
 
 @contextmanager
@@ -37,10 +41,26 @@ def find_videos(folder: str | os.PathLike[str]) -> list[str]:
     folder = os.fspath(folder)
     if is_url(folder):
         return _find_remote(folder)
-    root = Path(os.path.abspath(Path(folder).expanduser()))
-    if not root.is_dir():
+    root = absolute(folder)
+    if not os.path.isdir(root):
         raise ValueError(f"{folder}: there is no such folder. Name one that holds videos.")
-    return sorted(str(path) for path in root.rglob("*") if _is_video(path.name) and path.is_file())
+    return sorted(_walk(root))
+
+
+def _walk(root: str) -> Iterator[str]:
+    """Video files below `root`; links to folders are followed, each folder once."""
+    seen = set()
+    for folder, names, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            names.clear()
+            continue
+        seen.add(real)
+        names[:] = [name for name in names if not name.startswith(".")]
+        for name in files:
+            path = os.path.join(folder, name)
+            if _is_video(name) and os.path.isfile(path):
+                yield path
 
 
 def _find_remote(url: str) -> list[str]:

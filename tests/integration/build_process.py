@@ -9,7 +9,7 @@ from typing import Any
 def main(videos: list[str], out: str, num_cpus: int, count: int, **options: Any) -> None:
     import ray
 
-    from dataset.build import PAPER_MIX, Progress, build
+    from dataset.build import PAPER_MIX, Progress, build, find
     from dataset.store import BuildSettings
 
     def report(progress: Progress) -> None:
@@ -28,7 +28,7 @@ def main(videos: list[str], out: str, num_cpus: int, count: int, **options: Any)
         {"videos": videos, "mix": dict(PAPER_MIX), "count": count, "frames": frames, **tasks}
     )
     try:
-        print(build(settings, Path(out), report=report, **options).model_dump_json())
+        print(build(settings, find(videos), Path(out), report=report, **options).model_dump_json())
     finally:
         ray.shutdown()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import pytest
 
@@ -72,9 +73,29 @@ def test_noise_is_gaussian_and_new_in_every_frame() -> None:
     assert np.median(bright) >= 250
 
 
-def test_smaller_pictures_stand_in_the_middle_of_black_ones(frames: Frames) -> None:
-    small = np.maximum(frames[:, :30, :41], 1)
-    bordered = perturb.bordered(small, (40, 60))
-    assert bordered.shape == (len(frames), 40, 60, 3)
-    np.testing.assert_array_equal(bordered[:, 5:35, 9:50], small)
-    assert bordered.astype(int).sum() == small.astype(int).sum()
+@pytest.mark.parametrize("factor", [1.2, 1.4, 2.0])
+def test_zooming_out_shrinks_about_the_middle_with_a_black_border(frames: Frames, factor: float) -> None:
+    zoomed = perturb.zoom_out(frames, slice(1, 2), factor)
+    height, width = round(40 / factor), round(60 / factor)
+    top, left = (40 - height) // 2, (60 - width) // 2
+    inside = zoomed[1, top : top + height, left : left + width]
+    assert (inside > 0).all()
+    assert zoomed[1].astype(int).sum() == inside.astype(int).sum()
+    np.testing.assert_array_equal(inside, cv2.resize(frames[1], (width, height)))
+    _assert_through_the_smaller_grid(frames, zoomed, (width, height))
+
+
+@pytest.mark.parametrize("factor", [1.3, 1.5, 2.0])
+def test_zooming_in_enlarges_the_middle(frames: Frames, factor: float) -> None:
+    zoomed = perturb.zoom_in(frames, slice(1, 2), factor)
+    height, width = round(40 / factor), round(60 / factor)
+    top, left = (40 - height) // 2, (60 - width) // 2
+    middle = frames[1, top : top + height, left : left + width]
+    np.testing.assert_array_equal(zoomed[1], cv2.resize(middle, (60, 40)))
+    _assert_through_the_smaller_grid(frames, zoomed, (width, height))
+
+
+def _assert_through_the_smaller_grid(frames: Frames, zoomed: Frames, size: tuple[int, int]) -> None:
+    """The frames round the segment, [0] and [2]."""
+    for number in (0, 2):
+        np.testing.assert_array_equal(zoomed[number], cv2.resize(cv2.resize(frames[number], size), (60, 40)))

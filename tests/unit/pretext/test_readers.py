@@ -15,7 +15,7 @@ from pretext.inspection import inspect
 from pretext.recipe import Frames
 from pretext.stream import make_recipe
 from pretext.tasks import TASKS
-from pretext.video import Reader, VideoError, probe, pyav_reader, read_frames
+from pretext.video import VideoError, probe, pyav_reader, read_frames
 from tests.unit.pretext.made import X264, grey_frames, moving_frames, plain_frames, plain_times
 
 Encode = Callable[..., Path]
@@ -229,28 +229,3 @@ def test_a_frame_that_is_not_there_is_said_to_be_missing(encode: Encode, reader:
         path = encode(name, grey_frames(5), np.arange(5) / 10, tick=tick)
         with pytest.raises(VideoError, match="has no frame 5"):
             read_frames(path, [0, 5], height_px=32, width_px=32, reader=reader)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("reader", ["pyav", "decord"])
-@pytest.mark.parametrize("cover", [False, True])
-def test_zoom_enlarges_and_takes_the_middle(encode: Encode, reader: Reader, cover: bool) -> None:
-    """A picture with a square in its middle: at zoom 2 the square is twice as large, and still in the middle."""
-    picture = np.zeros((2, 96, 160, 3), np.uint8)
-    picture[:, 36:60, 68:92] = 255  # 24 of 96
-    path = encode("square.mp4", picture, [0.0, 0.1])
-    for zoom, side in ((1.0, 24), (2.0, 48), (1.5, 36)):
-        (frame,) = read_frames(path, [1], height_px=96, width_px=160, reader=reader, cover=cover, zoom=zoom)
-        light = frame[..., 1] > 127
-        rows, columns = np.flatnonzero(light.any(1)), np.flatnonzero(light.any(0))
-        assert (len(rows), len(columns)) == (pytest.approx(side, abs=1), pytest.approx(side, abs=1))
-        assert (rows.mean(), columns.mean()) == (pytest.approx(47.5, abs=1), pytest.approx(79.5, abs=1))
-
-
-def test_a_zoomed_frame_is_scaled_once_from_the_source(encode: Encode) -> None:
-    """What a wide shot at half the size loses is there again when the same frame is read at zoom 2."""
-    noise = np.random.default_rng(0).integers(0, 256, (2, 128, 128, 3)).astype(np.uint8)
-    path = encode("fine.mp4", noise, [0.0, 0.1])
-    wide, near = (read_frames(path, [1], height_px=64, width_px=64, zoom=zoom)[0] for zoom in (1.0, 2.0))
-    whole = read_frames(path, [1], height_px=128, width_px=128)[0]
-    np.testing.assert_array_equal(near, whole[32:96, 32:96])
-    assert near.std() > 1.5 * wide.std()

@@ -90,3 +90,15 @@ def test_a_damaged_file_by_url_is_a_video_error(encode: Encode, small: FrameSpec
     path.write_bytes(b"")
     with pytest.raises(VideoError):
         inspect(f"file://{path}", small)
+
+
+def test_linked_folders_are_followed_and_hidden_ones_are_not(folder: Path, tmp_path: Path) -> None:
+    before = find_videos(folder)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "linked.mp4").touch()
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (folder / "round").symlink_to(folder)  # a loop
+    (folder / ".trash").mkdir()
+    (folder / ".trash" / "thrown_away.mp4").touch()
+    found = set(find_videos(folder)) - set(before)
+    assert {Path(path).name for path in found} == {"linked.mp4"}

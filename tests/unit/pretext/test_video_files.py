@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -25,7 +26,7 @@ FASTSTART = {"movflags": "faststart"}  # the header first, so that a file that i
     [
         ("empty.mp4", b"", "is empty"),
         ("text.mp4", b"not a video\n", "cannot be read as a video"),
-        ("absent.mp4", None, "No such file"),
+        ("absent.mp4", None, "is not there"),
     ],
 )
 def test_what_is_no_video_is_named_with_its_reason(
@@ -163,3 +164,36 @@ def _read_all(path: Path, reader: Any) -> None:
 def test_avi_which_has_no_presentation_times_gets_even_ones(shared_videos: Path, name: str) -> None:
     steps = np.diff(probe(shared_videos / "real" / name).frame_times_s)
     np.testing.assert_allclose(steps, np.median(steps), atol=1e-3)
+
+
+def test_a_recording_that_lost_a_packet_goes_on(encode: Encode) -> None:
+    """A broadcast has gaps: one 188-byte packet missing in the middle costs a frame or two, not the video."""
+    path = encode("gap.ts", moving_frames(120), np.arange(120) / 25, pix_fmt="yuv420p")
+    data = path.read_bytes()
+    middle = len(data) // 188 // 2 * 188
+    path.write_bytes(data[:middle] + data[middle + 188 :])
+    info = probe(path)
+    assert 110 <= info.num_frames < 120
+    assert info.duration_s == pytest.approx(4.8, abs=0.1)
+
+
+def test_two_recordings_in_one_file_are_refused_by_their_clocks(encode: Encode) -> None:
+    path = encode("one.ts", moving_frames(100), np.arange(100) / 25, pix_fmt="yuv420p")
+    path.write_bytes(path.read_bytes() * 2)
+    with pytest.raises(VideoError, match=r"its clock starts anew after \d+ frames"):
+        probe(path)
+
+
+def test_a_last_picture_that_stays_long_is_no_cut(encode: Encode, tmp_path: Path) -> None:
+    """Slides and screen recordings end so: the file is longer than the start of its last frame says."""
+    path = encode("slides.mp4", moving_frames(40), np.arange(40) / 10)
+    with av.open(str(path)) as source, av.open(str(tmp_path / "long.mp4"), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        packets = [packet for packet in source.demux(stream) if packet.size]
+        last = max(packets, key=lambda packet: packet.pts)
+        last.duration = round(20 / stream.time_base)
+        for packet in packets:
+            packet.stream = copy
+            target.mux(packet)
+    assert probe(tmp_path / "long.mp4").num_frames == 40
