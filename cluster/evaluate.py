@@ -36,6 +36,7 @@ from evaluation.settings import EvalSettings
 from pretext.randomness import generator
 from pretext.recipe import Recipe
 from pretext.video import VideoError
+from reward.parsing import MOST_CLIPS
 from rollout.engine import Completion, EngineOptions, Sampling
 from rollout.prompt import PromptError
 
@@ -43,7 +44,6 @@ Report = Callable[[int, int], None]  # (questions done, questions in all)
 
 # Prompts at most. One of 48 frames of 256x256 takes 9 MB, and all in flight lie in Ray's object store.
 _BATCH = 16
-_MOST_CLIPS = 9  # videos of one prompt: a jigsaw's answer has a digit for each
 _MOST_RESTARTS = 3  # of one worker, and of one batch
 _PROMPT_WORKERS_PER_GPU = 6
 
@@ -215,7 +215,7 @@ def _start(path: str, settings: EvalSettings, plan: _Plan) -> tuple[list[Any], l
         seed=settings.seed,
         max_model_len=settings.max_prompt_tokens + settings.max_tokens,
         max_num_seqs=_BATCH,
-        max_videos=_MOST_CLIPS,
+        max_videos=MOST_CLIPS,
         tensor_parallel_size=settings.tensor_parallel,
         gpu_memory_utilization=settings.gpu_memory,
         kv_cache_gib=settings.kv_cache_gib,

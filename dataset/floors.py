@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reward import score
-from reward.parsing import parse_counts, parse_interval, parse_order
+from reward.parsing import parse_counts, parse_interval, parse_order, write_order
 from reward.rules import count_accuracy
 
 Floats = NDArray[np.float64]
@@ -118,7 +118,7 @@ def _orders(truths: Sequence[str]) -> Floor:
         apart = np.abs(np.subtract.outer(np.arange(length), np.arange(length)))
         most_apart = length**2 // 2
         off, chosen = _assignment(often @ apart)
-        found.append(((len(orders) - off / most_apart) / len(truths), "".join(str(c + 1) for c in chosen)))
+        found.append(((len(orders) - off / most_apart) / len(truths), write_order([c + 1 for c in chosen])))
         total += len(orders) ** 2 - float(np.einsum("cp,pq,cq->", often, apart, often)) / most_apart
     best_constant, constant = max(found)
     return Floor(len(truths), _without_itself(total, len(truths)), best_constant, constant)

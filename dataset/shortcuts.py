@@ -15,6 +15,7 @@ from pretext.recipe import Recipe, Sample
 from pretext.stream import render
 from pretext.video import VideoError
 from reward import score
+from reward.parsing import write_order
 
 _CACHE_BYTES = 64 * 2**20  # several samples of a video follow each other, and want the same frames
 
@@ -38,7 +39,7 @@ def solve_by_boundaries(sample: Sample) -> str:
     lasts = np.stack([clip.frames[-1] for clip in sample.clips]).astype(np.int16)
     firsts = np.stack([clip.frames[0] for clip in sample.clips]).astype(np.int16)
     steps = [[float(np.abs(last - first).mean()) for first in firsts] for last in lasts]
-    return "".join(str(clip + 1) for clip in _shortest_path(steps))
+    return write_order([clip + 1 for clip in _shortest_path(steps)])
 
 
 def boundary_earnings(jigsaws: Sequence[Recipe]) -> BoundaryEarnings | None:

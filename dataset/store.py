@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from dataset.guard import Rejected
 from pretext.frames import FrameSpec, SampledVideo
-from pretext.recipe import Recipe
+from pretext.recipe import IMAGES, Recipe
 from pretext.tasks import TaskSettings
 from pretext.traits import Traits
 
@@ -237,7 +237,7 @@ def videos_table(videos: Iterable[SampledVideo]) -> pa.Table:
     return pa.Table.from_pylist(rows, VIDEOS)
 
 
-_BACKENDS = {"pyav": "pyav", "decord": "decord, pyav"}  # what tried to read a video, in this order
+_BACKENDS = {"pyav": "pyav", "decord": "decord, pyav", IMAGES: "opencv"}  # what tried, in this order
 
 
 def rejected_table(rejected: Iterable[Rejected], reader: str = "pyav") -> pa.Table:

@@ -6,6 +6,7 @@ of other scripts and numbers of absurd length are not read. The patterns name `[
 """
 
 import re
+from collections.abc import Sequence
 
 _ASCII_WHITESPACE = " \t\n\r\v\f"
 _LONGEST_ANSWER = 32  # characters; the longest form, an interval, needs 21
@@ -13,6 +14,8 @@ _NUMBER = r"([0-9]{1,6}(?:\.[0-9]{1,3})?)"
 _INTERVAL = re.compile(rf"{_NUMBER}-{_NUMBER}")
 _COUNTS = re.compile(r"([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6})")
 _ORDER = re.compile(r"[1-9]{2,9}")
+MOST_CLIPS = 12
+_LONG_ORDER = re.compile(rf"[1-9][0-9]?(?:,[1-9][0-9]?){{9,{MOST_CLIPS - 1}}}")
 
 
 def parse_interval(text: str) -> tuple[float, ...] | None:
@@ -31,12 +34,21 @@ def parse_counts(text: str) -> tuple[int, ...] | None:
 
 
 def parse_order(text: str) -> tuple[int, ...] | None:
-    """The numbers 1 to k, each once, k from 2 to 9: "2413" is (2, 4, 1, 3), and "2213" is None."""
+    """The numbers 1 to k, each once: "2413" is (2, 4, 1, 3), and "2213" is None. From ten on, with commas."""
     match = _match(_ORDER, text)
-    if match is None:
-        return None
-    order = tuple(int(digit) for digit in match.group())
+    if match is not None:
+        order = tuple(int(digit) for digit in match.group())
+    else:
+        match = _match(_LONG_ORDER, text)
+        if match is None:
+            return None
+        order = tuple(int(number) for number in match.group().split(","))
     return order if sorted(order) == list(range(1, len(order) + 1)) else None
+
+
+def write_order(order: Sequence[int]) -> str:
+    """What `parse_order` reads."""
+    return ("" if len(order) < 10 else ",").join(map(str, order))
 
 
 def _match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:

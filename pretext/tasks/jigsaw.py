@@ -1,4 +1,4 @@
-"""Temporal jigsaw: in which order were these clips? The answer is their numbers, as one string of digits."""
+"""Temporal jigsaw: in which order were these clips? The answer is their numbers: digits, with commas from ten on."""
 
 from typing import Annotated, Any
 
@@ -7,6 +7,7 @@ from pydantic import Field
 
 from pretext.recipe import Clip, Frames, Recipe, Sample
 from pretext.tasks.task import Material, Task, TaskParams
+from reward.parsing import MOST_CLIPS, write_order
 
 
 class JigsawParams(TaskParams, frozen=True):
@@ -17,7 +18,7 @@ class JigsawParams(TaskParams, frozen=True):
     both ends of the video, so that the clips stay equally long.
     """
 
-    num_clips: Annotated[int, Field(ge=2, le=9)] = 6
+    num_clips: Annotated[int, Field(ge=2, le=MOST_CLIPS)] = 6
     gap: Annotated[int, Field(ge=0, multiple_of=2)] = 0  # frames
 
 
@@ -48,7 +49,7 @@ class Jigsaw(Task[JigsawParams]):
         self, material: Material, params: JigsawParams, rng: np.random.Generator
     ) -> tuple[dict[str, Any], str]:
         shown = [int(part) for part in rng.permutation(params.num_clips)]
-        answer = "".join(str(shown.index(part) + 1) for part in range(params.num_clips))
+        answer = write_order([shown.index(part) + 1 for part in range(params.num_clips)])
         # shown[i]: which part of the video stands in the i-th place
         return {"shown": shown} | ({"gap": params.gap} if params.gap else {}), answer
 
@@ -71,5 +72,5 @@ def question(num_clips: int) -> str:
     >>> question(4)
     'Sort the clips by time. Reply only their numbers, like 2413.'
     """
-    example = "".join(str(n) for first in (2, 1) for n in range(first, num_clips + 1, 2))
+    example = write_order([n for first in (2, 1) for n in range(first, num_clips + 1, 2)])
     return f"Sort the clips by time. Reply only their numbers, like {example}."

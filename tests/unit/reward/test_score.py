@@ -7,6 +7,7 @@ from itertools import permutations
 import pytest
 
 from reward import RULES, is_valid, score
+from reward.parsing import parse_order, write_order
 
 TRUTH = {"grounding": "4.0-8.0", "jigsaw": "2413", "counting": "2,0,3"}
 
@@ -128,3 +129,26 @@ def test_an_unknown_task_is_an_error_that_names_the_known_ones() -> None:
         with pytest.raises(ValueError, match="grounding, jigsaw, counting"):
             door("shuffled", "12", "12")
     assert set(RULES) == set(TRUTH)
+
+
+@pytest.mark.parametrize("num_clips", [2, 9, 10, 12])
+def test_orders_of_any_length_are_read_as_they_are_written(num_clips: int) -> None:
+    order = tuple(range(num_clips, 0, -1))
+    assert parse_order(write_order(order)) == order
+    assert score("jigsaw", write_order(order), write_order(order)) == 1.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1,2,3",
+        "123456789,10",
+        "1,2,3,4,5,6,7,8,9,9",
+        "10987654321",
+        "1,2,3,4,5,6,7,8,9,10,",
+        "1,2,3,4,5,6,7,8,9,10,11,12,13",
+        "01,2,3,4,5,6,7,8,9,10",
+    ],
+)
+def test_other_ways_to_write_an_order_are_none(text: str) -> None:
+    assert parse_order(text) is None
