@@ -81,7 +81,7 @@ def _draw_floors(axes: Axes, stats: Stats) -> None:
         ("random answer", lambda floor: floor.random),
         ("best constant answer", lambda floor: floor.best_constant),
         ("whole video", lambda floor: floor.whole_clip),
-        ("best part of the video", lambda floor: floor.same_part),
+        ("same part of every video", lambda floor: floor.same_part),
     ]
     columns = [[(label, get(floor)) for label, get in kinds] for floor in stats.floors.values()]
     if stats.boundaries is not None and stats.boundaries.samples:

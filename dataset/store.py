@@ -165,7 +165,13 @@ class Dataset:
 
     @cached_property
     def _recipes(self) -> pa.Table:
-        return _read(self.folder / "recipes.parquet", RECIPES)
+        table = _read(self.folder / "recipes.parquet", RECIPES)
+        if table.num_rows != len(self):
+            raise DatasetError(
+                f"{self.folder}: {CARD} tells of {len(self)} samples, recipes.parquet holds {table.num_rows}. Build "
+                "it anew."
+            )
+        return table
 
     def _column(self, name: str) -> list[Any]:
         values: list[Any] = self._recipes[name].to_pylist()

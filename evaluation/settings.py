@@ -15,7 +15,7 @@ class EvalSettings(BaseModel, frozen=True, extra="forbid"):
     prompt_workers: Annotated[int, Field(ge=1)] | None = Field(
         None, description="processes that read videos; if not given, 6 for each GPU engine, 1 on a CPU"
     )
-    tensor_parallel: int = Field(1, ge=1, description="GPUs of one engine")
+    tensor_parallel: int = Field(1, ge=1, description="on GPUs: how many one engine spreads over")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="float32, bfloat16, or auto: bfloat16 on GPUs"
     )
@@ -30,7 +30,7 @@ class EvalSettings(BaseModel, frozen=True, extra="forbid"):
         None,
         description="before the question; if not given, the run's own, or for a model 'Answer directly.'",
     )
-    gpu_memory: float = Field(0.85, gt=0, lt=1, description="share of a GPU that an engine takes")
-    kv_cache_gib: float = Field(4.0, gt=0, description="key/value cache of an engine on a CPU, GiB")
+    gpu_memory: float = Field(0.85, gt=0, lt=1, description="on GPUs: share of one that an engine takes")
+    kv_cache_gib: float = Field(4.0, gt=0, description="on a CPU: key/value cache of an engine, GiB")
     timeout_s: float = Field(1800.0, gt=0, description="no answer for so long: the evaluation has failed")
     address: str = Field("auto", description="a Ray to join; auto: the one around, or a new local one")

@@ -59,7 +59,8 @@ def answer_score(task: str, completion: str, answer: str) -> float:
     """The paper's metric of one answer, in [0, 1]; 0 for one that is not of the task's form.
 
     Counting: the share of the kinds of shapes that are counted exactly. Grounding: the IoU. Jigsaw: 1 for the
-    exact order, else 0. (The rewards of training are kinder: they pay for what is nearly right.)
+    exact order, else 0. (The rewards of training are kinder: they pay for what is nearly right.) A task that is
+    none of VIUBench's has its reward for a metric.
 
     >>> answer_score("counting", "3,1,4", "3,2,4"), answer_score("jigsaw", "2134", "1234")
     (0.6666666666666666, 0.0)
@@ -79,7 +80,7 @@ def answer_score(task: str, completion: str, answer: str) -> float:
             return interval_iou(predicted, truth)
         case "jigsaw":
             return float(predicted == truth)
-    raise ValueError(f"task {task!r}: VIUBench has no metric for it.")
+    return RULES[task][1](predicted, truth)
 
 
 @dataclass(frozen=True)
