@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from pretext.recipe import Frames
 
-_SHRINKING = cv2.INTER_LINEAR  # to half the size at most, where averaging takes 8 times as long
 _LUMA = np.array([0.299, 0.587, 0.114])  # BT.601, of R, G, B
 
 
@@ -61,10 +60,8 @@ def add_noise(frames: Frames, sigma: float, rng: np.random.Generator) -> Frames:
 
 def crop_square(frames: Frames) -> Frames:
     """The largest square in the middle, so that a quarter turn moves pixels and makes none."""
-    _, height, width, _ = frames.shape
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return frames[:, top : top + side, left : left + side]
+    side = min(frames.shape[1:3])
+    return _middle(frames, frames[:, :side, :side])
 
 
 def rotate_quarter(frames: Frames, turns: int) -> Frames:
@@ -78,18 +75,9 @@ def zoom_in(frames: Frames, segment: slice, factor: float) -> Frames:
     All frames pass through the same smaller grid: the segment's are cut out of the middle at that size, the
     others shrunk to it, and then all are enlarged alike.
     """
-    _, height, width, _ = frames.shape
-    small_height, small_width = max(1, round(height / factor)), max(1, round(width / factor))
-    top, left = (height - small_height) // 2, (width - small_width) // 2
-    zoomed = np.empty_like(frames)
-    altered = range(*segment.indices(len(frames)))
-    for number, frame in enumerate(frames):
-        if number in altered:
-            small = frame[top : top + small_height, left : left + small_width]
-        else:
-            small = cv2.resize(frame, (small_width, small_height), interpolation=_SHRINKING)
-        cv2.resize(small, (width, height), dst=zoomed[number], interpolation=cv2.INTER_LINEAR)
-    return zoomed
+    small = _resized(frames, _smaller(frames, factor))
+    small[segment] = _middle(frames[segment], small)
+    return _resized(small, frames.shape[1:3])
 
 
 def zoom_out(frames: Frames, segment: slice, factor: float) -> Frames:
@@ -97,18 +85,31 @@ def zoom_out(frames: Frames, segment: slice, factor: float) -> Frames:
 
     All frames are shrunk to the same smaller grid; the others are enlarged again.
     """
-    _, height, width, _ = frames.shape
-    small_height, small_width = max(1, round(height / factor)), max(1, round(width / factor))
-    top, left = (height - small_height) // 2, (width - small_width) // 2
-    zoomed = np.zeros_like(frames)
-    altered = range(*segment.indices(len(frames)))
-    for number, frame in enumerate(frames):
-        small = cv2.resize(frame, (small_width, small_height), interpolation=_SHRINKING)
-        if number in altered:
-            zoomed[number, top : top + small_height, left : left + small_width] = small
-        else:
-            cv2.resize(small, (width, height), dst=zoomed[number], interpolation=cv2.INTER_LINEAR)
+    small = _resized(frames, _smaller(frames, factor))
+    zoomed = _resized(small, frames.shape[1:3])
+    zoomed[segment] = 0
+    _middle(zoomed[segment], small)[:] = small[segment]
     return zoomed
+
+
+def _smaller(frames: Frames, factor: float) -> tuple[int, int]:
+    """(height, width), `factor` times smaller."""
+    return max(1, round(frames.shape[1] / factor)), max(1, round(frames.shape[2] / factor))
+
+
+def _middle(frames: Frames, like: Frames) -> Frames:
+    """A view of the middle of each frame, of the size of those of `like`."""
+    _, height, width, _ = like.shape
+    top, left = (frames.shape[1] - height) // 2, (frames.shape[2] - width) // 2
+    return frames[:, top : top + height, left : left + width]
+
+
+def _resized(frames: Frames, size: Sequence[int]) -> Frames:
+    """Frames of `size` (height, width); to half of it at most, where averaging would take 8 times as long."""
+    resized = np.empty((len(frames), *size, 3), np.uint8)
+    for frame, target in zip(frames, resized, strict=True):
+        cv2.resize(frame, (size[1], size[0]), dst=target, interpolation=cv2.INTER_LINEAR)
+    return resized
 
 
 @cache
