@@ -1,6 +1,7 @@
 """`videossr data`: build, show, stats, import, export."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from dataset.store import BuildSettings, Card, Dataset, DatasetError
 from pretext.video.sources import absolute, is_url
 
 _SHOWN_REASONS = 8
+_SECTIONS = ("frames", "grounding", "jigsaw", "counting")  # that can be set from the command line
 
 
 def add_commands(commands: Any) -> None:
@@ -110,8 +112,18 @@ def settings_of(
     tree: dict[str, Any] = {"videos": [absolute(folder) for folder in videos]}
     tree |= {"mix": weights, "count": count, "seed": seed}
     for override in overrides:
+        section = override.partition(".")[0]
+        if section not in _SECTIONS:
+            raise ConfigError(
+                f"{override!r}: no such setting. There are those of {', '.join(_SECTIONS)}: jigsaw.gap=2."
+            )
         apply_override(tree, override)
-    return validated(BuildSettings, tree)
+    try:
+        return validated(BuildSettings, tree)
+    except ConfigError as error:  # with the names that were typed
+        raise ConfigError(
+            re.sub(r"(?m)^(count|seed|mix)\b|(?<=Change )(count|seed)\b", r"--\g<0>", str(error))
+        ) from None
 
 
 def _build(options: argparse.Namespace) -> int:

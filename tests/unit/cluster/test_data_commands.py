@@ -62,17 +62,27 @@ def test_weights_and_settings_of_the_tasks_can_be_given() -> None:
     [
         ("grounding", [], "--mix='grounding': weights have the form task=number"),
         ("grounding=x", [], "--mix='grounding=x': weights have the form task=number"),
-        ("grounding=-1", [], "mix.grounding=-1.0: input should be greater than or equal to 0"),
+        ("grounding=-1", [], "--mix.grounding=-1.0: input should be greater than or equal to 0"),
         ("paper", ["jigsaw.gab=2"], "jigsaw.gab=2: there is no such setting. Did you mean jigsaw.gap?"),
         ("paper", ["jigsaw.gap=3"], "jigsaw.gap=3: input should be a multiple of 2"),
         ("paper", ["grounding.segment=[9,8]"], "grounding.segment=[9, 8]: [9, 8]: the first number is above"),
-        ("paper", ["seed=-1"], "seed=-1: input should be greater than or equal to 0"),
+        ("paper", ["seed=-1"], "'seed=-1': no such setting. There are those of frames, grounding"),
+        ("paper", ["videos=3"], "'videos=3': no such setting."),
     ],
 )
 def test_settings_that_cannot_be_are_refused(mix: str, overrides: list[str], words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         settings_of(["videos"], mix, None, 0, overrides)
     assert str(caught.value).startswith(words)
+
+
+def test_options_are_refused_by_the_names_that_are_typed() -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings_of(["videos"], "paper", 0, -1, [])
+    assert str(caught.value).splitlines() == [
+        "--count=0: input should be greater than or equal to 1. Change --count.",
+        "--seed=-1: input should be greater than or equal to 0. Change --seed.",
+    ]
 
 
 @pytest.mark.parametrize(
