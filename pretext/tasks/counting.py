@@ -45,9 +45,8 @@ class Counting(Task[CountingParams]):
     Params = CountingParams
 
     def check(self, params: CountingParams, num_frames: int) -> None:
-        needed = (params.frames_per_kind[1] - 1) * params.min_distance + len(KINDS) * params.frames_per_kind[
-            1
-        ]
+        most = params.frames_per_kind[1]
+        needed = max((most - 1) * params.min_distance + len(KINDS), len(KINDS) * most)
         if needed > num_frames:
             raise ValueError(
                 f"frames_per_kind={list(params.frames_per_kind)}: with min_distance={params.min_distance} they "
@@ -117,21 +116,15 @@ def _balanced_totals(
 def _frames(
     groups: list[tuple[int, ...]], num_frames: int, min_distance: int, rng: np.random.Generator
 ) -> list[list[int]] | None:
-    """Frames for each kind, no frame twice; None where the draw left too few."""
-    taken: set[int] = set()
+    """Frames for each kind; None where two kinds drew the same."""
     chosen: list[list[int]] = []
     for numbers in groups:
-        mine: list[int] = []
-        for frame in rng.permutation(num_frames).tolist():
-            if len(mine) == len(numbers):
-                break
-            if frame not in taken and all(abs(frame - other) >= min_distance for other in mine):
-                mine.append(frame)
-        if len(mine) < len(numbers):
-            return None
-        taken.update(mine)
-        chosen.append(mine)
-    return chosen
+        # Distinct numbers moved apart by the distance: every choice that keeps it is equally likely.
+        free = num_frames - (len(numbers) - 1) * (min_distance - 1)
+        picked = np.sort(rng.choice(free, len(numbers), replace=False))
+        chosen.append([int(frame) + place * (min_distance - 1) for place, frame in enumerate(picked)])
+    shown = [frame for frames in chosen for frame in frames]
+    return chosen if len(set(shown)) == len(shown) else None
 
 
 def _place_all(

@@ -25,7 +25,8 @@ REAL = Path(__file__).parents[3] / "shared" / "videos" / "real"
 def test_two_ranks_of_zero_3_two_engines_three_tasks_and_the_exported_model(tmp_path: Path) -> None:
     arguments = (
         "learner.num_workers=2", "learner.zero_stage=3", "rollout.num_workers=2", "train.steps=3",
-        "data.mix={grounding: 1, jigsaw: 1, counting: 1}", "train.prompts_per_step=6", "grpo.kl_coef=0.01",
+        "data.mix={grounding: 1, jigsaw: 1, counting: 1}",
+        "data.counting={frames_per_kind: [1, 2], min_distance: 3}", "train.prompts_per_step=6", "grpo.kl_coef=0.01",
         "evaluation.samples_per_task=4",
     )  # fmt: skip
     with started(tmp_path, "two", *arguments) as run:
