@@ -1,5 +1,6 @@
 """The whole loop on real parts."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,14 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from cluster.export import export
+from dataset.scan import scan
+from dataset.store import videos_table, write_dataset
+from pretext.frames import FrameSpec
+from pretext.recipe import Recipe
+from pretext.scenes import draw_videos
+from pretext.stream import make_recipe
+from pretext.tasks.grounding import GroundingParams
+from pretext.tasks.jigsaw import JigsawParams
 from rollout.engine import Sampling
 from rollout.prompt import PromptBuilder
 from tests.contract.engine_process import EngineProcess, engine_options
@@ -74,3 +83,26 @@ def test_a_folder_of_real_videos(tmp_path: Path) -> None:
     with started(tmp_path, "real", f"data.videos={REAL}", "train.steps=2") as run:
         assert run.wait() == 0, run.log.read_text()[-3000:]
         assert len(run.records("metrics")) == 2
+
+
+def test_a_stored_dataset_is_trained_on_in_its_order(tmp_path: Path) -> None:
+    draw_videos(tmp_path / "videos", count=6, seed=0)
+    frames = FrameSpec(num_frames=8, min_pixels=4096, max_pixels=4096)
+    found = scan(tmp_path / "videos", frames)
+    params = {
+        "grounding": GroundingParams(segment=(2, 4), describe=False),
+        "jigsaw": JigsawParams(num_clips=4),
+    }
+    recipes = [
+        make_recipe(i, videos=found.usable, mix={"grounding": 1, "jigsaw": 1}, params_by_task=params, seed=0)
+        for i in range(40)
+    ]
+    write_dataset(tmp_path / "dataset", recipes, videos=videos_table(found.usable))
+    with started(
+        tmp_path, "stored", f"data.dataset={tmp_path / 'dataset'}", "data.held_out_share=0", "train.steps=2",
+        "train.recorded_groups=4",
+    ) as run:  # fmt: skip
+        assert run.wait() == 0, run.log.read_text()[-3000:]
+        trained = [Recipe.from_json(json.dumps(record["recipe"])) for record in run.records("rollouts")]
+    # Four prompts a step: the first eight samples, each once.
+    assert {recipe.id for recipe in trained} == {recipe.id for recipe in recipes[:8]}
