@@ -14,10 +14,10 @@ from evaluation.settings import EvalSettings
 from pretext.video.sources import absolute
 
 if TYPE_CHECKING:
-    from dataset.guard import Rejected
     from evaluation.bench import BenchSettings
     from evaluation.results import Results
     from pretext.frames import SampledVideo
+    from pretext.video.info import Rejected
 
 _SHOWN_PATHS = 10  # of videos set aside; the record holds all
 _BUILD_OPTIONS = {

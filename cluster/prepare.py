@@ -10,7 +10,6 @@ from actors.prompt_maker import PromptMaker, PromptSpec, read_model_facts
 from cluster.config import DRAWN, TINY_PREFIX, Config
 from cluster.load import ConfigError, mix_of, task_params, tasks_of
 from cluster.progress import Counting
-from dataset.guard import Rejected
 from dataset.scan import none_usable, scan
 from dataset.source import DatasetSource
 from learner.model import ModelSpec
@@ -18,6 +17,7 @@ from learner.warmup import WarmupProgress, WarmupSample, warm_up
 from pretext.frames import SampledVideo
 from pretext.scenes import draw_videos
 from pretext.source import RecipeSource, Split, StreamSource
+from pretext.video.info import Rejected
 from reward import is_valid, score
 
 Say = Callable[[str], None]

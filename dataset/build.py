@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dataset.guard import INSPECT, MISHAPS, TIMEOUT_S, Guard, Rejected
+from dataset.guard import INSPECT, MISHAPS, TIMEOUT_S, Guard
 from dataset.scan import none_usable
 from dataset.store import (
     CARD,
@@ -38,6 +38,7 @@ from pretext.frames import FrameSpec, SampledVideo
 from pretext.recipe import Recipe
 from pretext.stream import make_recipe, task_at
 from pretext.tasks import TASKS
+from pretext.video.info import Rejected
 from pretext.video.sources import find_videos
 
 # VideoSSR-30K: 4 x 3000 grounding (its four anomalies take turns), 12 000 jigsaws of 6, 6000 counting.

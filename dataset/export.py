@@ -22,7 +22,6 @@ import cv2
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataset.guard import Rejected
 from dataset.store import Dataset, DatasetError
 from dataset.verl_export import SCHEMA, question_text, verl_row
 from dataset.webdataset import ShardWriter
@@ -30,6 +29,7 @@ from pretext.cache import FrameCache
 from pretext.recipe import Frames, Sample
 from pretext.stream import render
 from pretext.video import VideoError
+from pretext.video.info import Rejected
 
 Format = Literal["verl", "jsonl", "webdataset"]
 Report = Callable[[int, int], None]  # (samples done, samples in all)

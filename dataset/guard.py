@@ -9,28 +9,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
+
+from pretext.video.info import Rejected
 
 TIMEOUT_S = 120.0
 INSPECT = "pretext.inspection:inspect"
 _START_S = 120.0  # for a child to import what it needs, on a machine that is busy
 GRACE_S = 5  # after which a child whose guard is gone ends itself
 
-
 # How the reasons begin of what may go better another time: on a machine that is less busy, or with more time.
 MISHAPS = ("decoding did not end", "decoding it ")
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A video that was set aside."""
-
-    path: str
-    reason: str  # in plain words
 
 
 class Guard:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dataset.floors import Floor, span_s, task_floor
-from dataset.guard import Rejected
 from dataset.shortcuts import BoundaryEarnings, boundary_earnings
 from dataset.source import videos_of
 from dataset.store import Dataset
 from pretext.recipe import IMAGES, Recipe
 from pretext.tasks.shapes import KINDS
+from pretext.video.info import Rejected
 from reward.parsing import parse_counts, parse_interval, parse_order
 
 _NUM_BINS = 20

@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, Field, ValidationError
 
-from dataset.guard import Rejected
 from pretext.frames import FrameSpec, SampledVideo
 from pretext.recipe import IMAGES, Recipe
 from pretext.tasks import TaskSettings
 from pretext.traits import Traits
+from pretext.video.info import Rejected
 
 CARD = "dataset.json"
 _ROWS_AT_ONCE = 10_000

@@ -22,11 +22,11 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataset.export import new_folder
-from dataset.guard import Rejected
 from dataset.store import Card, DatasetError, write_dataset
 from dataset.verl_export import VIDEO
 from pretext.frames import FrameSpec, fit_size
 from pretext.recipe import IMAGES, Recipe
+from pretext.video.info import Rejected
 from reward import is_valid
 
 _SUFFIXES = (".parquet", ".jsonl", ".json")

@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from dataset.guard import Rejected
 from dataset.store import (
     CARD,
     BuildSettings,
@@ -28,6 +27,7 @@ from pretext.recipe import Recipe
 from pretext.stream import make_recipe
 from pretext.tasks import TASKS
 from pretext.tasks.task import TaskParams
+from pretext.video.info import Rejected
 
 BENCH = "bench.json"
 Report = Callable[[int, int], None]  # (columns done, columns in all)

@@ -23,6 +23,14 @@ class VideoError(ValueError):
         return f"{self.path}: {self.reason}"
 
 
+@dataclass(frozen=True)
+class Rejected:
+    """A video that was set aside."""
+
+    path: str
+    reason: str  # in plain words
+
+
 @dataclass(frozen=True, eq=False)
 class VideoInfo:
     """What has to be known of a video to choose frames from it."""

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dataset.guard import Guard, Rejected
+from dataset.guard import Guard
 from pretext.frames import FrameSpec, SampledVideo
+from pretext.video.info import Rejected
 from tests.unit.pretext.made import moving_frames, write_video
 
 SPEC = FrameSpec(num_frames=8, min_pixels=4096, max_pixels=4096)

@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from dataset.guard import Rejected
 from dataset.stats import Stats, report
 from dataset.stats_plot import draw_report
 from dataset.stats_text import print_report
 from dataset.store import Dataset, write_dataset
 from pretext.recipe import IMAGES, Recipe
+from pretext.video.info import Rejected
 from tests.unit.dataset.samples import scenes_dataset
 
 REJECTED = [

@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dataset.guard import Rejected
 from dataset.store import BuildSettings, Dataset, DatasetError, videos_table, write_dataset
 from pretext.frames import FrameSpec, SampledVideo
 from pretext.recipe import Recipe
 from pretext.stream import make_recipe
 from pretext.traits import Traits
+from pretext.video.info import Rejected
 
 SETTINGS = BuildSettings(
     videos=("videos",),

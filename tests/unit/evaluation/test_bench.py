@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from dataset.guard import Rejected
 from dataset.store import Dataset, DatasetError
 from evaluation.bench import BenchSettings, build_bench, check_bench, load_questions
 from evaluation.viubench import COLUMNS
 from pretext.frames import FrameSpec, SampledVideo
 from pretext.traits import Traits
+from pretext.video.info import Rejected
 from tests.unit.pretext.made import sampled
 
 SETTINGS = BenchSettings(videos=("clips",), samples_per_column=6, seed=3)
