@@ -2,63 +2,65 @@
 
     prompt makers ──► rollout pool ──► reward workers ──► groups ──► TrainOrder ─┐
                           ▲                                                      ▼
-                          └──────────── PushOrder ◄─────────────────────────  learner
+                          └──────────── PushOrder ◄─────────────────────────  learner ──► SaveOrder
 
-Strictly on-policy: a step's groups are sampled from the weights that the step before produced. The next
-step's prompts are made while the learner trains.
+    max_staleness 0   push s │ sample s │ train s │ push s+1 │ sample s+1 │ train s+1 │ ...
+    max_staleness 1   push s │ train s               │ push s+1 │ train s+1  │ ...
+                             │ sample s+1 from v. s  │          │ sample s+2 │ ...
+
+The next step's prompts are made while this one's are answered, and a prompt's answers are scored as soon as
+they are there, while others are still being sampled.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
+from actors.batches import Batch, Batches, BatchPlan, MakePrompt
+from actors.held_out import EvaluationPlan, HeldOut, held_out_score
 from actors.messages import (
     EvaluationAnswers,
     Group,
     Order,
-    Prompt,
-    PromptMeta,
-    PushOrder,
-    Rollout,
+    ParityFailure,
+    Report,
+    SaveOrder,
+    Stage,
     StopOrder,
     TrainOrder,
 )
+from actors.orders import Orders
+from actors.pushes import Pushes
 from actors.rollout_pool import RolloutPool
-from actors.step_metrics import step_metrics
-from pretext.source import Split
-from rollout.engine import Completion, Sampling
-
-_PUSH_ATTEMPTS = 5
-
-
-@dataclass(frozen=True)
-class Report:
-    """What the learner says of an order."""
-
-    failure: str | None = None  # None: carried out
-    metrics: Mapping[str, float] = field(default_factory=dict)  # of a step
-    seconds: float = 0.0
+from actors.sampler import Sampler, ScoreAll
+from actors.step_metrics import Stopwatch, batch_metrics, step_metrics
 
 
 @dataclass(frozen=True)
 class ExperiencePlan:
-    """What to produce."""
+    """What to produce.
+
+    Args:
+        steps: of the whole run.
+        max_staleness: 0 or 1: steps by which the policy that samples may be behind the one that is trained.
+        checkpoint_every: steps from one checkpoint to the next.
+        shared_gpus: engines sleep while the learner trains; with max_staleness 0 only.
+        recorded_groups: per step, whose rollouts are written down.
+    """
 
     steps: int
-    prompts_per_step: int
-    sampling: Sampling  # of a training prompt; the seed is the run's
-    tasks: tuple[str, ...]  # of the mix, for evaluation
-    samples_per_task: int  # held out; 0: no evaluation
-    sampled_completions: int  # per held-out sample
-    shared_gpus: bool  # engines sleep while the learner trains
-    recorded_groups: int  # per step, whose rollouts are written down
-    reward_tolerance: float  # see GrpoConfig
+    max_staleness: int
+    checkpoint_every: int
+    shared_gpus: bool
+    recorded_groups: int
+    batch: BatchPlan
+    evaluation: EvaluationPlan
 
 
-class PushFailed(RuntimeError):
-    """Weights could not be brought to any rollout worker."""
+class ParityBroken(RuntimeError):
+    """The learner's logprobs differ from the engine's by more than the configuration allows."""
 
 
 class Recorder(Protocol):
@@ -70,21 +72,29 @@ class Recorder(Protocol):
 
     async def evaluation(self, answers: EvaluationAnswers) -> None: ...
 
+    async def parity_failure(self, sample: Mapping[str, Any]) -> None: ...
+
 
 class Experience:
-    """Owns the order of pushes and steps.
+    """Decides what happens next, and in which order.
 
     Invariants:
     - Orders form one sequence per learner session; each is given only after the one before is reported done.
-    - Before TrainOrder(step), a PushOrder of version `step` has succeeded on every member that sampled its
-      groups; a member that comes up later gets a PushOrder of its own before it is given prompts.
+    - The groups of TrainOrder(step) are sampled from version `step` (max_staleness 0), or `step - 1` or newer
+      (max_staleness 1), which a PushOrder brought to the members that sampled them; a member that comes up later
+      gets a PushOrder of its own before it is given prompts.
     - No engine is generating while it is being pushed to.
+    - The prompts of a step follow from the number its first one has, which a SaveOrder has the learner keep.
+      So a run that goes on from a checkpoint takes the same prompts in the same order; with max_staleness 0 from
+      the same weights. (With 1, the first step after a checkpoint is sampled from the checkpoint's own weights:
+      those before it are gone.)
+    - A SaveOrder comes after its step is recorded, so no step that was saved is missing from the record.
     - A learner that starts over (from its last checkpoint) begins a new session: what the old session had
       under way is dropped, and the new one starts with a push.
 
     Args:
         make_prompt: (split, index, task or None) to Prompt.
-        score: [(task, text, answer)] to [(reward, valid)].
+        score: [(task, text, answer)] to scores.
         record: told of every step, evaluation and event.
     """
 
@@ -92,288 +102,193 @@ class Experience:
         self,
         plan: ExperiencePlan,
         *,
-        make_prompt: Callable[[Split, int, str | None], Awaitable[Prompt]],
+        make_prompt: MakePrompt,
         pool: RolloutPool,
-        score: Callable[[Sequence[tuple[str, str, str]]], Awaitable[list[tuple[float, bool]]]],
+        score: ScoreAll,
         record: Recorder,
     ) -> None:
-        self._plan, self._pool = plan, pool
-        self._make_prompt, self._score, self._record = make_prompt, score, record
-        self._session = ""
-        self._orders: list[Order | None] = []  # None: carried out and forgotten
-        self._reports: list[asyncio.Future[Report]] = []
-        self._changed = asyncio.Condition()
+        self._plan, self._pool, self._make_prompt, self._record = plan, pool, make_prompt, record
+        self._orders = Orders()
+        self._pushes = Pushes(self._orders, pool, record.event)
+        self._sampler = Sampler(pool, self._pushes, score, record.event)
+        self._held_out = HeldOut(plan.evaluation, make_prompt, self._sampler)
         self._producing: asyncio.Task[None] | None = None
-        self._pushing = asyncio.Lock()
-        self._failure: BaseException | None = None
-        self._evaluated: set[str] = set()
-        self._seconds: dict[str, float] = {}  # of the step being made, per phase
+        self._evaluated_before = False
 
     # --- what the learner calls ---------------------------------------------------------------------
 
-    async def begin(self, session: str, step: int) -> None:
-        """A learner session starts: it holds the weights of version `step` and wants orders from there."""
+    async def begin(self, session: str, step: int, cursor: int) -> None:
+        """A learner session starts: it holds the weights of version `step` and wants orders from there.
+
+        Args:
+            cursor: number of the training prompt that step `step` begins with.
+        """
         if self._producing is not None:
-            for report in self._reports:
-                report.cancel()  # nobody will report to the old session any more
+            self._orders.drop()
             self._producing.cancel()
             await asyncio.gather(self._producing, return_exceptions=True)
             await self._record.event("learner_restarted", f"the learner goes on from step {step}")
-        async with self._changed:
-            self._session, self._orders, self._reports, self._failure = session, [], [], None
-            self._changed.notify_all()
+        await self._orders.begin(session, step)
         await self._pool.invalidate()
-        self._producing = asyncio.ensure_future(self._produce(step))
-        self._producing.add_done_callback(self._note_failure)
+        self._producing = asyncio.ensure_future(self._produce(step, cursor))
 
     async def order(self, session: str, number: int, wait_s: float) -> Order | None:
-        """Order `number` (from 0) of the session, or None if it is not there within `wait_s`.
+        """See Orders.order."""
+        return await self._orders.order(session, number, wait_s)
 
-        When no more groups can be made the order is to stop; `failure` then says why.
+    async def report(self, session: str, number: int, report: Report) -> None:
+        """The learner's rank 0 has carried out order `number`, or says why it could not.
 
-        Raises:
-            RuntimeError: another session has taken over.
+        Any rank may report that parity is broken, which ends the run.
         """
-        async with self._changed:
-            ready = self._changed.wait_for(
-                lambda: session != self._session or self._failure or number < len(self._orders)
-            )
-            try:
-                await asyncio.wait_for(ready, wait_s)
-            except TimeoutError:
-                return None
-            if session != self._session:
-                raise RuntimeError(f"learner session {session} was replaced by {self._session}.")
-            if self._failure is not None:
-                return StopOrder()
-            order = self._orders[number]
-            if order is None:
-                raise RuntimeError(f"order {number} was carried out before this rank asked for it.")
-            return order
+        if report.parity_failure is not None and self._orders.is_of(session):
+            await self._stop_for_parity(report.parity_failure)
+        self._orders.report(session, number, report)
 
     def failure(self) -> str | None:
         """Why the run had to stop early; None while all is well."""
-        return None if self._failure is None else f"{type(self._failure).__name__}: {self._failure}"
-
-    async def report(self, session: str, number: int, report: Report) -> None:
-        """The learner's rank 0 has carried out order `number`, or says why it could not."""
-        if session == self._session and number < len(self._reports) and not self._reports[number].done():
-            self._reports[number].set_result(report)
+        return self._orders.failure()
 
     # --- producing ----------------------------------------------------------------------------------
 
-    async def _produce(self, first_step: int) -> None:
-        plan = self._plan
-        prompts = asyncio.ensure_future(self._make_prompts(first_step))
+    async def _produce(self, first_step: int, cursor: int) -> None:
+        """All steps of a session; what it cannot go on from is told to the learner as the order to stop."""
+        batches = Batches(
+            self._plan.batch,
+            make_prompt=self._make_prompt,
+            sampler=self._sampler,
+            cursor=cursor,
+            on_event=self._record.event,
+        )
         try:
             await self._pool.all_started()
-            await self._push(first_step)
-            if first_step == 0:
-                await self._evaluate("before", 0)
+            await self._pushes.push()
+            await self._evaluate_before(first_step)
             await self._record.event("stage", "training")
-            for step in range(first_step, plan.steps):
-                started = time.perf_counter()
-                self._seconds = {}
-                made = await prompts
-                self._seconds["prompts"] = time.perf_counter() - started  # what was not ready before
-                groups = await self._make_groups(step, made)
-                prompts = asyncio.ensure_future(self._make_prompts(step + 1))
-                update = await self._train(step, groups)
-                await self._push(step + 1)
-                self._seconds["step"] = time.perf_counter() - started
-                metrics = step_metrics(groups, plan.reward_tolerance) | dict(update.metrics)
-                metrics |= {f"seconds/{phase}": value for phase, value in self._seconds.items()}
-                await self._record.step(step, metrics, groups[: plan.recorded_groups])
-            await self._evaluate("after", plan.steps)
+            cursor = await self._steps(first_step, cursor, batches)
+            await self._evaluate_after(cursor)
             await self._record.event("stage", "done")
             await self._give(StopOrder())
+        except Exception as error:  # whatever it is: the learner must not wait for ever
+            await self._orders.fail(error)
         finally:
-            prompts.cancel()
+            await batches.close()
 
-    async def _train(self, step: int, groups: tuple[Group, ...]) -> Report:
+    async def _steps(self, first_step: int, cursor: int, batches: Batches) -> int:
+        """Steps `first_step` to the last; the number of the first prompt that they left."""
+        plan = self._plan
+        making: asyncio.Task[Batch] | None = None  # the next step's, while the learner trains
+        watch = Stopwatch()
+        try:
+            for step in range(first_step, plan.steps):
+                if making is not None:
+                    with watch.timed("waited_for_groups"):
+                        await making
+                with watch.timed("push"):
+                    await self._pushes.push()
+                if step > first_step and plan.evaluation.is_due(step):
+                    with watch.timed("evaluation"):
+                        await self._evaluate_and_save("during", step, cursor)
+                        await self._record.event("stage", "training")
+                with watch.timed("waited_for_groups"):
+                    batch = await (making or batches.make(step, oldest=step, last=step + 1 == plan.steps))
+                making = None
+                if plan.max_staleness and step + 1 < plan.steps:
+                    following = batches.make(step + 1, oldest=step, last=step + 2 == plan.steps)
+                    making = asyncio.ensure_future(following)
+                with watch.timed("learner"):
+                    update = await self._train(step, batch)
+                await self._record_step(step, batch, update, watch, making)
+                cursor = batch.next_cursor
+                watch = Stopwatch()
+                if self._is_saved_without_score(step + 1):
+                    with watch.timed("save"):
+                        await self._give(SaveOrder(step + 1, cursor, None))
+            return cursor
+        finally:
+            if making is not None:
+                making.cancel()
+                await asyncio.gather(making, return_exceptions=True)
+
+    async def _give(self, order: Order) -> Report:
+        async with self._orders.turn:
+            return await self._orders.give(order)
+
+    async def _train(self, step: int, batch: Batch) -> Report:
+        assert all(0 <= step - group.policy_version <= self._plan.max_staleness for group in batch.groups)
         if self._plan.shared_gpus:
             await self._pool.on_all("sleep")
         try:
-            report = await self._give(TrainOrder(step, groups))
+            return await self._give(TrainOrder(step, batch.groups))
         finally:  # also where the learner died over it: the next session pushes to engines that are awake
             if self._plan.shared_gpus:
                 await self._pool.on_all("wake_up")
-        self._seconds["update"] = report.seconds
-        # Every rank took part in the step, so every rank has fetched all orders up to it: let their groups go.
-        self._orders = [None] * len(self._orders)
-        return report
 
-    def _note_failure(self, task: "asyncio.Task[None]") -> None:
-        if task.cancelled() or task.exception() is None:
-            return
+    async def _record_step(
+        self, step: int, batch: Batch, update: Report, watch: Stopwatch, making: "asyncio.Task[Batch] | None"
+    ) -> None:
+        """Write a step down.
 
-        async def tell() -> None:
-            async with self._changed:
-                self._failure = task.exception()
-                self._changed.notify_all()
+        Its seconds, by `seconds/...`: `step` from the end of the step before, evaluation left out; in it `save`
+        (after the step before), `push`, `waited_for_groups` (the learner stood still), `waited_for_update` (the
+        engines stood still) and `update`, the learner's own. `prompts` (not ready before), `rollout` and `reward`
+        are those of the step's groups; with max_staleness 1 they passed during the step before.
+        """
+        plan, seconds = self._plan, watch.seconds
+        learner_s, evaluation_s = seconds.pop("learner"), seconds.pop("evaluation", 0.0)
+        seconds |= {"update": update.seconds, "waited_for_update": _idle_s(making, learner_s)}
+        seconds |= {**batch.seconds, "step": time.perf_counter() - watch.started - evaluation_s}
+        metrics = step_metrics(batch.drawn, plan.batch.reward_tolerance)
+        metrics |= batch_metrics(step, batch.groups, batch.drawn) | dict(update.metrics)
+        metrics |= {f"seconds/{phase}": value for phase, value in seconds.items()}
+        await self._record.step(step, metrics, batch.groups[: plan.recorded_groups])
 
-        self._telling = asyncio.ensure_future(tell())  # a task nobody holds may be collected
-
-    async def _give(self, order: Order) -> Report:
-        """Hand the next order to the learner and wait until it reports."""
-        report: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
-        async with self._changed:
-            self._orders.append(order)
-            self._reports.append(report)
-            self._changed.notify_all()
-        return await report
-
-    async def _push(self, version: int) -> None:
-        """Bring `version` to every member that is up; a member that fails is restarted and left for later."""
-        for _ in range(_PUSH_ATTEMPTS):
-            members = await self._pool.wait_for_stale(version)
-            async with self._pushing:
-                report = await self._give(PushOrder(version, members))
-                if report.failure is None:
-                    await self._pool.refitted(members, version)
-                    self._seconds["push"] = report.seconds
-                    return
-            await self._record.event("push_failed", report.failure)
-            for member in members:
-                # An engine whose update broke off holds parts of two versions.
-                await self._pool.restart(member, "its weight push broke off")
-        raise PushFailed(
-            f"the weights could not be pushed in {_PUSH_ATTEMPTS} attempts; last: {report.failure}"
-        )
-
-    async def _make_prompts(self, step: int) -> list[Prompt]:
+    def _is_saved_without_score(self, step: int) -> bool:
+        """After an evaluation a checkpoint is written anyway. The last step's is not left to hang on that one."""
         plan = self._plan
-        if step >= plan.steps:
-            return []
-        first = step * plan.prompts_per_step
-        return list(
-            await asyncio.gather(
-                *[self._make_prompt("train", first + i, None) for i in range(plan.prompts_per_step)]
-            )
-        )
+        if step == plan.steps:
+            return True
+        return step % plan.checkpoint_every == 0 and not plan.evaluation.is_due(step)
 
-    async def _make_groups(self, step: int, prompts: Sequence[Prompt]) -> tuple[Group, ...]:
-        for prompt in prompts:
-            for rejected in prompt.meta.rejected:
-                await self._record.event("video_rejected", rejected)
-        started = time.perf_counter()
-        samplings = [
-            replace(self._plan.sampling, seed=_seed(self._plan.sampling.seed, prompt.meta))
-            for prompt in prompts
-        ]
-        rollouts = await self._roll_out(prompts, samplings, step)
-        self._seconds["rollout"] = time.perf_counter() - started
-        return tuple(
-            Group(f"{step}-{i}", prompt, tuple(members), step)
-            for i, (prompt, members) in enumerate(zip(prompts, rollouts, strict=True))
-        )
+    async def _stop_for_parity(self, broken: ParityFailure) -> None:
+        if self._orders.failure() is not None:
+            return  # another rank was faster
+        await self._record.parity_failure(broken.sample)
+        await self._orders.fail(ParityBroken(broken.message))
+        assert self._producing is not None
+        self._producing.cancel()
 
-    async def _roll_out(
-        self, prompts: Sequence[Prompt], samplings: Sequence[Sampling], version: int
-    ) -> list[list[Rollout]]:
-        """Completions with rewards, in the order of `prompts`; workers that come up meanwhile are refitted."""
-        refitting = asyncio.ensure_future(self._keep_refitting(version))
-        share = -(-len(prompts) // max(1, len(self._pool.members())))
-        try:
-            parts = await _all_or_first_error(
-                refitting,
-                [
-                    self._roll_out_part(prompts[i : i + share], samplings[i : i + share], version)
-                    for i in range(0, len(prompts), share)
-                ],
-            )
-            return [rollouts for part in parts for rollouts in part]
-        finally:
-            async with self._pushing:  # a push that is under way is carried out, not left half reported
-                refitting.cancel()
-            await asyncio.gather(refitting, return_exceptions=True)
+    # --- evaluation ---------------------------------------------------------------------------------
 
-    async def _keep_refitting(self, version: int) -> None:
-        while True:
-            await self._pool.wait_for_stale(version)
-            await self._push(version)
+    async def _evaluate_before(self, first_step: int) -> None:
+        if first_step == 0 and self._plan.evaluation.samples_per_task > 0 and not self._evaluated_before:
+            await self._evaluate("before", 0)
+            self._evaluated_before = True
 
-    async def _roll_out_part(
-        self, prompts: Sequence[Prompt], samplings: Sequence[Sampling], version: int
-    ) -> list[list[Rollout]]:
-        completions = await self._pool.generate(prompts, samplings, version)
-        started = time.perf_counter()
-        items = [
-            # An answer that was cut off is not the whole reply: it is scored as no reply.
-            (
-                prompt.meta.task,
-                completion.text if completion.finish_reason == "stop" else "",
-                prompt.meta.answer,
-            )
-            for prompt, group in zip(prompts, completions, strict=True)
-            for completion in group
-        ]
-        scores = iter(await self._score(items))
-        self._seconds["reward"] = max(self._seconds.get("reward", 0.0), time.perf_counter() - started)
-        return [
-            [
-                _rollout(f"{prompt.meta.split}-{prompt.meta.index}-{n}", completion, *next(scores))
-                for n, completion in enumerate(group)
-            ]
-            for prompt, group in zip(prompts, completions, strict=True)
-        ]
+    async def _evaluate_after(self, cursor: int) -> None:
+        if self._plan.evaluation.samples_per_task > 0:
+            await self._pushes.push()
+            await self._evaluate_and_save("after", self._plan.steps, cursor)
 
-    async def _evaluate(self, stage: Literal["before", "after"], version: int) -> None:
-        """Answer held-out samples, greedily and sampled."""
-        plan = self._plan
-        if plan.samples_per_task == 0 or stage in self._evaluated:
-            return
+    async def _evaluate_and_save(self, stage: Stage, step: int, cursor: int) -> None:
+        """Evaluate the weights after `step` steps, which all members hold, and keep them with their score."""
+        score = await self._evaluate(stage, step)
+        await self._give(SaveOrder(step, cursor, score))
+
+    async def _evaluate(self, stage: Stage, step: int) -> float:
         await self._record.event("stage", f"evaluating {stage} training")
-        for task in plan.tasks:
-            prompts = await asyncio.gather(
-                *[self._make_prompt("held_out", index, task) for index in range(plan.samples_per_task)]
-            )
-            greedy = await self._answers(prompts, 1, 0.0, version)
-            sampled = await self._answers(
-                prompts, plan.sampled_completions, plan.sampling.temperature, version
-            )
-            truths = tuple(prompt.meta.answer for prompt in prompts)
-            await self._record.evaluation(EvaluationAnswers(stage, task, greedy, sampled, truths))
-        self._evaluated.add(stage)
-
-    async def _answers(
-        self, prompts: Sequence[Prompt], count: int, temperature: float, version: int
-    ) -> tuple[tuple[float, bool], ...]:
-        sampling = replace(self._plan.sampling, num_completions=count, temperature=temperature)
-        samplings = [replace(sampling, seed=_seed(sampling.seed, prompt.meta)) for prompt in prompts]
-        groups = await self._roll_out(prompts, samplings, version)
-        return tuple((rollout.reward, rollout.valid) for group in groups for rollout in group)
+        answers = await self._held_out.ask(stage, step)
+        for each in answers:
+            await self._record.evaluation(each)
+        score = held_out_score(answers)
+        await self._record.event("held_out_score", f"held-out score after step {step}: {score:.3f}")
+        return score
 
 
-async def _all_or_first_error(
-    beside: "asyncio.Future[None]", calls: Sequence[Coroutine[Any, Any, Any]]
-) -> list[Any]:
-    """The results of `calls`; the first error of theirs, or of `beside` (which never ends well), if there is one."""
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    try:
-        pending = {beside, *tasks}
-        while pending - {beside}:
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        return [task.result() for task in tasks]
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
-def _seed(run_seed: int, meta: PromptMeta) -> int:
-    """A sampling seed that depends on the prompt alone, so a re-run prompt is answered alike."""
-    return (run_seed * 1_000_003 + meta.index * 7919 + (meta.split == "held_out")) % 2**31
-
-
-def _rollout(rollout_id: str, completion: Completion, reward: float, valid: bool) -> Rollout:
-    return Rollout(
-        rollout_id,
-        completion.token_ids,
-        completion.logprobs,
-        completion.text,
-        completion.finish_reason,
-        reward,
-        valid,
-    )
+def _idle_s(making: "asyncio.Task[Batch] | None", learner_s: float) -> float:
+    """Seconds of the learner's `learner_s` in which the engines had nothing to do."""
+    if making is None:
+        return learner_s
+    if not making.done():
+        return 0.0
+    return min(learner_s, time.perf_counter() - making.result().ready_at)

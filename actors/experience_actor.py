@@ -1,17 +1,18 @@
 """`Experience` as a Ray actor: its hands on the other actors."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from actors.experience import Experience, ExperiencePlan, Report
-from actors.messages import EvaluationAnswers, Group, Order, Prompt
+from actors.experience import Experience, ExperiencePlan
+from actors.messages import EvaluationAnswers, Group, Order, Prompt, Report, Score
+from actors.reward_worker import ANSWER_TIMEOUT_S
 from actors.rollout_pool import RolloutPool
 from pretext.source import Split
 
 _PROMPTS_PER_MAKER = 2  # asked for at once: one being made, one waiting
 _PROMPT_TIMEOUT_S = 300.0
-_REWARD_TIMEOUT_S = 60.0
+_REWARD_TIMEOUT_S = 60.0  # beside what each answer may take
 
 
 class ExperienceActor:
@@ -46,7 +47,7 @@ class ExperienceActor:
 
     # --- called by the learner and the driver
 
-    async def begin(self, session: str, step: int) -> None:
+    async def begin(self, session: str, step: int, cursor: int) -> None:
         if self._experience is None:  # made here because the pool needs the running event loop
             pool = RolloutPool(
                 self._workers,
@@ -57,7 +58,7 @@ class ExperienceActor:
             self._experience = Experience(
                 self._plan, make_prompt=self._make_prompt, pool=pool, score=self._score, record=self
             )
-        await self._experience.begin(session, step)
+        await self._experience.begin(session, step, cursor)
 
     async def order(self, session: str, number: int, wait_s: float) -> Order | None:
         assert self._experience is not None
@@ -81,6 +82,9 @@ class ExperienceActor:
     async def evaluation(self, answers: EvaluationAnswers) -> None:
         await self._run_log.evaluation.remote(answers)
 
+    async def parity_failure(self, sample: Mapping[str, Any]) -> None:
+        await self._run_log.parity_failure.remote(sample)
+
     async def _make_prompt(self, split: Split, index: int, task: str | None) -> Prompt:
         async with self._making:  # so that the deadline is the making's, not the queue's
             make = self._next(self._makers).make.options(num_returns=3)
@@ -88,11 +92,10 @@ class ExperienceActor:
             what = f"{split} prompt {index} was not made"
             return Prompt(await _within(_PROMPT_TIMEOUT_S, meta, what), engine_input, model_input)
 
-    async def _score(self, items: Sequence[tuple[str, str, str]]) -> list[tuple[float, bool]]:
+    async def _score(self, items: Sequence[tuple[str, str, str]]) -> list[Score]:
         call = self._next(self._scorers).score.remote(items)
-        scores: list[tuple[float, bool]] = await _within(
-            _REWARD_TIMEOUT_S, call, f"{len(items)} answers were not scored"
-        )
+        deadline_s = _REWARD_TIMEOUT_S + ANSWER_TIMEOUT_S * len(items)
+        scores: list[Score] = await _within(deadline_s, call, f"{len(items)} answers were not scored")
         return scores
 
     def _next(self, workers: Sequence[Any]) -> Any:

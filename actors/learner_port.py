@@ -7,11 +7,9 @@ from typing import Any
 
 import ray
 
-from actors.experience import Report
-from actors.messages import Group, Member, PushOrder, TrainOrder
-from learner.advantages import group_advantages
+from actors.messages import Group, Member, ParityFailure, PushOrder, Report, SaveOrder, TrainOrder
 from learner.batch import PromptTensors, TrainingGroup
-from learner.loop import Push, Stop, Train
+from learner.loop import Order, Push, Save, Stop, Train
 
 _POLL_S = 10.0  # one long poll; between two the worker can be interrupted
 
@@ -23,40 +21,51 @@ class LearnerPort:
     Args:
         experience: handle of the Experience actor.
         session: this life of the learner group.
-        reward_tolerance: see GrpoConfig.
         push_timeout_s: deadline of each step of a push.
     """
 
     experience: Any
     session: str
-    reward_tolerance: float
     push_timeout_s: float
 
-    def begin(self, step: int) -> None:
-        ray.get(self.experience.begin.remote(self.session, step))
+    def begin(self, step: int, cursor: int) -> None:
+        ray.get(self.experience.begin.remote(self.session, step, cursor))
 
-    def order(self, number: int) -> Train | Push | Stop:
+    def order(self, number: int) -> Order:
         while (order := ray.get(self.experience.order.remote(self.session, number, _POLL_S))) is None:
             pass
         if isinstance(order, TrainOrder):
-            return Train(order.step, [self._training_group(group) for group in order.groups])
+            return Train(order.step, [training_group(group) for group in order.groups])
         if isinstance(order, PushOrder):
             client = RolloutMembers(order.members, order.policy_version, self.push_timeout_s)
             return Push(order.policy_version, tuple(member.life for member in order.members), client)
+        if isinstance(order, SaveOrder):
+            return Save(order.step, order.cursor, order.score)
         return Stop()
 
     def report(self, number: int, *, failure: str | None, metrics: dict[str, float], seconds: float) -> None:
         report = Report(failure, metrics, seconds)
         ray.get(self.experience.report.remote(self.session, number, report))
 
-    def _training_group(self, group: Group) -> TrainingGroup:
-        rewards = [rollout.reward for rollout in group.rollouts]
-        return TrainingGroup(
-            fetch_prompt=partial(_fetch, group.prompt.model_input),
-            completions=tuple(rollout.token_ids for rollout in group.rollouts),
-            rollout_logprobs=tuple(rollout.logprobs for rollout in group.rollouts),
-            advantages=tuple(group_advantages(rewards, tolerance=self.reward_tolerance)),
-        )
+    def parity_broken(self, number: int, message: str, sample: dict[str, Any]) -> None:
+        report = Report(parity_failure=ParityFailure(message, sample))
+        ray.get(self.experience.report.remote(self.session, number, report))
+
+
+def training_group(group: Group) -> TrainingGroup:
+    """A group as the learner takes it; its prompt is fetched by the rank that trains it."""
+    meta = group.prompt.meta
+    return TrainingGroup(
+        group_id=group.group_id,
+        task=meta.task,
+        fetch_prompt=partial(_fetch, group.prompt.model_input),
+        prompt_tokens=meta.num_tokens,
+        completions=tuple(rollout.token_ids for rollout in group.rollouts),
+        rollout_logprobs=tuple(rollout.logprobs for rollout in group.rollouts),
+        rewards=tuple(rollout.reward for rollout in group.rollouts),
+        truncated=tuple(rollout.finish_reason == "length" for rollout in group.rollouts),
+        policy_version=group.policy_version,
+    )
 
 
 def _fetch(reference: Any) -> PromptTensors:

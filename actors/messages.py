@@ -4,12 +4,14 @@ Prompts' frames and patches travel through Ray's object store: messages carry re
 (`Ref`), so the actor in the middle never holds a video.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pretext.source import Split
 
 Ref = Any  # a ray.ObjectRef in a run; the value itself in tests without Ray
+Stage = Literal["before", "during", "after"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,15 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Score:
+    """What a completion earned."""
+
+    reward: float  # in [0, 1]
+    valid: bool  # the text has the form of an answer
+    error: str = ""  # what was wrong with the user's own reward, which then counts as 0; empty: nothing
+
+
+@dataclass(frozen=True)
 class Rollout:
     """One completion with its reward."""
 
@@ -46,6 +57,7 @@ class Rollout:
     finish_reason: str
     reward: float  # in [0, 1]
     valid: bool  # the text has the form of an answer
+    reward_failed: bool = False  # see Score.error
 
 
 @dataclass(frozen=True)
@@ -60,9 +72,10 @@ class Group:
 
 @dataclass(frozen=True)
 class EvaluationAnswers:
-    """How held-out samples of one task were answered at one stage of a run."""
+    """How held-out samples of one task were answered at one point of a run."""
 
-    stage: Literal["before", "after"]
+    stage: Stage
+    step: int  # steps taken, which is the policy version
     task: str
     greedy: tuple[tuple[float, bool], ...]  # (reward, valid), one per sample
     sampled: tuple[tuple[float, bool], ...]  # (reward, valid), several per sample
@@ -96,8 +109,35 @@ class TrainOrder:
 
 
 @dataclass(frozen=True)
+class SaveOrder:
+    """To the learner: write a checkpoint of the current weights, from which step number `step` is next."""
+
+    step: int
+    cursor: int  # number of the training prompt that step `step` begins with
+    score: float | None  # held-out score of these weights; None: they were not evaluated
+
+
+@dataclass(frozen=True)
 class StopOrder:
     """To the learner: all steps are done."""
 
 
-Order = PushOrder | TrainOrder | StopOrder
+Order = PushOrder | TrainOrder | SaveOrder | StopOrder
+
+
+@dataclass(frozen=True)
+class ParityFailure:
+    """The learner's logprobs are too far from the engine's: the run must not go on."""
+
+    message: str  # one line, for the user
+    sample: Mapping[str, Any]  # what shows it, as JSON can hold it
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the learner says of an order."""
+
+    failure: str | None = None  # of a push, which is tried again; None: carried out
+    metrics: Mapping[str, float] = field(default_factory=dict)  # of a step
+    seconds: float = 0.0
+    parity_failure: ParityFailure | None = None

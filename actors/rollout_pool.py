@@ -6,14 +6,17 @@ the prompts the dead one was working on must go to others. That is what stands h
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 
 from actors.messages import Member, Prompt
 from rollout.engine import Completion, Sampling
+
+T = TypeVar("T")
+Deliver = Callable[[int, list[Completion], int], None]  # prompt's place, completions, policy version
 
 _MOST_DEATHS = 4  # of workers over the same prompts, until the prompts are to blame
 _RETRY_S = 0.5  # between two looks at a worker that is being restarted
@@ -34,8 +37,8 @@ class PoisonPrompts(RuntimeError):
 class RolloutPool:
     """The rollout workers of a run.
 
-    Invariants: prompts go only to members that hold the version asked for; a member that failed in any way
-    is out until it has been restarted and refitted; a prompt's completions are returned exactly once.
+    Invariants: prompts go only to members that hold a version that will do; a member that failed in any way
+    is out until it has been restarted and refitted; a prompt's completions are handed on exactly once.
 
     Args:
         workers: actor handles, created with Ray's max_restarts.
@@ -113,12 +116,19 @@ class RolloutPool:
         """Those that are up but do not hold `policy_version`."""
         return tuple(member for member in self.members() if self._version[member] != policy_version)
 
-    async def wait_for_stale(self, policy_version: int) -> tuple[Member, ...]:
-        """Wait until some member is up that lacks `policy_version`, and return those."""
+    def members_without_weights(self) -> tuple[Member, ...]:
+        """Those that are up but hold no version: new, restarted or invalidated ones."""
+        return tuple(member for member in self.members() if self._version[member] is None)
+
+    async def wait_for(self, wanted: Callable[[], tuple[Member, ...]]) -> None:
+        """Wait until `wanted` names a member.
+
+        Raises:
+            NoRolloutWorkers: none is left.
+        """
         async with self._changed:
-            await self._changed.wait_for(lambda: self.members_without(policy_version) or self._nobody_left())
+            await self._changed.wait_for(lambda: wanted() or self._nobody_left())
             self._check_any_left()
-            return self.members_without(policy_version)
 
     async def refitted(self, members: Sequence[Member], policy_version: int) -> None:
         """Note that a push to `members` has succeeded."""
@@ -133,6 +143,7 @@ class RolloutPool:
         async with self._changed:
             for member in self._version:
                 self._version[member] = None
+            self._changed.notify_all()
 
     async def restart(self, member: Member, reason: str, *, died: bool = False) -> None:
         """Take a member out, end its process, and list it again when it is back.
@@ -150,57 +161,90 @@ class RolloutPool:
         self._starting.append(asyncio.ensure_future(self._start(member.index, old_life=member.life)))
 
     async def generate(
-        self, prompts: Sequence[Prompt], samplings: Sequence[Sampling], policy_version: int
-    ) -> list[list[Completion]]:
-        """Complete `prompts` on one member; if it dies, on another.
+        self, prompts: Sequence[Prompt], samplings: Sequence[Sampling], *, oldest: int, deliver: Deliver
+    ) -> None:
+        """Complete `prompts`, an equal share on every member that is up; what a dead one leaves, on others.
 
         An engine that raises may be left with half-done requests, so its worker is restarted too; what the
         same prompts make a second engine raise is their fault, and is raised here.
+
+        Args:
+            oldest: the oldest policy version that will do.
+            deliver: called once for every prompt, as soon as all its completions are there.
 
         Raises:
             NoRolloutWorkers: none is left.
             PoisonPrompts: they killed or hung one worker after another.
             RayTaskError: what a second engine raised for these prompts.
         """
-        failures = 0
-        while True:
-            member = await self._acquire(policy_version)
+        share = -(-len(prompts) // max(1, len(self._version)))
+        everything = list(enumerate(zip(prompts, samplings, strict=True)))
+        await all_or_first_error(
+            self._complete(dict(everything[start : start + share]), oldest, deliver)
+            for start in range(0, len(everything), share)
+        )
+
+    async def _complete(
+        self, left: dict[int, tuple[Prompt, Sampling]], oldest: int, deliver: Deliver
+    ) -> None:
+        """Complete what is `left`, on one member after another until nothing is."""
+        failures = 0  # of workers in a row that finished no prompt
+        while left:
+            member, version = await self._acquire(oldest)
+            before = len(left)
             try:
-                return await asyncio.wait_for(
-                    member.worker.generate.remote(
-                        policy_version, list(samplings), *[prompt.engine_input for prompt in prompts]
-                    ),
-                    self._generate_timeout_s,
-                )
-            except (RayActorError, TimeoutError) as error:
-                died = isinstance(error, RayActorError)
-                what = "its process died" if died else f"no answer within {self._generate_timeout_s:.0f} s"
-                await self.restart(member, f"{what}; its {len(prompts)} prompts go to another", died=died)
-                failures += 1
-                if failures == _MOST_DEATHS:
-                    raise PoisonPrompts(
-                        f"{failures} rollout workers in a row failed over the same {len(prompts)} prompts: {what}."
-                    ) from error
+                await self._stream(member, version, left, deliver)
+                assert not left, "an engine ended before all its prompts were finished"
             except RayTaskError as error:
-                failures += 1
+                failures = 1 if len(left) < before else failures + 1
                 await self.restart(member, f"its engine failed ({last_line(error)})")
                 if failures > 1:
                     raise
+            except (RayActorError, TimeoutError) as error:
+                died = isinstance(error, RayActorError)
+                what = "its process died" if died else f"no answer within {self._generate_timeout_s:.0f} s"
+                await self.restart(member, f"{what}; its {len(left)} prompts go to another", died=died)
+                failures = 1 if len(left) < before else failures + 1
+                if failures == _MOST_DEATHS:
+                    raise PoisonPrompts(
+                        f"{failures} rollout workers in a row failed over the same {len(left)} prompts: {what}."
+                    ) from error
             finally:
                 async with self._changed:
                     self._busy.discard(member)
                     self._changed.notify_all()
 
-    async def _acquire(self, policy_version: int) -> Member:
-        def idle() -> list[Member]:
-            return [m for m in self.members() if self._version[m] == policy_version and m not in self._busy]
+    async def _stream(
+        self, member: Member, version: int, left: dict[int, tuple[Prompt, Sampling]], deliver: Deliver
+    ) -> None:
+        """Have `member` complete all that is left, taking each prompt out of `left` when it is finished."""
+        asked = list(left)
+        async with asyncio.timeout(self._generate_timeout_s):
+            groups = member.worker.generate.options(num_returns="streaming").remote(
+                version,
+                [sampling for _, sampling in left.values()],
+                *[prompt.engine_input for prompt, _ in left.values()],
+            )
+            async for reference in groups:
+                position, completions = await reference
+                del left[asked[position]]
+                deliver(asked[position], completions, version)
+
+    async def _acquire(self, oldest: int) -> tuple[Member, int]:
+        """An idle member that holds `oldest` or newer, and what it holds."""
+
+        def idle() -> list[tuple[Member, int]]:
+            held = [(member, self._version[member]) for member in self.members() if member not in self._busy]
+            return [
+                (member, version) for member, version in held if version is not None and version >= oldest
+            ]
 
         async with self._changed:
             await self._changed.wait_for(lambda: idle() or self._nobody_left())
             self._check_any_left()
-            member = idle()[0]
+            member, version = idle()[0]
             self._busy.add(member)
-            return member
+            return member, version
 
     def _nobody_left(self) -> bool:
         return len(self._lost) == len(self._workers)
@@ -220,6 +264,17 @@ class RolloutPool:
                 await self.restart(member, f"its {method} failed ({_first_line(error)})")
 
         await asyncio.gather(*[call(member) for member in self.members()])
+
+
+async def all_or_first_error(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of `calls`; the first error ends the others, and all have ended when it is raised."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 _GONE = object()

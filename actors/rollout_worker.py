@@ -1,6 +1,7 @@
 """A vLLM engine as an actor."""
 
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 from rollout.engine import Completion, EngineOptions, Sampling, VllmEngine
@@ -26,17 +27,18 @@ class RolloutWorker:
 
     def generate(
         self, policy_version: int, samplings: list[Sampling], *inputs: EngineInput
-    ) -> list[list[Completion]]:
-        """Complete every prompt with the weights of `policy_version`.
+    ) -> Iterator[tuple[int, list[Completion]]]:
+        """Complete every prompt with the weights of `policy_version`; see VllmEngine.stream.
 
-        Inputs are positional so that Ray hands over the values behind their references.
+        A Ray streaming generator: call it with num_returns="streaming". Inputs are positional so that Ray hands
+        over the values behind their references.
         """
         if policy_version != self._policy_version:
             raise RuntimeError(
                 f"rollout worker holds policy version {self._policy_version}, not {policy_version}: "
                 "it was not refitted."
             )
-        return self._engine.generate(inputs, samplings)
+        yield from self._engine.stream(inputs, samplings)
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         self._engine.init_weight_transfer_engine(init_info)

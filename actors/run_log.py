@@ -7,13 +7,14 @@ that was said and any tool can read it.
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from actors.messages import EvaluationAnswers, Group
 from learner.advantages import group_advantages
+from learner.config import GrpoConfig
 
 
 class RunLog:
@@ -21,14 +22,15 @@ class RunLog:
 
     Args:
         folder: runs/NAME.
-        reward_tolerance: as the learner's, for the advantages shown beside rollouts.
+        grpo: as the learner's, for the advantages shown beside rollouts. They are those within the group: what
+            compares groups, punishes length or takes off a KL is not in them.
     """
 
-    def __init__(self, folder: str, reward_tolerance: float) -> None:
+    def __init__(self, folder: str, grpo: GrpoConfig) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._folder = Path(folder)
-        self._tolerance = reward_tolerance
+        self._grpo = grpo
         self._board = SummaryWriter(str(self._folder / "tensorboard"))
         self._lines: list[dict[str, Any]] = []
 
@@ -48,6 +50,11 @@ class RunLog:
     def evaluation(self, answers: EvaluationAnswers) -> None:
         self._append("evaluations", asdict(answers))
 
+    def parity_failure(self, sample: Mapping[str, Any]) -> None:
+        """Keep what shows that engine and learner differ, for a person to look at."""
+        text = json.dumps(_finite(dict(sample)), indent=2, allow_nan=False)
+        (self._folder / "parity-failure.json").write_text(text + "\n", encoding="utf-8")
+
     def since(self, cursor: int) -> list[dict[str, Any]]:
         """Events and metrics from number `cursor` on, for a progress display."""
         return self._lines[cursor:]
@@ -61,7 +68,9 @@ class RunLog:
     def _group_record(self, step: int, group: Group) -> dict[str, Any]:
         meta = group.prompt.meta
         rewards = [rollout.reward for rollout in group.rollouts]
-        advantages = group_advantages(rewards, tolerance=self._tolerance)
+        advantages = group_advantages(
+            rewards, tolerance=self._grpo.reward_tolerance, estimator=self._grpo.advantage
+        )
         return {
             "step": step,
             "group_id": group.group_id,
@@ -86,9 +95,10 @@ class RunLog:
         }
 
 
-def _finite(record: dict[str, Any]) -> dict[str, Any]:
+def _finite(value: Any) -> Any:
     """NaN and infinities are not JSON: they are written as null."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in record.items()
-    }
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -20,8 +20,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before torch is imported. Threads that spin while they wait make two busy processes on two cores some
     # fifty times slower than threads that sleep.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # DeepSpeed builds a small kernel at first use with the environment's own ninja, activated or not.
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     # Ray Train lists a checkpoint as one to go on from when it next looks: soon, not after its 2 s.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.3")
@@ -69,6 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="write a run's model as a Hugging Face folder")
     export.add_argument("run_folder", metavar="RUN", help="a run's name under runs/, or its folder")
     export.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
+    export.add_argument(
+        "--best", action="store_true", help="the checkpoint of the best evaluation, not the last"
+    )
+    export.add_argument("--adapter", action="store_true", help="of a LoRA run, the adapters alone, for PEFT")
     export.set_defaults(run=_export)
     data_commands.add_commands(commands)
     bench_commands.add_commands(commands)
@@ -109,6 +111,7 @@ def _how_to_go_on(options: argparse.Namespace, name: str) -> str:
 def _export(options: argparse.Namespace) -> int:
     from cluster.export import export
 
-    export(options.run_folder, options.out)
-    print(f"Wrote {options.out}: load it with AutoModelForImageTextToText.from_pretrained or vLLM.")
+    export(options.run_folder, options.out, best=options.best, adapter=options.adapter)
+    how = "peft.PeftModel" if options.adapter else "AutoModelForImageTextToText"
+    print(f"Wrote {options.out}: load it with {how}.from_pretrained or vLLM.")
     return 0

@@ -55,8 +55,16 @@ class DataConfig(TaskSettings, frozen=True, extra="forbid"):
 class TrainConfig(_Section):
     steps: Positive = 468
     prompts_per_step: Positive = 64
+    max_staleness: Literal[0, 1] = Field(
+        0,
+        description="0: a step's answers are sampled from the newest weights; 1: from those before, while the "
+        "learner trains",
+    )
     checkpoint_every: Positive = Field(20, description="steps from one checkpoint to the next")
-    keep_checkpoints: Positive = 2
+    keep_checkpoints: Positive = Field(
+        2,
+        description="kept at the end: those of the highest held-out scores, or else the newest; the last always",
+    )
     recorded_groups: int = Field(4, ge=0, description="groups per step whose rollouts are written down whole")
 
 
@@ -64,7 +72,20 @@ class EvaluationConfig(_Section):
     samples_per_task: int = Field(
         200, ge=0, description="held-out samples per task, before and after; 0: none"
     )
+    every: int = Field(
+        0,
+        ge=0,
+        description="also after every so many steps, with a checkpoint each; 0: before and after only",
+    )
     sampled_completions: Positive = Field(4, description="completions per sample for the sampled score")
+
+
+class RewardConfig(_Section):
+    function: str | None = Field(
+        None,
+        description="package.module:name of a reward of your own, (task, text, answer) to a number from 0 to 1, in "
+        "place of the tasks' rules",
+    )
 
 
 class ClusterConfig(_Section):
@@ -86,6 +107,7 @@ class Config(_Section):
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     rollout: RolloutConfig = RolloutConfig()
+    reward: RewardConfig = RewardConfig()
     grpo: GrpoConfig = GrpoConfig()
     learner: LearnerConfig = LearnerConfig()
     train: TrainConfig = TrainConfig()

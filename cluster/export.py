@@ -1,13 +1,16 @@
-"""A run's last checkpoint as a Hugging Face folder."""
+"""A run's checkpoint as a Hugging Face folder."""
 
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
-from cluster.load import ConfigError
+from cluster.load import ConfigError, load_config
+from learner.config import LearnerConfig
+from learner.lora import adapted_layers, add_adapters, merged_weight
 
 
-def export(run: str, out: Path) -> Path:
+def export(run: str, out: Path, *, best: bool = False, adapter: bool = False) -> Path:
     """Write the trained model, its processor and its config to `out`.
 
     DeepSpeed's shards of all ranks are put together on the CPU in float32 and saved in the start model's
@@ -15,39 +18,41 @@ def export(run: str, out: Path) -> Path:
 
     Args:
         run: a name under runs/, or a run's folder.
+        best: the checkpoint of the best evaluation, instead of the last one.
+        adapter: of a run with `learner.lora`, the adapters alone, as PEFT loads them; else they are merged.
 
     Raises:
-        ConfigError: there is no such run, it has no checkpoint, or `out` is not empty.
+        ConfigError: there is no such run, it has no such checkpoint, or `out` is not empty.
     """
     folder = next((path for path in (Path(run), Path("runs") / run) if (path / "config.yaml").exists()), None)
     if folder is None:
         raise ConfigError(f"RUN={run!r}: no run of that name under runs/, and no run's folder of that path.")
-    checkpoint = last_checkpoint(folder)
+    learner = load_config(folder / "config.yaml").learner
+    if adapter and learner.lora is None:
+        raise ConfigError(f"--adapter: RUN={run!r} trained no adapters. Leave --adapter out.")
+    checkpoint = best_checkpoint(folder) if best else last_checkpoint(folder)
+    if checkpoint is None and best:
+        raise ConfigError(
+            f"RUN={run!r}: no checkpoint was evaluated. Set evaluation.every, or leave --best out for the last one."
+        )
     if checkpoint is None:
         raise ConfigError(
             f"RUN={run!r}: has no checkpoint yet. Wait for one, or lower train.checkpoint_every."
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out={str(out)!r}: is there already. Name a folder that is not there yet.")
-    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoProcessor
 
     start = json.loads((checkpoint / "state.json").read_text())["start_model"]
     if (
         Path(start).is_absolute() and not Path(start).exists()
     ):  # the run's folder was moved: its model with it
         start = str(folder / Path(start).name)
-    weights = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint), tag="policy")
-    model = AutoModelForImageTextToText.from_pretrained(start, dtype="auto")
-    missing, unexpected = model.load_state_dict(weights, strict=False, assign=False)
-    tied = {name for name in missing if name in (model.all_tied_weights_keys or {})}
-    if unexpected or set(missing) - tied:
-        raise ConfigError(
-            f"RUN={run!r}: its checkpoint does not fit {start} (missing {sorted(set(missing) - tied)[:3]}, "
-            f"unexpected {sorted(unexpected)[:3]}). Export with the version that trained it."
-        )
+    model = _trained(checkpoint, start, learner, run)
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
+    if learner.lora is not None and not adapter:
+        model = _merged(model, start)
     model.save_pretrained(partial)
     AutoProcessor.from_pretrained(start).save_pretrained(partial)
     if out.exists():
@@ -56,10 +61,58 @@ def export(run: str, out: Path) -> Path:
     return out
 
 
+def _trained(checkpoint: Path, start: str, learner: LearnerConfig, run: str) -> Any:
+    """The start model with a checkpoint's weights; what was frozen is not in the checkpoint."""
+    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+    from transformers import AutoModelForImageTextToText
+
+    model = AutoModelForImageTextToText.from_pretrained(start, dtype="auto")
+    if learner.freeze_vision:
+        model.model.visual.requires_grad_(False)
+    if learner.lora is not None:
+        add_adapters(model, learner.lora)
+    saved = get_fp32_state_dict_from_zero_checkpoint(
+        str(checkpoint), tag="policy", exclude_frozen_parameters=learner.trains_in_part
+    )
+    # The learner holds the model as a part of its own module (learner.model.PolicyModel).
+    weights = {name.removeprefix("model."): value for name, value in saved.items()}
+    missing, unexpected = model.load_state_dict(weights, strict=False, assign=False)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    lost = set(missing) & trained
+    if unexpected or lost:
+        raise ConfigError(
+            f"RUN={run!r}: its checkpoint does not fit {start} (missing {sorted(lost)[:3]}, "
+            f"unexpected {sorted(unexpected)[:3]}). Export with the version that trained it."
+        )
+    return model
+
+
+def _merged(model: Any, start: str) -> Any:
+    """The start model with the adapters' products added to its weights."""
+    from transformers import AutoModelForImageTextToText
+
+    plain = AutoModelForImageTextToText.from_pretrained(start, dtype="auto")
+    merged = {name: merged_weight(layer) for name, layer in adapted_layers(model).items()}
+    plain.load_state_dict(merged, strict=False)
+    return plain
+
+
+def checkpoints(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """A run's checkpoints that hold every rank's shard, with their state, oldest first (their names are times)."""
+    found = []
+    for file in sorted((folder / "checkpoints" / "learner").glob("checkpoint_*/state.json")):
+        state = json.loads(file.read_text())
+        if len(list((file.parent / "policy").glob("*_optim_states.pt"))) == state["ranks"]:
+            found.append((file.parent, state))
+    return found
+
+
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of a run's folder that holds every rank's shard (Ray Train names them by time)."""
-    for state in sorted((folder / "checkpoints" / "learner").glob("checkpoint_*/state.json"), reverse=True):
-        shards = list((state.parent / "policy").glob("*_optim_states.pt"))
-        if len(shards) == json.loads(state.read_text())["ranks"]:
-            return state.parent
-    return None
+    """The newest checkpoint of a run's folder."""
+    return next((path for path, _ in reversed(checkpoints(folder))), None)
+
+
+def best_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of the best evaluation, the earliest of equals; None where none was evaluated."""
+    scored = [(path, state["score"]) for path, state in checkpoints(folder) if state.get("score") is not None]
+    return max(scored, key=lambda entry: entry[1])[0] if scored else None

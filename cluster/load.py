@@ -144,10 +144,30 @@ def _cross_checks(config: Config) -> list[str]:
             f"grpo.updates_per_batch={config.grpo.updates_per_batch}: too few prompts for as many updates on "
             f"{config.learner.num_workers} rank(s). Lower it, or raise train.prompts_per_step."
         )
-    if config.learner.shared_prefix and config.learner.gradient_checkpointing:
+    if config.train.max_staleness > 0 and config.cluster.placement == "shared":
         problems.append(
-            "learner.shared_prefix=True: a prompt's keys and values cannot be kept and checkpointed at once. Set "
-            "learner.gradient_checkpointing=false, or shared_prefix=false."
+            "train.max_staleness=1: on shared GPUs rollout and update take turns, so nothing overlaps. Set "
+            "train.max_staleness=0, or cluster.placement=separate."
+        )
+    if config.train.max_staleness > 0 and config.grpo.importance == "none":
+        problems.append(
+            "grpo.importance='none': with train.max_staleness=1 rollouts are of an older policy, and need weights "
+            "to be unbiased. Set grpo.importance to token or sequence, or train.max_staleness=0."
+        )
+    if config.learner.schedule.warmup_steps >= config.train.steps:
+        problems.append(
+            f"learner.schedule.warmup_steps={config.learner.schedule.warmup_steps}: the run would end before its "
+            f"learning rate is reached. Set it below train.steps={config.train.steps}."
+        )
+    if unknown := set(config.grpo.task_weights) - set(tasks_of(config)):
+        problems.append(
+            f"grpo.task_weights={config.grpo.task_weights}: {', '.join(sorted(unknown))} is not in data.mix "
+            f"({', '.join(tasks_of(config))}). Name tasks that are trained."
+        )
+    if config.grpo.overlong.buffer_tokens > config.rollout.max_tokens:
+        problems.append(
+            f"grpo.overlong.buffer_tokens={config.grpo.overlong.buffer_tokens}: longer than the longest completion. "
+            f"Set it below rollout.max_tokens={config.rollout.max_tokens}."
         )
     if config.cluster.device == "cpu":
         for name, section in (("rollout", config.rollout), ("learner", config.learner)):

@@ -6,6 +6,7 @@ from typing import Any
 from cluster.config import TINY_PREFIX, Config
 
 GIB = 2**30
+LOGIT_TOKENS = 1024  # as learner.model makes logits, in pieces
 # On one GPU, a rollout engine and a learner rank ask Ray for these shares. No GPU can hold two engines, so
 # the engines spread over all GPUs, and what is left of each fits exactly one learner rank.
 SHARED_ROLLOUT_GPU, SHARED_LEARNER_GPU = 0.6, 0.4
@@ -111,26 +112,34 @@ def learner_memory_gib(config: Config, size: ModelSize) -> dict[str, float]:
 
     Weights and gradients in the training type (ZeRO-3 shards weights, ZeRO-2 gradients too), float32 master
     weights and AdamW's two moments sharded over ranks, the frozen reference, then what one micro-batch
-    needs: layer inputs (all of them, or with checkpointing one layer's insides) and float32 logits.
+    needs: layer inputs (all of them, or with checkpointing one layer's insides) and a piece of float32 logits.
     """
     learner, ranks = config.learner, config.learner.num_workers
     width = 4 if learner.dtype == "float32" else 2
-    full = size.parameters * width
-    length = config.data.max_prompt_tokens + config.rollout.max_tokens
-    tokens = learner.micro_batch_size * length
-    per_layer = tokens * size.hidden * width
+    full, trained = size.parameters * width, _trained_parameters(config, size)
+    longest = config.data.max_prompt_tokens + config.rollout.max_tokens  # is never cut
+    per_layer = max(learner.max_micro_batch_tokens, longest) * size.hidden * width
     activations = per_layer * size.layers * (1 if learner.gradient_checkpointing else 16)
-    logits = learner.micro_batch_size * config.rollout.max_tokens * size.vocabulary * 4 * 3
+    logits = min(LOGIT_TOKENS, config.grpo.group_size * config.rollout.max_tokens) * size.vocabulary * 4 * 3
     master = 4 if learner.dtype == "bfloat16" else 0
+    weights = 0.0 if learner.offload == "all" else full / (ranks if learner.zero_stage == 3 else 1)
+    own_reference = config.grpo.kl_coef > 0 and learner.lora is None
     parts = {
-        "weights": full / (ranks if learner.zero_stage == 3 else 1),
-        "gradients": full / (ranks if learner.zero_stage >= 2 else 1),
-        "optimiser": size.parameters * (8 + master) / ranks,
-        "reference": (full / (ranks if learner.zero_stage == 3 else 1)) * (config.grpo.kl_coef > 0),
+        "weights": weights,
+        "gradients": trained * width / (ranks if learner.zero_stage >= 2 else 1),
+        "optimiser": trained * (8 + master) / ranks * (learner.offload == "none"),
+        "reference": weights * own_reference,
         "activations": activations + 16 * per_layer * learner.gradient_checkpointing,
         "logits": logits,
     }
     return {name: value / GIB for name, value in parts.items()}
+
+
+def _trained_parameters(config: Config, size: ModelSize) -> float:
+    """All of them, or those of adapters: a layer's seven matrices have about 20 times `hidden` rows and columns."""
+    if config.learner.lora is None:
+        return size.parameters
+    return 20.0 * size.hidden * size.layers * config.learner.lora.rank
 
 
 def rollout_memory_gib(config: Config, size: ModelSize) -> dict[str, float]:
@@ -157,8 +166,8 @@ def memory_problems(config: Config) -> list[str]:
     if learner > gpu:
         problems.append(
             f"learner: a rank is expected to take {learner:.0f} GiB, a GPU has {gpu:g} (cluster.gpu_memory_gib). "
-            "Use learner.zero_stage=3, more learner.num_workers, a smaller learner.micro_batch_size or shorter "
-            "data.max_prompt_tokens and rollout.max_tokens."
+            "Use learner.zero_stage=3, more learner.num_workers, learner.offload=optimizer, a smaller "
+            "learner.max_micro_batch_tokens, or shorter data.max_prompt_tokens and rollout.max_tokens."
         )
     budget = gpu * config.rollout.gpu_memory_utilization
     if rollout > budget:

@@ -14,19 +14,14 @@ from evaluation.metrics import stage_scores
 
 def write_report(folder: Path, config: Config, seconds: dict[str, float], say: Say) -> dict[str, Any]:
     """Write `report.json` and `report.png` under `folder` from the run's record, and say the result."""
-    tasks: dict[str, dict[str, Any]] = {}
-    for record in _read(folder / "evaluations.jsonl"):
-        entry = tasks.setdefault(record["task"], {})
-        entry[record["stage"]] = asdict(
-            stage_scores(record["greedy"], record["sampled"], num_samples=len(record["truths"]))
-        )
-        floor = task_floor(record["task"], record["truths"])
-        entry |= {"random": floor.random, "best_constant": floor.best_constant}
+    tasks = _tasks(_read(folder / "evaluations.jsonl"))
     metrics = _read(folder / "metrics.jsonl")
     rounded = {name: round(value, 1) for name, value in (seconds | _stage_seconds(folder)).items()}
+    best = best_checkpoint(folder)
     report: dict[str, Any] = {
         "name": config.name,
         "steps": len({record["step"] for record in metrics}),
+        "best": best,
         "tasks": tasks,
         "seconds": rounded,
     }
@@ -34,16 +29,46 @@ def write_report(folder: Path, config: Config, seconds: dict[str, float], say: S
     _plot(folder / "report.png", metrics, tasks)
     for line in _table(tasks):
         say(line)
+    if best is not None:
+        say(f"Best held-out score {best['score']:.3f}, after step {best['step']}: {best['checkpoint']}")
     say(f"Seconds: {', '.join(f'{name} {value:.0f}' for name, value in rounded.items())}.")
     say(f"Record: {folder} (report.json, report.png, metrics.jsonl, rollouts.jsonl, tensorboard/)")
     return report
+
+
+def best_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """`step`, `score` and `checkpoint` (its folder) of the best of those kept, by held-out score; the later of two.
+
+    None if none of them was evaluated.
+    """
+    kept = [
+        {"step": state["step"], "score": state["score"], "checkpoint": str(path.parent)}
+        for path in (folder / "checkpoints" / "learner").glob("checkpoint_*/state.json")
+        if (state := json.loads(path.read_text(encoding="utf-8")))["score"] is not None
+    ]
+    return max(kept, key=lambda each: (each["score"], each["step"]), default=None)
+
+
+def _tasks(evaluations: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Per task, the scores `before` and `after`, those `during` with their steps, and the floors."""
+    tasks: dict[str, dict[str, Any]] = {}
+    for record in evaluations:
+        entry = tasks.setdefault(record["task"], {"during": []})
+        scores = asdict(stage_scores(record["greedy"], record["sampled"], num_samples=len(record["truths"])))
+        if record["stage"] == "during":
+            entry["during"].append({"step": record["step"], **scores})
+        else:
+            entry[record["stage"]] = scores
+        floor = task_floor(record["task"], record["truths"])
+        entry |= {"random": floor.random, "best_constant": floor.best_constant}
+    return tasks
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
     """A JSON-lines file; of lines that a resumed run wrote again, the last counts."""
     records: dict[Any, dict[str, Any]] = {}
     for record in _lines(path):
-        records[record.get("step", (record.get("stage"), record.get("task")))] = record
+        records[record["step"], record.get("stage"), record.get("task")] = record
     return list(records.values())
 
 
@@ -96,10 +121,12 @@ def _plot(path: Path, metrics: list[dict[str, Any]], tasks: dict[str, dict[str, 
             left.axhline(
                 tasks[task]["best_constant"], color=colour, ls=":", lw=1, label=f"{task}, best constant"
             )
-            held_out = [
-                (step, tasks[task][stage]["sampled"])
+            entry = tasks[task]
+            held_out = [(scores["step"], scores["sampled"]) for scores in entry["during"]]
+            held_out += [
+                (step, entry[stage]["sampled"])
                 for stage, step in (("before", 0), ("after", len(steps)))
-                if stage in tasks[task]
+                if stage in entry
             ]
             left.plot(*zip(*held_out, strict=True), "o", color=colour, mec="black", label=f"{task}, held out")
         right.plot(steps, [record.get(f"valid/{task}") for record in metrics], color=colour, label=task)

@@ -5,7 +5,9 @@
 The driver owns every process of the run: when it ends, for whatever reason, so do they.
 """
 
+import os
 import pickle
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,8 +19,10 @@ import ray
 from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors.batches import BatchPlan
 from actors.experience import ExperiencePlan
 from actors.experience_actor import ExperienceActor
+from actors.held_out import EvaluationPlan
 from actors.learner_port import LearnerPort
 from actors.prompt_maker import PromptMaker, PromptMakerActor, PromptSpec
 from actors.reward_worker import RewardWorker
@@ -45,6 +49,7 @@ from cluster.report import write_report
 from cluster.run_folder import claimed
 from learner.loop import LoopConfig, train_loop
 from learner.model import ModelSpec
+from reward.custom import load_reward
 from rollout.engine import EngineOptions, Sampling
 from rollout.prompt import PromptError
 
@@ -58,6 +63,7 @@ def train(config: Config, *, resume: bool, say: Say) -> Path:
         ConfigError: something that the user can mend, found before anything was started.
         RunFailed: the run ended before its last step.
     """
+    check_reward(config)
     check_model(config)
     data = check_data(config, say)
     check_this_machine(config)
@@ -82,6 +88,22 @@ def train(config: Config, *, resume: bool, say: Say) -> Path:
         spec = model_spec(config, model_path)
         _run_actors(config, folder, data, spec, stages, say)
         return folder
+
+
+def check_reward(config: Config) -> None:
+    """Load the user's own reward once, from where its workers will have it.
+
+    Raises:
+        ConfigError: there is no such function.
+    """
+    if config.reward.function is None:
+        return
+    if os.getcwd() not in sys.path:  # as `python -m` has it, and as Ray has it in the workers
+        sys.path.insert(0, os.getcwd())
+    try:
+        load_reward(config.reward.function)
+    except ValueError as error:
+        raise ConfigError(f"reward.function={config.reward.function!r}: {error}") from None
 
 
 class RunFailed(RuntimeError):
@@ -116,9 +138,7 @@ def _try_prompts(config: Config, spec: PromptSpec) -> None:
 def _run_actors(config: Config, folder: Path, data: Data, spec: ModelSpec, stages: Stages, say: Say) -> None:
     say("Starting the rollout engine(s) and the learner ...")
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    run_log = _actor(RunLog, num_cpus=0, scheduling_strategy=here).remote(
-        str(folder), config.grpo.reward_tolerance
-    )
+    run_log = _actor(RunLog, num_cpus=0, scheduling_strategy=here).remote(str(folder), config.grpo)
     for entry in data.rejected:
         run_log.event.remote("video_set_aside", f"{entry.path}: {entry.reason}")
     run_log.event.remote("stage", "starting")
@@ -133,7 +153,9 @@ def _run_actors(config: Config, folder: Path, data: Data, spec: ModelSpec, stage
         for _ in range(members["prompt"].count)
     ]
     scorers = [
-        _actor(RewardWorker, members["reward"], max_restarts=-1, max_task_retries=-1).remote()
+        _actor(RewardWorker, members["reward"], max_restarts=-1, max_task_retries=-1).remote(
+            config.reward.function
+        )
         for _ in range(members["reward"].count)
     ]
     experience = _actor(ExperienceActor, num_cpus=0, scheduling_strategy=here).remote(
@@ -158,18 +180,28 @@ def _run_actors(config: Config, folder: Path, data: Data, spec: ModelSpec, stage
 
 
 def _experience_plan(config: Config) -> ExperiencePlan:
+    sampling = Sampling(
+        config.grpo.group_size, config.rollout.temperature, config.rollout.max_tokens, config.seed
+    )
     return ExperiencePlan(
         steps=config.train.steps,
-        prompts_per_step=config.train.prompts_per_step,
-        sampling=Sampling(
-            config.grpo.group_size, config.rollout.temperature, config.rollout.max_tokens, config.seed
-        ),
-        tasks=tasks_of(config),
-        samples_per_task=config.evaluation.samples_per_task,
-        sampled_completions=config.evaluation.sampled_completions,
+        max_staleness=config.train.max_staleness,
+        checkpoint_every=config.train.checkpoint_every,
         shared_gpus=config.cluster.placement == "shared",
         recorded_groups=config.train.recorded_groups,
-        reward_tolerance=config.grpo.reward_tolerance,
+        batch=BatchPlan(
+            prompts=config.train.prompts_per_step,
+            sampling=sampling,
+            max_refills=config.grpo.max_refills,
+            reward_tolerance=config.grpo.reward_tolerance,
+        ),
+        evaluation=EvaluationPlan(
+            tasks=tasks_of(config),
+            samples_per_task=config.evaluation.samples_per_task,
+            completions=config.evaluation.sampled_completions,
+            every=config.evaluation.every,
+            sampling=sampling,
+        ),
     )
 
 
@@ -217,7 +249,7 @@ def _trainer(config: Config, folder: Path, spec: ModelSpec, experience: Any) -> 
     timeout_s = config.cluster.push_timeout_s
 
     def connect(session: str) -> LearnerPort:
-        return LearnerPort(experience, session, config.grpo.reward_tolerance, timeout_s)
+        return LearnerPort(experience, session, timeout_s)
 
     loop = LoopConfig(
         spec=spec,
@@ -225,9 +257,10 @@ def _trainer(config: Config, folder: Path, spec: ModelSpec, experience: Any) -> 
         grpo=config.grpo,
         device=config.cluster.device,
         weight_transfer=_weight_transfer(config),
+        engines_sleep=config.cluster.placement == "shared",
         push_timeout_s=timeout_s,
         steps=config.train.steps,
-        checkpoint_every=config.train.checkpoint_every,
+        max_tokens=config.rollout.max_tokens,
         seed=config.seed,
         connect=connect,
     )
@@ -242,7 +275,11 @@ def _trainer(config: Config, folder: Path, spec: ModelSpec, experience: Any) -> 
             name="learner",
             storage_path=str(folder / "checkpoints"),
             failure_config=FailureConfig(max_failures=config.learner.max_restarts),
-            checkpoint_config=CheckpointConfig(num_to_keep=config.train.keep_checkpoints),
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=config.train.keep_checkpoints,
+                checkpoint_score_attribute="score",
+                checkpoint_score_order="max",
+            ),
         ),
     )
 

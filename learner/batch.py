@@ -1,13 +1,19 @@
-"""Scored groups to padded tensors."""
+"""Scored groups to packed micro-batches: who trains what, and where every token stands.
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+A micro-batch is one sequence without padding: prompts once, completions on top (`learner.attention` has the
+picture). A completion's tokens are flat: [num_tokens] over all completions, `sequence` naming each one's.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from learner.attention import Span
 
 
 class PromptTensors(Protocol):
@@ -31,119 +37,188 @@ class PromptTensors(Protocol):
 
 @dataclass(frozen=True)
 class TrainingGroup:
-    """One prompt with its n completions and their advantages.
+    """One prompt with its n completions and their rewards.
 
-    Every rank gets every group, to count tokens; only the rank that trains a group fetches its prompt.
+    Every rank gets every group, to plan and to count; only the rank that trains a group fetches its prompt.
     """
 
+    group_id: str
+    task: str
     fetch_prompt: Callable[[], PromptTensors]
+    prompt_tokens: int
     completions: tuple[tuple[int, ...], ...]  # token ids, end-of-turn token included
     rollout_logprobs: tuple[tuple[float, ...], ...]  # same lengths, from vLLM
-    advantages: tuple[float, ...]  # [n]
+    rewards: tuple[float, ...]  # [n]
+    truncated: tuple[bool, ...]  # [n] the completion ran into the length limit
+    policy_version: int  # whose completions these are
 
     @property
-    def num_tokens(self) -> int:
-        """Completion tokens of the group."""
-        return sum(len(completion) for completion in self.completions)
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of each completion."""
+        return tuple(len(completion) for completion in self.completions)
 
 
 @dataclass(frozen=True)
-class Row:
-    """One completion of a group: what a micro-batch is made of."""
+class Part:
+    """Completions of one group that are trained on one computation of their prompt."""
 
-    prompt: PromptTensors
-    completion: tuple[int, ...]
-    rollout_logprobs: tuple[float, ...]
-    advantage: float
-    weight: float = 1.0  # 0.0: a filler that keeps ranks in step and adds nothing
+    group: int  # index in the batch
+    completions: tuple[int, ...]  # indices in the group
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One micro-batch of one rank. A filler repeats work at weight 0, to keep the ranks in step."""
+
+    parts: tuple[Part, ...]
+    filler: bool = False
+
+    def of_groups(self, indices: Sequence[int]) -> "Plan":
+        """The same for groups that stand at `indices` of a larger batch."""
+        return replace(self, parts=tuple(replace(part, group=indices[part.group]) for part in self.parts))
+
+
+def plan_micro_batches(
+    groups: Sequence[TrainingGroup], *, max_tokens: int, shared_prefix: bool, world_size: int
+) -> list[list[Plan]]:
+    """Micro-batches of every rank, the same number for each: ZeRO-3 gathers parameters in every forward.
+
+    Groups go to the rank with the least work so far, largest first, and are packed up to `max_tokens` tokens.
+    A group that is larger by itself is cut (its prompt is then computed more than once), never a completion.
+
+    Args:
+        shared_prefix: a prompt counts once for all completions of a part, else once for each.
+    """
+    parts = [_parts(index, group, max_tokens, shared_prefix) for index, group in enumerate(groups)]
+    work = [sum(_tokens(groups, part, shared_prefix) for part in own) for own in parts]
+    loads, shares = [0] * world_size, [list[int]() for _ in range(world_size)]
+    for index in sorted(range(len(groups)), key=lambda i: -work[i]):
+        rank = loads.index(min(loads))
+        loads[rank] += work[index]
+        shares[rank].append(index)
+    ranks = []
+    for share in shares:
+        plans: list[Plan] = []
+        tokens = max_tokens
+        for part in [part for index in sorted(share) for part in parts[index]]:
+            cost = _tokens(groups, part, shared_prefix)
+            if tokens + cost > max_tokens:
+                plans.append(Plan(()))
+                tokens = 0
+            plans[-1] = Plan((*plans[-1].parts, part))
+            tokens += cost
+        ranks.append(plans)
+    most = max(len(plans) for plans in ranks)
+    return [plans + [Plan(plans[-1].parts[-1:], filler=True)] * (most - len(plans)) for plans in ranks]
+
+
+def _parts(index: int, group: TrainingGroup, max_tokens: int, shared_prefix: bool) -> list[Part]:
+    """The group whole, or cut so that no part is over `max_tokens` (but for single completions)."""
+    parts = [Part(index, ())]
+    for number in range(len(group.completions)):
+        longer = Part(index, (*parts[-1].completions, number))
+        if parts[-1].completions and _part_tokens(group, longer, shared_prefix) > max_tokens:
+            parts.append(Part(index, (number,)))
+        else:
+            parts[-1] = longer
+    return parts
+
+
+def _tokens(groups: Sequence[TrainingGroup], part: Part, shared_prefix: bool) -> int:
+    return _part_tokens(groups[part.group], part, shared_prefix)
+
+
+def _part_tokens(group: TrainingGroup, part: Part, shared_prefix: bool) -> int:
+    prompts = 1 if shared_prefix else len(part.completions)
+    return prompts * group.prompt_tokens + sum(len(group.completions[n]) - 1 for n in part.completions)
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Rows of one forward pass. A prompt that several rows share stands here once.
+    """Groups of one forward pass, packed."""
 
-    Prompts are padded on the left and completions on the right, so that prompts end, and completions start,
-    in the same column.
-    """
-
-    prompt_ids: Tensor  # [num_prompts, prompt_length]
-    prompt_mask: Tensor  # [num_prompts, prompt_length], 1 on real tokens
-    prompt_positions: Tensor  # [3, num_prompts, prompt_length]
-    next_positions: Tensor  # [num_prompts], of a completion's first token
+    token_ids: Tensor  # [num_packed] prompts and completions' inputs
+    positions: Tensor  # [3, num_packed]; each completion's start again where its prompt ended
+    spans: tuple[Span, ...]  # one per part, in order
     patches: Tensor  # [num_patches, patch_dim] uint8, of all prompts in order
     grid_thw: Tensor  # [num_videos, 3]
-    videos_per_prompt: Tensor  # [num_prompts]
-    prompt_of_row: Tensor  # [num_rows]
-    completion_ids: Tensor  # [num_rows, completion_length]
-    completion_mask: Tensor  # [num_rows, completion_length] float, a row's weight on real tokens
-    advantages: Tensor  # [num_rows]
-    rollout_logprobs: Tensor  # [num_rows, completion_length]
+    videos_per_prompt: tuple[int, ...]
+    predicted_at: Tensor  # [num_tokens] place in the packed sequence whose output predicts each token
+    target_ids: Tensor  # [num_tokens]
+    sequence: Tensor  # [num_tokens] which completion a token is of
+    lengths: Tensor  # [num_sequences] tokens of each completion
+    rollout_logprobs: Tensor  # [num_tokens]
+    origin: tuple[tuple[int, int], ...] = ()  # of each completion: (group in the batch, number in the group)
+    filler: bool = False
 
     def to(self, device: torch.device) -> "MicroBatch":
-        return MicroBatch(**{name: value.to(device) for name, value in vars(self).items()})
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
 
 
-def split_rows(
-    groups: Sequence[TrainingGroup], micro_batch_size: int, num_micro_batches: int
-) -> list[list[Row]]:
-    """Cut a rank's groups into exactly `num_micro_batches` lists of at most `micro_batch_size` rows.
+@dataclass(frozen=True)
+class PackedPart:
+    """What `collate` packs: a prompt, completions, and what the sampler said of them."""
 
-    Every rank must run the same number of forward passes (ZeRO-3 gathers parameters in each), so a rank
-    with fewer rows repeats its last one with weight 0.
-    """
-    rows = [
-        Row(prompt, completion, logprobs, advantage)
-        for group in groups
-        for prompt in [group.fetch_prompt()]
-        for completion, logprobs, advantage in zip(
-            group.completions, group.rollout_logprobs, group.advantages, strict=True
+    prompt: PromptTensors
+    completions: Sequence[Sequence[int]]
+    rollout_logprobs: Sequence[Sequence[float]]
+    origin: tuple[tuple[int, int], ...] = ()
+
+
+def micro_batch(groups: Sequence[TrainingGroup], plan: Plan) -> MicroBatch:
+    """Fetch a plan's prompts and pack them."""
+    packed = [
+        PackedPart(
+            group.fetch_prompt(),
+            [group.completions[n] for n in part.completions],
+            [group.rollout_logprobs[n] for n in part.completions],
+            tuple((part.group, n) for n in part.completions),
         )
+        for part in plan.parts
+        for group in [groups[part.group]]
     ]
-    batches = [rows[i : i + micro_batch_size] for i in range(0, len(rows), micro_batch_size)]
-    last = rows[-1]
-    filler = Row(last.prompt, last.completion, last.rollout_logprobs, 0.0, weight=0.0)
-    return batches + [[filler]] * (num_micro_batches - len(batches))
+    return replace(collate(packed), filler=plan.filler)
 
 
-def collate(rows: Sequence[Row], *, pad_token_id: int) -> MicroBatch:
-    """Pad rows to one length, each distinct prompt once."""
-    prompts = list({id(row.prompt): row.prompt for row in rows}.values())
-    place = {id(prompt): index for index, prompt in enumerate(prompts)}
-    prompt_shape = (len(prompts), max(len(prompt.token_ids) for prompt in prompts))
-    prompt_ids = torch.full(prompt_shape, pad_token_id)
-    prompt_mask = torch.zeros(prompt_shape, dtype=torch.int64)
-    prompt_positions = torch.zeros((3, *prompt_shape), dtype=torch.int64)
-    for index, prompt in enumerate(prompts):
-        start = prompt_shape[1] - len(prompt.token_ids)
-        prompt_ids[index, start:] = torch.from_numpy(prompt.token_ids)
-        prompt_mask[index, start:] = 1
-        prompt_positions[:, index, start:] = torch.from_numpy(prompt.positions)
-    # At least two columns: the second forward of a shared prefix must run on every rank (see learner.model).
-    shape = (len(rows), max(2, *(len(row.completion) for row in rows)))
-    completion_ids = torch.full(shape, pad_token_id)
-    completion_mask = torch.zeros(shape)
-    rollout_logprobs = torch.zeros(shape)
-    for index, row in enumerate(rows):
-        length = len(row.completion)
-        completion_ids[index, :length] = torch.tensor(row.completion, dtype=torch.int64)
-        completion_mask[index, :length] = row.weight
-        rollout_logprobs[index, :length] = torch.tensor(row.rollout_logprobs)
+def collate(parts: Sequence[PackedPart]) -> MicroBatch:
+    """Pack parts into one sequence. Every completion has at least one token."""
+    ids: list[npt.NDArray[np.int64]] = []
+    positions: list[npt.NDArray[np.int64]] = []
+    predicted_at: list[npt.NDArray[np.int64]] = []
+    start = 0
+    for part in parts:
+        prompt = part.prompt
+        ids.append(prompt.token_ids)
+        positions.append(prompt.positions)
+        last = start + len(prompt.token_ids) - 1
+        start = last + 1
+        for completion in part.completions:
+            inputs = np.asarray(completion[:-1], np.int64)
+            ids.append(inputs)
+            positions.append(np.tile(prompt.next_position + np.arange(len(inputs)), (3, 1)))
+            # The first token is predicted where the prompt ends, the others where the one before stands.
+            predicted_at.append(np.concatenate([[last], start + np.arange(len(inputs))]))
+            start += len(inputs)
+    completions = [completion for part in parts for completion in part.completions]
+    lengths = torch.tensor([len(completion) for completion in completions])
     return MicroBatch(
-        prompt_ids=prompt_ids,
-        prompt_mask=prompt_mask,
-        prompt_positions=prompt_positions,
-        next_positions=torch.tensor([prompt.next_position for prompt in prompts]),
-        patches=torch.from_numpy(np.concatenate([prompt.patches for prompt in prompts])),
-        grid_thw=torch.from_numpy(np.concatenate([prompt.grid_thw for prompt in prompts])),
-        videos_per_prompt=torch.tensor([len(prompt.grid_thw) for prompt in prompts]),
-        prompt_of_row=torch.tensor([place[id(row.prompt)] for row in rows]),
-        completion_ids=completion_ids,
-        completion_mask=completion_mask,
-        advantages=torch.tensor([row.advantage for row in rows]),
-        rollout_logprobs=rollout_logprobs,
+        token_ids=torch.from_numpy(np.concatenate(ids)),
+        positions=torch.from_numpy(np.concatenate(positions, axis=1)),
+        spans=tuple(
+            Span(len(part.prompt.token_ids), tuple(len(c) - 1 for c in part.completions)) for part in parts
+        ),
+        patches=torch.from_numpy(np.concatenate([part.prompt.patches for part in parts])),
+        grid_thw=torch.from_numpy(np.concatenate([part.prompt.grid_thw for part in parts])),
+        videos_per_prompt=tuple(len(part.prompt.grid_thw) for part in parts),
+        predicted_at=torch.from_numpy(np.concatenate(predicted_at)),
+        target_ids=torch.tensor([token for completion in completions for token in completion]),
+        sequence=torch.arange(len(lengths)).repeat_interleave(lengths),
+        lengths=lengths,
+        rollout_logprobs=torch.tensor(
+            [value for part in parts for logprobs in part.rollout_logprobs for value in logprobs]
+        ),
+        origin=tuple(place for part in parts for place in part.origin),
     )
-
-
-def share_of_rank(num_groups: int, *, rank: int, world_size: int) -> Iterator[int]:
-    """Indices of the groups that `rank` trains: every world_size-th, so that tasks mix on every rank."""
-    return iter(range(rank, num_groups, world_size))

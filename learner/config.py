@@ -1,28 +1,131 @@
 """What can be chosen about the update."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Positive = Annotated[int, Field(ge=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class OverlongConfig(BaseModel):
+    """DAPO's soft overlong punishment (arXiv 2503.14476, eq. 13): long answers cost reward before they are cut."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    buffer_tokens: int = Field(
+        0, ge=0, description="the punishment grows over the last this many of rollout.max_tokens; 0: none"
+    )
+    penalty: NotNegative = Field(1.0, description="reward that a completion of rollout.max_tokens loses")
+
+
+class DifficultyConfig(BaseModel):
+    """Weights for what is hard, as VITAL's DGRPO has them; see learner.advantages.difficulty_weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    group_exponent: NotNegative = Field(
+        0.0, description="weight of a group: 1 - its mean reward, to this power; 0: all alike"
+    )
+    task_exponent: NotNegative = Field(
+        0.0, description="weight of a task: 1 - its mean reward in the batch, to this power; 0: all alike"
+    )
 
 
 class GrpoConfig(BaseModel):
-    """The algorithm. Defaults are VideoSSR's."""
+    """The algorithm. Defaults are VideoSSR's: GRPO with token-mean, one update per batch and a little k3.
+
+    What has a name elsewhere is written with these switches:
+
+        GRPO, published  aggregation: sequence · kl_coef: 0.04
+        Dr. GRPO         advantage: dr_grpo · aggregation: constant · kl_coef: 0
+        DAPO             clip_high: 0.28 · max_refills: 3 · overlong: {buffer_tokens: a fifth of max_tokens} ·
+                         kl_coef: 0
+        GSPO             ratio: sequence · aggregation: sequence · clip_low: 3e-4 · clip_high: 4e-4 · kl_coef: 0
+        RLOO             advantage: rloo · aggregation: constant · kl_in: reward · kl_estimator: k1
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     group_size: int = Field(8, ge=2, description="completions per prompt; advantages compare within them")
-    clip_low: float = Field(0.2, gt=0, lt=1, description="probability ratio is clipped below at 1 - this")
-    clip_high: float = Field(0.2, gt=0, description="probability ratio is clipped above at 1 + this")
-    kl_coef: float = Field(
-        0.001, ge=0, description="weight of the k3 KL to the start policy; 0: no reference"
+    advantage: Literal["grpo", "dr_grpo", "rloo"] = Field(
+        "grpo", description="reward - mean over std · reward - mean · reward - mean of the others"
     )
+    ratio: Literal["token", "sequence"] = Field(
+        "token", description="of new to old probability: each token's own, or one per completion (GSPO)"
+    )
+    aggregation: Literal["token", "sequence", "constant"] = Field(
+        "token",
+        description="the loss is a mean over tokens, over completions' means, or over max_tokens each",
+    )
+    clip_low: float = Field(0.2, gt=0, lt=1, description="probability ratio is clipped below at 1 - this")
+    clip_high: Finite = Field(0.2, gt=0, description="probability ratio is clipped above at 1 + this")
+    kl_coef: NotNegative = Field(
+        0.001, description="weight of the KL to the start policy; 0: none, and no reference is loaded"
+    )
+    kl_in: Literal["loss", "reward"] = Field(
+        "loss", description="the KL is a term of the loss, or is taken off a completion's reward"
+    )
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    entropy_coef: NotNegative = Field(0.0, description="weight of the entropy bonus")
     reward_tolerance: float = Field(
         1e-6, ge=0, description="a group whose rewards differ by no more than this has advantage 0"
     )
     updates_per_batch: Positive = Field(1, description="optimiser steps per batch of rollouts")
+    importance: Literal["none", "token", "sequence"] = Field(
+        "none", description="weights for rollouts of an older policy: none, of each token, of a completion"
+    )
+    importance_cap: Finite = Field(2.0, ge=1, description="an importance weight is no larger than this")
+    mask_truncated: bool = Field(
+        False, description="completions cut at max_tokens train nothing; their group still compares with them"
+    )
+    overlong: OverlongConfig = OverlongConfig()
+    difficulty: DifficultyConfig = DifficultyConfig()
+    max_refills: int = Field(
+        0,
+        ge=0,
+        description="extra batches of prompts drawn in a step to replace groups without spread (DAPO)",
+    )
+    task_weights: dict[str, NotNegative] = Field(
+        {}, description="what a task's rewards count, by task; 1 for a task that is not named"
+    )
+
+    @field_validator("kl_estimator")
+    @classmethod
+    def _a_kl_that_trains(cls, estimator: str, info: ValidationInfo) -> str:
+        if estimator == "k1" and info.data.get("kl_in") == "loss" and info.data.get("kl_coef", 0) > 0:
+            raise ValueError(
+                "the expected gradient of k1 as a loss is 0: it would add noise and hold nothing back. Set "
+                "grpo.kl_estimator to k2 or k3, or grpo.kl_in to reward."
+            )
+        return estimator
+
+    @property
+    def kl_in_reward(self) -> bool:
+        """Whether advantages need the completions' KL, so the reference's pass comes before them."""
+        return self.kl_in == "reward" and self.kl_coef > 0
+
+
+class ScheduleConfig(BaseModel):
+    """How the learning rate goes over a run; see learner.schedule."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["constant", "cosine"] = "constant"
+    warmup_steps: int = Field(0, ge=0, description="steps over which the rate rises linearly")
+    min_ratio: float = Field(0.0, ge=0, le=1, description="share of the rate that a cosine falls to")
+
+
+class LoraConfig(BaseModel):
+    """Low-rank adapters (arXiv 2106.09685) on the language model's linear layers; all else is frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: Positive = 16
+    alpha: Finite = Field(32.0, gt=0, description="the adapter's output is scaled by alpha / rank")
+    layers: tuple[Literal["attention", "mlp"], ...] = Field(("attention", "mlp"), min_length=1)
 
 
 class LearnerConfig(BaseModel):
@@ -32,18 +135,48 @@ class LearnerConfig(BaseModel):
 
     num_workers: Positive = Field(1, description="ranks; one GPU each on GPUs")
     zero_stage: Literal[1, 2, 3] = Field(2, description="what DeepSpeed shards over ranks")
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    attention: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa"
-    gradient_checkpointing: bool = True
-    shared_prefix: bool = Field(
-        False, description="compute a prompt once for all its completions; needs gradient_checkpointing=false"
+    offload: Literal["none", "optimizer", "all"] = Field(
+        "none", description="what DeepSpeed keeps in CPU memory; all: parameters too (zero_stage 3)"
     )
-    micro_batch_size: Positive = Field(8, description="completions in one forward and backward of a rank")
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    shared_prefix: bool = Field(True, description="compute a prompt once for all its completions")
+    attention: Literal["sdpa", "flex", "flash_attention_2", "eager"] = Field(
+        "sdpa", description="sdpa or flex; the others only without shared_prefix"
+    )
+    gradient_checkpointing: bool = True
+    max_micro_batch_tokens: Positive = Field(
+        16384, description="prompts and completions in one forward and backward of a rank"
+    )
+    freeze_vision: bool = Field(False, description="train the language model alone")
+    lora: LoraConfig | None = Field(None, description="train low-rank adapters instead of the weights")
     learning_rate: float = Field(1e-6, gt=0)
+    schedule: ScheduleConfig = ScheduleConfig()
     adam_betas: tuple[Beta, Beta] = (0.9, 0.999)
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
+    max_logprob_gap: float | None = Field(
+        None, gt=0, description="the run stops where engine and learner differ by more on any token, in nats"
+    )
     max_restarts: int = Field(3, ge=0, description="times the group is restarted from its last checkpoint")
+
+    @property
+    def trains_in_part(self) -> bool:
+        """Whether parameters stay the start model's: they are neither saved nor pushed."""
+        return self.freeze_vision or self.lora is not None
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.shared_prefix and self.attention not in ("sdpa", "flex"):
+            raise ValueError(
+                f"attention={self.attention!r} cannot share a prompt. Use sdpa or flex, or set shared_prefix=false"
+            )
+        if not self.shared_prefix and self.attention == "flex":
+            raise ValueError("attention='flex' is for shared_prefix=true. Use sdpa or flash_attention_2")
+        if self.offload == "all" and self.zero_stage != 3:
+            raise ValueError(
+                f"offload='all' needs zero_stage=3, not {self.zero_stage}. Use offload='optimizer'"
+            )
+        return self
 
 
 class WarmupConfig(BaseModel):

@@ -1,81 +1,333 @@
-"""The clipped policy loss, its KL term and what is measured beside them. Pure torch.
+"""The policy loss, piece by piece: ratios, clipping, importance weights, KL, and what each token weighs. Pure torch.
 
-All tensors are [num_completions, completion_length] unless said otherwise; `mask` is 1.0 on real tokens.
-Losses are sums divided by `normaliser`, the number of completion tokens of the whole batch over all ranks
-and micro-batches, so that any split of a batch adds up to the same gradient.
+    loss = Σ over tokens   weight · ( kl_coef · KL  -  entropy_coef · entropy
+                                      -  importance · min(ratio · advantage, clip(ratio) · advantage) )
+
+All tensors are flat, [num_tokens], over all completions of a micro-batch; `sequence` [num_tokens] int64 names each
+token's completion, 0..num_sequences-1. Weights come from counts of the whole batch, so any split of it into
+micro-batches and ranks adds up to the same loss and gradient. A token of weight 0 (a filler, a completion masked
+out) adds nothing, whatever stands there.
 """
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from learner.config import GrpoConfig
+
+# --- logprobs of what was sampled ---------------------------------------------------------------------
+
+# Logits that are taken to the computing type at a time: 64 MiB of float32.
+_CHUNK = 2**24
+
 
 def token_logprobs(
-    logits: Tensor, token_ids: Tensor, *, temperature: float, forbidden: Tensor
+    logits: Tensor, token_ids: Tensor, *, temperature: float, forbidden: Tensor, entropy_grad: bool
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities of the tokens that were sampled, and the entropy at their positions.
 
-    The distribution is the sampler's: logits over temperature, forbidden ids at probability 0.
+    The distribution is the sampler's: logits over temperature, forbidden ids at probability 0. It is made in
+    float32 (float64 of float64 logits), some rows at a time, in the backward pass once more: nothing of the size
+    of the logits is made or kept besides them and their gradient.
 
     Args:
-        logits: [num_completions, completion_length, vocab_size], any float type.
-        token_ids: [num_completions, completion_length] int64.
+        logits: [num_tokens, vocab_size], any float type.
+        token_ids: [num_tokens] int64.
         temperature: above 0.
         forbidden: [num_forbidden] int64 ids.
+        entropy_grad: whether the entropy has a gradient, which an entropy bonus needs.
 
     Returns:
-        (logprobs with gradient, entropy without), nats, float32.
+        (logprobs with gradient, entropy), nats.
     """
-    scaled = (logits.float() / temperature).index_fill(-1, forbidden, float("-inf"))
-    log_distribution = scaled.log_softmax(dim=-1)
-    logprobs = log_distribution.gather(-1, token_ids.unsqueeze(-1)).squeeze(-1)
-    with torch.no_grad():
-        probabilities = log_distribution.exp()
-        # 0 * -inf is NaN; a forbidden token adds nothing to the entropy.
-        entropy = -(probabilities * log_distribution.masked_fill(probabilities == 0, 0.0)).sum(-1)
-    return logprobs, entropy
+    return _TokenLogprobs.apply(logits, token_ids, temperature, forbidden, entropy_grad)  # type: ignore[no-any-return]
+
+
+class _TokenLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, token_ids: Tensor, temperature: float, forbidden: Tensor, entropy_grad: bool
+    ) -> tuple[Tensor, Tensor]:
+        logprobs = torch.empty(len(logits), dtype=_computing(logits), device=logits.device)
+        entropy = torch.empty_like(logprobs)
+        for rows in _chunks(logits):
+            log_p = _log_distribution(logits[rows], temperature, forbidden)
+            logprobs[rows] = log_p.gather(-1, token_ids[rows].unsqueeze(-1)).squeeze(-1)
+            p = log_p.exp()
+            entropy[rows] = p.mul_(_finite(log_p)).sum(-1).neg_()
+        ctx.temperature, ctx.entropy_grad = temperature, entropy_grad
+        ctx.save_for_backward(logits, token_ids, forbidden, entropy)
+        if not entropy_grad:
+            ctx.mark_non_differentiable(entropy)
+        return logprobs, entropy
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        """d logprob / d logit_j = (1 if sampled, else 0) - p_j;  d entropy / d logit_j = - p_j (log p_j + entropy)."""
+        of_logprobs, of_entropy = (gradient.unsqueeze(-1) for gradient in gradients)
+        logits, token_ids, forbidden, entropy = ctx.saved_tensors
+        of_logits = torch.empty_like(logits)
+        for rows in _chunks(logits):
+            log_p = _log_distribution(logits[rows], ctx.temperature, forbidden)
+            p = log_p.exp()
+            slope = p * -of_logprobs[rows]
+            if ctx.entropy_grad:
+                slope -= p.mul_(_finite(log_p).add_(entropy[rows].unsqueeze(-1))).mul_(of_entropy[rows])
+            slope.scatter_add_(-1, token_ids[rows].unsqueeze(-1), of_logprobs[rows])
+            of_logits[rows] = slope.div_(ctx.temperature).to(logits.dtype)
+        return of_logits, None, None, None, None
+
+
+def _computing(logits: Tensor) -> torch.dtype:
+    return torch.promote_types(logits.dtype, torch.float32)
+
+
+def _chunks(logits: Tensor) -> Iterator[slice]:
+    num_rows = max(1, _CHUNK // logits.shape[-1])
+    return (slice(start, start + num_rows) for start in range(0, len(logits), num_rows))
+
+
+def _log_distribution(logits: Tensor, temperature: float, forbidden: Tensor) -> Tensor:
+    """The sampler's log-probabilities of every id: a new tensor, -inf where forbidden."""
+    scaled = logits.to(_computing(logits), copy=True).div_(temperature)
+    scaled.index_fill_(-1, forbidden, float("-inf"))
+    return scaled.sub_(scaled.logsumexp(-1, keepdim=True))
+
+
+def _finite(log_p: Tensor) -> Tensor:
+    """In place, with 0 for -inf: a token without probability adds nothing to the entropy, but 0 · inf is NaN."""
+    return log_p.masked_fill_(log_p == float("-inf"), 0.0)
+
+
+# --- flat tensors -------------------------------------------------------------------------------------
+
+
+def sum_per_sequence(values: Tensor, sequence: Tensor, num_sequences: int) -> Tensor:
+    """[num_sequences]: the sum of each completion's tokens, with gradient."""
+    return values.new_zeros(num_sequences).index_add(0, sequence, values)
+
+
+# --- KL to the reference, per token -------------------------------------------------------------------
+# Of the tokens that the policy sampled. As values, k1 and k3 are unbiased and k2 is biased. As losses, it is
+# the gradient that counts: on policy k2's is, in expectation, that of KL(policy || reference), k3's that of
+# KL(reference || policy), which agrees with it near the reference, and k1's is 0.
+
+
+def k1(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+    """log(policy / reference). Of either sign; for the reward."""
+    return logprobs - ref_logprobs
+
+
+def k2(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+    """log(policy / reference)² / 2. At least 0."""
+    return (logprobs - ref_logprobs).square() / 2
 
 
 def k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """Schulman's k3 estimate of KL(policy || reference) per token: r - 1 - log r, r = ref / policy. At least 0."""
+    """r - 1 - log r with r = reference / policy. At least 0, and GRPO's."""
     log_ratio = ref_logprobs - logprobs
     return log_ratio.exp() - 1 - log_ratio
 
 
-def clipped_loss(
+KL_ESTIMATES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"k1": k1, "k2": k2, "k3": k3}
+
+
+# --- probability ratios, from log(new / old) ----------------------------------------------------------
+
+
+def token_ratio(log_ratio: Tensor, sequence: Tensor, num_sequences: int) -> Tensor:
+    """PPO's: each token's own."""
+    return log_ratio.exp()
+
+
+def sequence_ratio(log_ratio: Tensor, sequence: Tensor, num_sequences: int) -> Tensor:
+    """GSPO's (arXiv 2507.18071, eq. 7): exp of the mean over the completion's tokens, given to each of them.
+
+    A token's gradient is the ratio over the length, the same for all tokens of a completion (eq. 10).
+    """
+    lengths = torch.bincount(sequence, minlength=num_sequences).clamp(min=1)
+    return (sum_per_sequence(log_ratio, sequence, num_sequences) / lengths).exp()[sequence]
+
+
+RATIOS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
+    "token": token_ratio,
+    "sequence": sequence_ratio,
+}
+
+
+def clipped_objective(
+    ratio: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """PPO's clipped objective (arXiv 1707.06347, eq. 7); DAPO's clip-higher is a larger `clip_high`.
+
+    Returns:
+        The objective, and where clipping acts, that is lowers it: below (a bad token already rarer), and above
+        (a good token already likelier).
+    """
+    whole = ratio * advantages
+    clipped = ratio.clamp(1 - clip_low, 1 + clip_high) * advantages
+    acts = clipped.detach() < whole.detach()
+    return torch.minimum(whole, clipped), acts & (advantages < 0), acts & (advantages > 0)
+
+
+# --- importance weights, from log(old / rollout), neither with gradient -------------------------------
+
+
+def no_importance(log_ratio: Tensor, sequence: Tensor, num_sequences: int, cap: float) -> Tensor:
+    """1: rollouts are taken to be the old policy's."""
+    return torch.ones_like(log_ratio)
+
+
+def token_importance(log_ratio: Tensor, sequence: Tensor, num_sequences: int, cap: float) -> Tensor:
+    """min(old / rollout, cap) of each token. The cap bounds the variance, and is applied before exp overflows."""
+    return log_ratio.clamp(max=math.log(cap)).exp()
+
+
+def sequence_importance(log_ratio: Tensor, sequence: Tensor, num_sequences: int, cap: float) -> Tensor:
+    """min(old / rollout, cap) of whole completions, given to each of their tokens."""
+    return sum_per_sequence(log_ratio, sequence, num_sequences).clamp(max=math.log(cap)).exp()[sequence]
+
+
+IMPORTANCE: dict[str, Callable[[Tensor, Tensor, int, float], Tensor]] = {
+    "none": no_importance,
+    "token": token_importance,
+    "sequence": sequence_importance,
+}
+
+
+# --- what a token weighs ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BatchTotals:
+    """Counts over all completions that one optimiser step trains, on all ranks; those masked out do not count."""
+
+    num_tokens: int
+    num_sequences: int
+    max_tokens: int  # the longest completion the sampler allows
+
+
+def token_mean(lengths: Tensor, sequence: Tensor, totals: BatchTotals) -> Tensor:
+    """1 / tokens of the batch: every token alike (DAPO, verl's token-mean, TRL's dapo)."""
+    return torch.full(
+        sequence.shape, 1 / max(1, totals.num_tokens), dtype=torch.float64, device=sequence.device
+    )
+
+
+def sequence_mean(lengths: Tensor, sequence: Tensor, totals: BatchTotals) -> Tensor:
+    """1 / (length · completions of the batch): every completion alike (GRPO as published, GSPO)."""
+    return 1 / (lengths.double()[sequence] * max(1, totals.num_sequences))
+
+
+def constant(lengths: Tensor, sequence: Tensor, totals: BatchTotals) -> Tensor:
+    """1 / (max_tokens · completions of the batch): no bias by length (Dr. GRPO, arXiv 2503.20783)."""
+    scale = 1 / (max(1, totals.num_sequences) * totals.max_tokens)
+    return torch.full(sequence.shape, scale, dtype=torch.float64, device=sequence.device)
+
+
+AGGREGATIONS: dict[str, Callable[[Tensor, Tensor, BatchTotals], Tensor]] = {
+    "token": token_mean,
+    "sequence": sequence_mean,
+    "constant": constant,
+}
+
+
+def token_weights(
+    lengths: Tensor, sequence: Tensor, trained: Tensor, totals: BatchTotals, *, aggregation: str
+) -> Tensor:
+    """What each token of a micro-batch weighs in the batch's loss: [num_tokens] float64.
+
+    Args:
+        lengths: [num_sequences] int64, tokens of the micro-batch's completions.
+        trained: [num_sequences] bool; False for fillers and completions masked out, whose tokens weigh 0.
+    """
+    weights = AGGREGATIONS[aggregation](lengths, sequence, totals)
+    return torch.where(trained[sequence], weights, 0.0)
+
+
+# --- the loss -----------------------------------------------------------------------------------------
+
+
+def policy_loss(
     logprobs: Tensor,
-    old_logprobs: Tensor,
-    advantages: Tensor,
-    mask: Tensor,
     *,
+    old_logprobs: Tensor,
+    rollout_logprobs: Tensor,
     ref_logprobs: Tensor | None,
-    clip_low: float,
-    clip_high: float,
-    kl_coef: float,
-    normaliser: float,
+    entropy: Tensor | None,
+    advantages: Tensor,
+    weights: Tensor,
+    sequence: Tensor,
+    num_sequences: int,
+    config: GrpoConfig,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """PPO's clipped objective (arXiv 1707.06347, eq. 7) plus `kl_coef` times k3, as GRPO adds them.
+    """The formula at the head of this file, for one micro-batch.
 
     Args:
         logprobs: of the current policy, with gradient.
-        old_logprobs: of the policy before this batch's first update.
-        advantages: [num_completions], one per completion.
-        mask: 1.0 on completion tokens (the end-of-turn token included), 0.0 on padding.
-        ref_logprobs: of the start policy; needed when `kl_coef` is above 0.
-        normaliser: completion tokens of the whole batch.
+        old_logprobs: of the policy before this batch's first update, without gradient; with one update per batch,
+            `logprobs` detached.
+        rollout_logprobs: of the sampler, for importance weights.
+        ref_logprobs: of the start policy, or None where there is no KL.
+        entropy: at each token; with gradient where `config.entropy_coef` is above 0.
+        advantages: one per token, its completion's.
+        weights: of `token_weights`.
 
     Returns:
-        The scalar loss, and sums over this micro-batch's tokens: `kl`, `clipped`.
+        The micro-batch's part of the loss (a sum), and sums over its real tokens: `tokens`, `clipped_low`,
+        `clipped_high`, `importance`, and where given `kl` (the loss's estimate, else k3) and `entropy`.
     """
-    ratio = (logprobs - old_logprobs).exp()
-    clipped_ratio = ratio.clamp(1 - clip_low, 1 + clip_high)
-    token_advantages = advantages.unsqueeze(-1)
-    per_token = -torch.minimum(ratio * token_advantages, clipped_ratio * token_advantages)
-    with torch.no_grad():
-        # Clipping acts only where it lowers the objective: a good token already likelier, or a bad one rarer.
-        acts = (clipped_ratio * token_advantages < ratio * token_advantages).float()
-        sums = {"clipped": (acts * mask).sum(), "kl": torch.zeros((), device=logprobs.device)}
+    real = weights > 0
+
+    def known(values: Tensor) -> Tensor:  # a filler may hold -inf, and 0 · inf is NaN, in the gradient too
+        return torch.where(real, values, 0.0)
+
+    def total(values: Tensor) -> Tensor:
+        return torch.where(real, values.detach(), 0.0).sum()
+
+    logprobs, old_logprobs = known(logprobs), known(old_logprobs)
+    ratio = RATIOS[config.ratio](logprobs - old_logprobs, sequence, num_sequences)
+    objective, low, high = clipped_objective(
+        ratio, advantages, clip_low=config.clip_low, clip_high=config.clip_high
+    )
+    staleness = old_logprobs - known(rollout_logprobs)
+    importance = IMPORTANCE[config.importance](staleness, sequence, num_sequences, config.importance_cap)
+    per_token = -importance * objective
+    sums = {"tokens": total(torch.ones_like(logprobs)), "importance": total(importance)}
+    sums |= {"clipped_low": total(low.to(logprobs)), "clipped_high": total(high.to(logprobs))}
     if ref_logprobs is not None:
-        divergence = k3(logprobs, ref_logprobs)
-        per_token = per_token + kl_coef * divergence
-        sums["kl"] = (divergence.detach() * mask).sum()
-    return (per_token * mask).sum() / normaliser, sums
+        in_loss = config.kl_in == "loss"
+        divergence = KL_ESTIMATES[config.kl_estimator if in_loss else "k3"](logprobs, known(ref_logprobs))
+        sums["kl"] = total(divergence)
+        if in_loss:
+            per_token = per_token + config.kl_coef * divergence
+    if entropy is not None:
+        sums["entropy"] = total(entropy)
+    if config.entropy_coef > 0:
+        assert entropy is not None
+        per_token = per_token - config.entropy_coef * known(entropy)
+    return (per_token * weights.to(per_token)).sum(), sums
+
+
+def logprob_gap(logprobs: Tensor, rollout_logprobs: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """How far the learner's logprobs are from the engine's on the same tokens: two programs, one policy.
+
+    Args:
+        mask: [num_tokens] bool, the real tokens.
+
+    Returns:
+        Sums over real tokens of |difference| (`logprob_gap`) and of k3 of KL(rollout || learner)
+        (`logprob_gap_k3`), and the largest |difference| (`max_logprob_gap`); NaN where a logprob is.
+    """
+    ours = torch.where(mask, logprobs.detach(), 0.0)
+    theirs = torch.where(mask, rollout_logprobs, 0.0)
+    gap = (ours - theirs).abs()
+    return {
+        "logprob_gap": gap.sum(),
+        "logprob_gap_k3": k3(theirs, ours).sum(),
+        "max_logprob_gap": gap.max() if len(gap) else gap.new_zeros(()),
+    }

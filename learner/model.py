@@ -1,4 +1,4 @@
-"""The policy as a transformers model: loading it, and asking it for logprobs."""
+"""The policy as a transformers model: loading it, and asking it how likely a micro-batch's completions are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,9 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
+from learner.attention import ATTENDS, install
 from learner.batch import MicroBatch
 from learner.loss import token_logprobs
+
+# Logits of this many tokens at a time: of a vocabulary of 152 000, 0.6 GB in float32.
+_LOGIT_TOKENS = 1024
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,7 @@ class ModelSpec:
     Args:
         path: Hugging Face folder or hub id.
         dtype: of the weights in forward and backward, "float32" or "bfloat16".
-        attention: transformers' attention implementation.
+        attention: over packed groups one of learner.attention.ATTENDS, else transformers' own name.
         pad_token_id: any id, masked.
         forbidden: ids with probability 0 (vision tokens, rows past the vocabulary).
         pixel_mean, pixel_std: per channel, for pixels in [0, 1].
@@ -35,15 +40,29 @@ class ModelSpec:
     temperature: float
 
 
-def load_model(spec: ModelSpec, *, gradient_checkpointing: bool = False) -> Any:
-    """The real loading path: a folder or a hub id, in the given precision."""
+@dataclass(frozen=True)
+class VideoFeatures:
+    """What the vision tower makes of a micro-batch's videos, in the form transformers' models take it."""
+
+    pooler_output: tuple[Tensor, ...]  # per video [num_video_tokens, hidden]
+    deepstack_features: tuple[tuple[Tensor, ...], ...]  # per layer (Qwen3-VL), per video, the same shape
+
+
+def load_model(spec: ModelSpec, *, packed: bool = True) -> Any:
+    """The real loading path: a folder or a hub id, in the given precision.
+
+    Args:
+        packed: with our attention, which takes packed groups and all frames of a size at once.
+    """
     from transformers import AutoModelForImageTextToText
 
     model = AutoModelForImageTextToText.from_pretrained(
-        spec.path, dtype=getattr(torch, spec.dtype), attn_implementation=spec.attention
+        spec.path,
+        dtype=getattr(torch, spec.dtype),
+        attn_implementation="sdpa" if packed else spec.attention,
     )
-    if gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if packed:
+        install(model)
     return model
 
 
@@ -61,89 +80,119 @@ def normalise_patches(
     return ((values - shift) / scale).flatten(1).to(dtype)
 
 
-def completion_logprobs(
-    model: Any, batch: MicroBatch, spec: ModelSpec, *, shared_prefix: bool = False
-) -> tuple[Tensor, Tensor]:
-    """(logprobs, entropy) of a micro-batch's completions, each [num_rows, completion_length].
+class PolicyModel(torch.nn.Module):
+    """A transformers model whose forward is the logprobs of completions.
+
+    All that trains goes through one forward, so DeepSpeed can gather, shard and hook it like any other.
 
     Args:
-        model: the transformers model, or DeepSpeed's engine around it.
-        shared_prefix: run each distinct prompt once and let its completions attend to it, instead of
-            prompt and completion in every row. The same numbers, with less work; see `_on_shared_prefix`.
+        model: from `load_model`; packed where `shared_prefix` is set.
+        shared_prefix: compute each part's prompt once, with its completions on top; else every completion with
+            a prompt of its own, as one padded batch, which is the plain way and gives the same numbers.
     """
-    logits = (_on_shared_prefix if shared_prefix else _row_by_row)(model, batch, spec)
-    forbidden = torch.tensor(spec.forbidden, dtype=torch.int64, device=logits.device)
-    logprobs, entropy = token_logprobs(
-        logits, batch.completion_ids, temperature=spec.temperature, forbidden=forbidden
-    )
-    # Some published folders pad with a vision token: -inf there, and NaN in every product with the mask.
-    return logprobs.masked_fill(batch.completion_mask == 0, 0.0), entropy
 
+    def __init__(self, model: Any, spec: ModelSpec, *, shared_prefix: bool) -> None:
+        super().__init__()
+        self.model, self.spec, self.shared_prefix = model, spec, shared_prefix
 
-def _row_by_row(model: Any, batch: MicroBatch, spec: ModelSpec) -> Tensor:
-    """Logits [num_rows, completion_length, vocab_size], every row a whole sequence of its own."""
-    rows = batch.prompt_of_row
-    length = batch.completion_ids.shape[1]
-    positions = _completion_positions(batch, length)
-    output = model(
-        input_ids=torch.cat([batch.prompt_ids[rows], batch.completion_ids], dim=1),
-        attention_mask=torch.cat([batch.prompt_mask[rows], torch.ones_like(batch.completion_ids)], dim=1),
-        position_ids=torch.cat([batch.prompt_positions[:, rows], positions], dim=2),
-        **_vision_of_rows(batch, spec),
-        # A token is predicted from the position before it, and completions start in one column.
-        logits_to_keep=length + 1,
-        use_cache=False,
-    )
-    return output.logits[:, :-1]
+    def forward(
+        self, batch: MicroBatch, features: VideoFeatures | None = None, *, entropy_grad: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """(logprobs, entropy) of the completions' tokens, each [num_tokens] float32, in nats.
 
+        Args:
+            features: of the batch's videos, where they are known; else the vision tower runs.
+            entropy_grad: whether the entropy carries gradient.
+        """
+        read = self._packed if self.shared_prefix else self._row_by_row
+        hidden = read(batch, features)  # [num_tokens, hidden]
+        forbidden = torch.tensor(self.spec.forbidden, dtype=torch.int64, device=hidden.device)
 
-def _on_shared_prefix(model: Any, batch: MicroBatch, spec: ModelSpec) -> Tensor:
-    """The same logits with each prompt computed once: its keys and values are handed to all its rows.
+        def head(hidden: Tensor, target_ids: Tensor) -> tuple[Tensor, Tensor]:
+            return token_logprobs(
+                self.model.lm_head(hidden),
+                target_ids,
+                temperature=self.spec.temperature,
+                forbidden=forbidden,
+                entropy_grad=entropy_grad,
+            )
 
-    Exact, gradients included: they flow back through the selected keys and values, summed over the rows.
-    """
-    rows = batch.prompt_of_row
-    length = batch.completion_ids.shape[1]
-    prefix = model(
-        input_ids=batch.prompt_ids,
-        attention_mask=batch.prompt_mask,
-        position_ids=batch.prompt_positions,
-        pixel_values_videos=_pixels(batch.patches, spec),
-        video_grid_thw=batch.grid_thw,
-        logits_to_keep=1,
-        use_cache=True,
-    )
-    cache = prefix.past_key_values
-    cache.batch_select_indices(rows)
-    inputs = batch.completion_ids[:, :-1]
-    rest = model(
-        input_ids=inputs,
-        attention_mask=torch.cat([batch.prompt_mask[rows], torch.ones_like(inputs)], dim=1),
-        position_ids=_completion_positions(batch, length - 1),
-        past_key_values=cache,
-        use_cache=True,
-    )
-    return torch.cat([prefix.logits[rows], rest.logits], dim=1)
+        pieces = list(zip(hidden.split(_LOGIT_TOKENS), batch.target_ids.split(_LOGIT_TOKENS), strict=True))
+        if len(pieces) == 1:
+            return head(*pieces[0])
+        # Logits are the largest tensors there are: made again in the backward pass, piece by piece.
+        made = [checkpoint(head, *piece, use_reentrant=False) for piece in pieces]
+        return torch.cat([logprobs for logprobs, _ in made]), torch.cat([entropy for _, entropy in made])
 
+    def video_features(self, batch: MicroBatch) -> VideoFeatures:
+        """The vision tower's outputs, deepstack included, without gradient: once for all that uses them."""
+        with torch.no_grad():
+            output = self.model.model.get_video_features(
+                self._pixels(batch.patches), batch.grid_thw, return_dict=True
+            )
+        deepstack = getattr(output, "deepstack_features", None) or ()
+        return VideoFeatures(output.pooler_output, tuple(deepstack))
 
-def _completion_positions(batch: MicroBatch, length: int) -> Tensor:
-    """[3, num_rows, length]: text counts on from where the prompt ended, in all three components."""
-    first = batch.next_positions[batch.prompt_of_row].unsqueeze(-1)
-    return (first + torch.arange(length, device=first.device)).expand(3, -1, -1)
+    def _pixels(self, patches: Tensor) -> Tensor:
+        spec = self.spec
+        return normalise_patches(
+            patches, mean=spec.pixel_mean, std=spec.pixel_std, dtype=getattr(torch, spec.dtype)
+        )
 
+    def _packed(self, batch: MicroBatch, features: VideoFeatures | None) -> Tensor:
+        """One sequence of all groups; see learner.attention."""
+        output = self.model.model(
+            input_ids=batch.token_ids[None],
+            position_ids=batch.positions[:, None],
+            attend=ATTENDS[self.spec.attention](batch.spans, batch.token_ids.device),
+            use_cache=False,
+            **self._vision(batch, features, range(len(batch.videos_per_prompt))),
+        )
+        return output.last_hidden_state[0, batch.predicted_at]  # type: ignore[no-any-return]
 
-def _pixels(patches: Tensor, spec: ModelSpec) -> Tensor:
-    return normalise_patches(
-        patches, mean=spec.pixel_mean, std=spec.pixel_std, dtype=getattr(torch, spec.dtype)
-    )
+    def _row_by_row(self, batch: MicroBatch, features: VideoFeatures | None) -> Tensor:
+        """Every completion behind a prompt of its own: prompt, completion, padding."""
+        rows, prompt_of_row, start = [], [], 0
+        for index, span in enumerate(batch.spans):
+            prompt = torch.arange(start, start + span.prompt)
+            start += span.prompt
+            for length in span.completions:
+                rows.append(torch.cat([prompt, torch.arange(start, start + length)]))
+                prompt_of_row.append(index)
+                start += length
+        lengths = torch.tensor([len(row) for row in rows])
+        device = batch.token_ids.device
+        places = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
+        mask = (torch.arange(int(lengths.max())) < lengths[:, None]).to(device)
+        ids = batch.token_ids[places].masked_fill(~mask, self.spec.pad_token_id)
+        output = self.model.model(
+            input_ids=ids,
+            attention_mask=mask.long(),
+            position_ids=batch.positions[:, places].masked_fill(~mask, 0),
+            use_cache=False,
+            **self._vision(batch, features, prompt_of_row),
+        )
+        # A row ends with its completion's inputs, and its last `tokens` places predict the completion.
+        tokens = batch.lengths.tolist()
+        hidden = output.last_hidden_state
+        return torch.cat(
+            [hidden[i, n - k : n] for i, (n, k) in enumerate(zip(lengths.tolist(), tokens, strict=True))]
+        )
 
-
-def _vision_of_rows(batch: MicroBatch, spec: ModelSpec) -> dict[str, Tensor]:
-    """Pixels and grids of every row's prompt, in the rows' order."""
-    grids = batch.grid_thw.split(batch.videos_per_prompt.tolist())
-    patches = batch.patches.split([int(grid.prod(dim=1).sum()) for grid in grids])
-    prompts = batch.prompt_of_row.tolist()
-    return {
-        "pixel_values_videos": _pixels(torch.cat([patches[prompt] for prompt in prompts]), spec),
-        "video_grid_thw": torch.cat([grids[prompt] for prompt in prompts]),
-    }
+    def _vision(
+        self, batch: MicroBatch, features: VideoFeatures | None, prompts: Sequence[int]
+    ) -> dict[str, Any]:
+        """The model's inputs for the videos of these prompts, in order: features where known, else pixels."""
+        ends = torch.tensor(batch.videos_per_prompt).cumsum(0).tolist()
+        videos = [video for p in prompts for video in range(ends[p] - batch.videos_per_prompt[p], ends[p])]
+        if features is not None:
+            chosen = VideoFeatures(
+                tuple(features.pooler_output[v] for v in videos),
+                tuple(tuple(layer[v] for v in videos) for layer in features.deepstack_features),
+            )
+            return {"mm_encoder_outputs": {"video": chosen}}
+        patches = batch.patches.split(batch.grid_thw.prod(dim=1).tolist())
+        return {
+            "pixel_values_videos": self._pixels(torch.cat([patches[v] for v in videos])),
+            "video_grid_thw": batch.grid_thw[videos],
+        }

@@ -1,7 +1,11 @@
 """The policy under DeepSpeed: one update from a batch of scored groups, checkpoints, its weights."""
 
 import os
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +13,50 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from learner.batch import MicroBatch, TrainingGroup, collate, share_of_rank, split_rows
+from learner.advantages import batch_advantages
+from learner.batch import MicroBatch, Plan, TrainingGroup, micro_batch, plan_micro_batches
 from learner.config import GrpoConfig, LearnerConfig
-from learner.loss import clipped_loss, k3
-from learner.model import ModelSpec, completion_logprobs, load_model
+from learner.lora import (
+    adapted_layers,
+    adapter_parameters,
+    add_adapters,
+    base_name,
+    merged_weight,
+    without_adapters,
+)
+from learner.loss import KL_ESTIMATES, BatchTotals, logprob_gap, policy_loss, sum_per_sequence, token_weights
+from learner.model import ModelSpec, PolicyModel, VideoFeatures, load_model
+from learner.parity import Gap, largest_gap, raise_if_apart
+from learner.schedule import lr_factor
 
 
 def deepspeed_config(config: LearnerConfig) -> dict[str, Any]:
     """DeepSpeed's own configuration for ours. Batch sizes are 1: we count micro-batches ourselves."""
+    zero: dict[str, Any] = {"stage": config.zero_stage, "overlap_comm": False}
+    if config.offload != "none":
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    if config.offload == "all":
+        zero["offload_param"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "bf16": {"enabled": config.dtype == "bfloat16"},
         "gradient_clipping": config.max_grad_norm,
-        "zero_optimization": {"stage": config.zero_stage, "overlap_comm": False},
+        "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 2**31,
     }
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A micro-batch on the device, with what is known of it before the update."""
+
+    batch: MicroBatch
+    features: VideoFeatures | None  # of a frozen vision tower
+    ref_logprobs: Tensor | None  # [num_tokens] of the start policy
+    old_logprobs: Tensor | None  # [num_tokens] None: those of the update itself, detached
 
 
 class DeepSpeedPolicy:
@@ -34,18 +64,33 @@ class DeepSpeedPolicy:
 
     Args:
         spec: the model to start from.
-        reference_path: the start policy's folder; loaded only where the KL has a weight.
+        reference_path: the start policy's folder; loaded only where the KL has a weight and no adapters are
+            trained (without its adapters the policy is its own reference).
+        total_steps: of the run, for the learning rate's schedule.
+        max_tokens: the longest completion the sampler allows.
     """
 
     def __init__(
-        self, spec: ModelSpec, config: LearnerConfig, grpo: GrpoConfig, *, device: str, reference_path: str
+        self,
+        spec: ModelSpec,
+        config: LearnerConfig,
+        grpo: GrpoConfig,
+        *,
+        device: str,
+        reference_path: str,
+        total_steps: int,
+        max_tokens: int,
     ) -> None:
         if device == "cpu":
             os.environ["DS_ACCELERATOR"] = "cpu"
+        # DeepSpeed builds a kernel at first use, and ninja builds again what another version of ninja has built: use
+        # this environment's, activated or not.
+        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         import deepspeed
         from transformers.integrations import HfDeepSpeedConfig
 
         self.spec, self.config, self.grpo = spec, config, grpo
+        self._total_steps, self._max_tokens = total_steps, max_tokens
         self.device = (
             torch.device("cuda", torch.cuda.current_device()) if device == "cuda" else torch.device("cpu")
         )
@@ -55,103 +100,167 @@ class DeepSpeedPolicy:
             # While this object lives, from_pretrained shards each weight as it is read.
             self._sharded_loading = HfDeepSpeedConfig(ds_config)
         deepspeed.init_distributed("nccl" if device == "cuda" else "gloo")
-        model = load_model(spec, gradient_checkpointing=config.gradient_checkpointing)
-        model.train()
+        model = load_model(spec, packed=config.shared_prefix)
+        if config.freeze_vision:
+            model.model.visual.requires_grad_(False)
+        if config.lora is not None:
+            add_adapters(model, config.lora)
+        if config.gradient_checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        policy = PolicyModel(model, spec, shared_prefix=config.shared_prefix).train()
+        self._vision_frozen = not any(p.requires_grad for p in model.model.visual.parameters())
         optimizer = torch.optim.AdamW(
-            model.parameters(),
+            [parameter for parameter in policy.parameters() if parameter.requires_grad],
             lr=config.learning_rate,
             betas=config.adam_betas,
             weight_decay=config.weight_decay,
         )
-        self.engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)
+        self.engine, *_ = deepspeed.initialize(model=policy, optimizer=optimizer, config=ds_config)
         self._reference: Any = None
-        if grpo.kl_coef > 0:
-            reference = load_model(ModelSpec(**(vars(spec) | {"path": reference_path}))).eval()
+        if grpo.kl_coef > 0 and config.lora is None:
+            start = load_model(replace(spec, path=reference_path), packed=config.shared_prefix)
+            reference = PolicyModel(start, spec, shared_prefix=config.shared_prefix).eval()
             reference.requires_grad_(False)
-            stage = 3 if config.zero_stage == 3 else 0
-            ref_config = ds_config | {"zero_optimization": {"stage": stage}}
+            ref_config = ds_config | {"zero_optimization": {"stage": 3 if config.zero_stage == 3 else 0}}
             self._reference, *_ = deepspeed.initialize(model=reference, config=ref_config)
 
-    def update(self, groups: Sequence[TrainingGroup]) -> dict[str, float]:
+    def update(self, groups: Sequence[TrainingGroup], *, step: int) -> dict[str, float]:
         """Train on a batch: `updates_per_batch` optimiser steps, one by default.
 
         Args:
             groups: the whole batch, the same on every rank; the rank takes its share.
+            step: of the run, from 0: the version of the policy that is updated.
 
         Returns:
             The batch's metrics, the same on every rank.
+
+        Raises:
+            ParityError: on every rank, before the optimiser steps, where `max_logprob_gap` is exceeded.
         """
-        parts = self.grpo.updates_per_batch
-        sums: dict[str, Tensor] = {}
-        chunks = [groups[part::parts] for part in range(parts)]
-        prepared = [self._micro_batches(chunk) for chunk in chunks]
-        # With one update per batch the policy that is updated is the one before the update: no second pass.
-        old = [
-            [self._frozen_logprobs(batch) if parts > 1 else None for batch in batches] for batches in prepared
+        plans = self._plans(groups)
+        # What advantages or clipping need of all micro-batches is read before the first update; else one by one.
+        read = list if self.grpo.kl_in_reward or len(plans) > 1 else iter
+        prepared = [
+            read(self._prepare(groups, plan, several=len(plans) > 1) for plan in own) for own in plans
         ]
-        for chunk, batches, old_logprobs in zip(chunks, prepared, old, strict=True):
-            normaliser = float(sum(group.num_tokens for group in chunk))
-            for index, batch in enumerate(batches):
-                self.engine.set_gradient_accumulation_boundary(index == len(batches) - 1)
-                step_sums = self._backward(batch, normaliser, old_logprobs[index])
+        kl = self._completion_kl(groups, prepared) if self.grpo.kl_in_reward else None
+        advantages = batch_advantages(groups, self.grpo, max_tokens=self._max_tokens, completion_kl=kl)
+        self._set_learning_rate(step)
+        sums: dict[str, Tensor] = {}
+        limit = self.config.max_logprob_gap
+        for part, own in enumerate(prepared):
+            totals = self._totals(groups[part :: len(plans)])
+            gaps: list[Gap] = []
+            for index, item in enumerate(own):
+                self.engine.set_gradient_accumulation_boundary(index == len(plans[part]) - 1)
+                logprobs, step_sums = self._backward(item, groups, advantages, totals)
                 _accumulate(sums, step_sums)
+                if limit is not None:
+                    gaps += largest_gap(item.batch, logprobs, groups, version=step)
+            raise_if_apart(gaps, groups, limit=limit)
             self.engine.step()
         return self._metrics(sums)
 
-    def _micro_batches(self, groups: Sequence[TrainingGroup]) -> list[MicroBatch]:
-        size = self.config.micro_batch_size
-        rows = [
-            sum(
-                len(groups[i].completions)
-                for i in share_of_rank(len(groups), rank=rank, world_size=self.world_size)
+    def _plans(self, groups: Sequence[TrainingGroup]) -> list[list[Plan]]:
+        """This rank's micro-batches, for each update of the batch."""
+        parts = self.grpo.updates_per_batch
+        made = []
+        for part in range(parts):
+            chosen = range(part, len(groups), parts)
+            ranks = plan_micro_batches(
+                [groups[index] for index in chosen],
+                max_tokens=self.config.max_micro_batch_tokens,
+                shared_prefix=self.config.shared_prefix,
+                world_size=self.world_size,
             )
-            for rank in range(self.world_size)
-        ]
-        count = max(-(-number // size) for number in rows)
-        mine = [groups[i] for i in share_of_rank(len(groups), rank=self.rank, world_size=self.world_size)]
-        return [
-            collate(part, pad_token_id=self.spec.pad_token_id).to(self.device)
-            for part in split_rows(mine, size, count)
-        ]
+            made.append([plan.of_groups(chosen) for plan in ranks[self.rank]])
+        return made
+
+    def _prepare(self, groups: Sequence[TrainingGroup], plan: Plan, *, several: bool) -> Prepared:
+        batch = micro_batch(groups, plan).to(self.device)
+        with torch.no_grad():
+            features = self.engine.module.video_features(batch) if self._vision_frozen else None
+            reference = None
+            if self._reference is not None:  # its vision tower is the policy's only where that is frozen
+                reference = self._reference(batch, features)[0]
+            elif self.grpo.kl_coef > 0:
+                with without_adapters(self.engine.module.model):
+                    reference = self.engine(batch, features)[0]
+            # With one update per batch the policy that is updated is the one before the update: no second pass.
+            old = self.engine(batch, features)[0] if several else None
+        return Prepared(batch, features, reference, old)
 
     def _backward(
-        self, batch: MicroBatch, normaliser: float, old_logprobs: Tensor | None
-    ) -> dict[str, Tensor]:
-        logprobs, entropy = self._logprobs(self.engine, batch)
-        mask = batch.completion_mask
-        ref_logprobs = None
-        if self._reference is not None:
-            with torch.no_grad():
-                ref_logprobs, _ = self._logprobs(self._reference, batch)
-        loss, sums = clipped_loss(
+        self,
+        item: Prepared,
+        groups: Sequence[TrainingGroup],
+        advantages: Sequence[Sequence[float]],
+        totals: BatchTotals,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Add a micro-batch's gradient; the policy's logprobs before the update [num_tokens], and metric sums."""
+        batch, grpo = item.batch, self.grpo
+        logprobs, entropy = self.engine(batch, item.features, entropy_grad=grpo.entropy_coef > 0)
+        before = logprobs.detach() if item.old_logprobs is None else item.old_logprobs
+        trained = [not batch.filler and self._trains(groups[g].truncated[n]) for g, n in batch.origin]
+        per_sequence = torch.tensor([advantages[g][n] for g, n in batch.origin], device=self.device)
+        loss, sums = policy_loss(
             logprobs,
-            logprobs.detach() if old_logprobs is None else old_logprobs,
-            batch.advantages,
-            mask,
-            ref_logprobs=ref_logprobs,
-            clip_low=self.grpo.clip_low,
-            clip_high=self.grpo.clip_high,
-            kl_coef=self.grpo.kl_coef,
-            normaliser=normaliser,
+            old_logprobs=before,
+            rollout_logprobs=batch.rollout_logprobs,
+            ref_logprobs=item.ref_logprobs,
+            entropy=entropy,
+            advantages=per_sequence[batch.sequence],
+            weights=token_weights(
+                batch.lengths,
+                batch.sequence,
+                torch.tensor(trained, device=self.device),
+                totals,
+                aggregation=grpo.aggregation,
+            ),
+            sequence=batch.sequence,
+            num_sequences=len(batch.lengths),
+            config=grpo,
         )
         # DeepSpeed averages gradients over ranks; ours are parts of one sum.
         self.engine.backward(loss * self.world_size)
-        with torch.no_grad():
-            gap = (logprobs - batch.rollout_logprobs).abs() * mask
-            sums["loss"] = loss.detach() * normaliser
-            sums["tokens"] = mask.sum()
-            sums["entropy"] = (entropy * mask).sum()
-            sums["logprob_gap"] = gap.sum()
-            sums["logprob_gap_k3"] = (k3(batch.rollout_logprobs, logprobs) * mask).sum()
-            sums["max_logprob_gap"] = gap.max()
-        return sums
+        sums["loss"] = loss.detach()
+        read = torch.full_like(before, not batch.filler, dtype=torch.bool)
+        sums["read"] = read.sum()
+        return before, sums | logprob_gap(before, batch.rollout_logprobs, read)
 
-    def _logprobs(self, model: Any, batch: MicroBatch) -> tuple[Tensor, Tensor]:
-        return completion_logprobs(model, batch, self.spec, shared_prefix=self.config.shared_prefix)
+    def _trains(self, truncated: bool) -> bool:
+        return not (truncated and self.grpo.mask_truncated)
 
-    @torch.no_grad()
-    def _frozen_logprobs(self, batch: MicroBatch) -> Tensor:
-        return self._logprobs(self.engine, batch)[0]
+    def _totals(self, groups: Sequence[TrainingGroup]) -> BatchTotals:
+        lengths = [
+            length
+            for group in groups
+            for length, cut in zip(group.lengths, group.truncated, strict=True)
+            if self._trains(cut)
+        ]
+        return BatchTotals(sum(lengths), len(lengths), self._max_tokens)
+
+    def _completion_kl(
+        self, groups: Sequence[TrainingGroup], prepared: Sequence[Iterable[Prepared]]
+    ) -> list[list[float]]:
+        """Per group and completion, the KL of its tokens to the reference, summed: known to every rank."""
+        starts = list(accumulate((len(group.completions) for group in groups), initial=0))
+        found = torch.zeros(starts[-1], device=self.device)
+        for item in (item for own in prepared for item in own if not item.batch.filler):
+            assert item.ref_logprobs is not None
+            batch = item.batch
+            # The rollout's own logprobs: the KL is of what was sampled.
+            kl = KL_ESTIMATES[self.grpo.kl_estimator](batch.rollout_logprobs, item.ref_logprobs)
+            places = torch.tensor([starts[group] + n for group, n in batch.origin], device=self.device)
+            found[places] = sum_per_sequence(kl, batch.sequence, len(batch.lengths))
+        dist.all_reduce(found)
+        values = found.tolist()
+        return [values[start:end] for start, end in pairwise(starts)]
+
+    def _set_learning_rate(self, step: int) -> None:
+        factor = lr_factor(step, total_steps=self._total_steps, config=self.config.schedule)
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * factor
 
     def _metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """Sums over all ranks to means per token."""
@@ -161,47 +270,69 @@ class DeepSpeedPolicy:
         dist.all_reduce(totals)
         dist.all_reduce(largest, op=dist.ReduceOp.MAX)
         total = dict(zip(names, totals.tolist(), strict=True))
-        tokens = total["tokens"]
-        kl = {"policy/kl": total["kl"] / tokens} if self._reference is not None else {}
+        read, tokens = total["read"], max(1.0, total["tokens"])  # all may be masked out
+        kl = {"policy/kl": total["kl"] / tokens} if "kl" in total else {}
         return kl | {
-            "policy/loss": total["loss"] / tokens,
+            "policy/loss": total["loss"] / self.grpo.updates_per_batch,
             "policy/entropy": total["entropy"] / tokens,
-            "policy/clip_share": total["clipped"] / tokens,
+            "policy/clip_low_share": total["clipped_low"] / tokens,
+            "policy/clip_high_share": total["clipped_high"] / tokens,
+            "policy/importance": total["importance"] / tokens,
             "policy/grad_norm": float(self.engine.get_global_grad_norm()),
             "policy/learning_rate": float(self.engine.get_lr()[0]),
-            "policy/logprob_gap_mean": total["logprob_gap"] / tokens,
+            "policy/logprob_gap_mean": total["logprob_gap"] / read,
             "policy/logprob_gap_max": float(largest),
-            "policy/logprob_gap_k3": total["logprob_gap_k3"] / tokens,
+            "policy/logprob_gap_k3": total["logprob_gap_k3"] / read,
             "policy/tokens": tokens,
         }
 
     def save(self, folder: Path) -> None:
-        """Write this rank's shard of weights and optimiser state under `folder`."""
-        self.engine.save_checkpoint(str(folder), tag="policy")
+        """Write this rank's shard of weights and optimiser state under `folder`; not what stays the start model's."""
+        self.engine.save_checkpoint(
+            str(folder), tag="policy", exclude_frozen_parameters=self.config.trains_in_part
+        )
 
     def load(self, folder: Path) -> None:
         """Read back what `save` wrote, with the same number of ranks and ZeRO stage."""
-        path, _ = self.engine.load_checkpoint(str(folder), tag="policy")
+        path, _ = self.engine.load_checkpoint(
+            str(folder), tag="policy", load_module_strict=not self.config.trains_in_part
+        )
         if path is None:
             raise ValueError(f"{folder}: holds no checkpoint of the policy; was it written completely?")
 
-    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Full parameters by their Hugging Face names, one at a time (ZeRO-3 gathers each: a collective)."""
+    def named_parameters(self, *, trained_only: bool = False) -> Iterator[tuple[str, Tensor]]:
+        """Full parameters by the start model's names, one at a time, adapters merged.
+
+        ZeRO-3 gathers each: a collective.
+        """
         import deepspeed
 
-        for name, parameter in self.engine.module.named_parameters():
-            if self.config.zero_stage == 3:
-                with deepspeed.zero.GatheredParameters([parameter]):
-                    yield name, parameter.data
-            else:
-                yield name, parameter.data
+        for name, parameter, layer in self._pushed(trained_only=trained_only):
+            needed = [parameter] if layer is None else adapter_parameters(layer)
+            sharded = self.config.zero_stage == 3
+            with deepspeed.zero.GatheredParameters(needed) if sharded else nullcontext():
+                yield name, parameter.data if layer is None else merged_weight(layer)
 
-    def parameter_shapes(self) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
+    def parameter_shapes(
+        self, *, trained_only: bool = False
+    ) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
         """(name, dtype, full shape) in the order of `named_parameters`, without gathering."""
         return [
             (name, parameter.dtype, tuple(getattr(parameter, "ds_shape", parameter.shape)))
-            for name, parameter in self.engine.module.named_parameters()
+            for name, parameter, _ in self._pushed(trained_only=trained_only)
         ]
+
+    def _pushed(self, *, trained_only: bool) -> Iterator[tuple[str, Tensor, Any]]:
+        """(start model's name, parameter, its layer where that has an adapter)."""
+        model = self.engine.module.model
+        layers = adapted_layers(model) if self.config.lora is not None else {}
+        for name, parameter in model.named_parameters():
+            plain = base_name(name)
+            if plain is None:
+                continue
+            layer = layers.get(plain)
+            if not trained_only or layer is not None or parameter.requires_grad:
+                yield plain, parameter, layer
 
 
 def _accumulate(total: dict[str, Tensor], part: dict[str, Tensor]) -> None:

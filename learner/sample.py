@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from learner.batch import PromptTensors, Row, collate
+from learner.batch import PromptTensors
 from learner.model import ModelSpec, normalise_patches
 
 
@@ -26,23 +27,32 @@ def sample_answers(
     is computed once. (`model.generate` would compute M-RoPE positions itself and take none of ours.)
     """
     model.eval()
-    batch = collate([Row(prompt, (), (), 0.0) for prompt in prompts], pad_token_id=spec.pad_token_id)
-    rows = batch.prompt_of_row
-    patches = normalise_patches(
-        batch.patches, mean=spec.pixel_mean, std=spec.pixel_std, dtype=getattr(torch, spec.dtype)
-    )
+    distinct = list({id(prompt): prompt for prompt in prompts}.values())
+    place = {id(prompt): index for index, prompt in enumerate(distinct)}
+    rows = torch.tensor([place[id(prompt)] for prompt in prompts])
     output = model(
-        input_ids=batch.prompt_ids,
-        attention_mask=batch.prompt_mask,
-        position_ids=batch.prompt_positions,
-        pixel_values_videos=patches,
-        video_grid_thw=batch.grid_thw,
+        # Prompts end in one column, so that answers start in one.
+        input_ids=_ends_aligned(
+            [torch.from_numpy(prompt.token_ids) for prompt in distinct], spec.pad_token_id
+        ),
+        attention_mask=(
+            prompt_mask := _ends_aligned([torch.ones(len(p.token_ids)) for p in distinct], 0).long()
+        ),
+        position_ids=_ends_aligned([torch.from_numpy(p.positions.T) for p in distinct], 0).permute(2, 0, 1),
+        pixel_values_videos=normalise_patches(
+            torch.from_numpy(np.concatenate([prompt.patches for prompt in distinct])),
+            mean=spec.pixel_mean,
+            std=spec.pixel_std,
+            dtype=getattr(torch, spec.dtype),
+        ),
+        video_grid_thw=torch.from_numpy(np.concatenate([prompt.grid_thw for prompt in distinct])),
         logits_to_keep=1,
         use_cache=True,
     )
     cache = output.past_key_values
     cache.batch_select_indices(rows)
-    logits, mask, position = output.logits[rows], batch.prompt_mask[rows], batch.next_positions[rows]
+    logits, mask = output.logits[rows], prompt_mask[rows]
+    position = torch.tensor([prompt.next_position for prompt in prompts])
     forbidden = torch.tensor(spec.forbidden, dtype=torch.int64)
     columns: list[Tensor] = []
     ended = torch.zeros(len(rows), dtype=torch.bool)
@@ -66,3 +76,8 @@ def sample_answers(
         position = position + 1
     answers = torch.cat(columns, dim=1).tolist()
     return [ids[: ids.index(end_token_id)] if end_token_id in ids else ids for ids in answers]
+
+
+def _ends_aligned(rows: list[Tensor], padding: int) -> Tensor:
+    """Rows [length, ...] of different lengths as one tensor [num_rows, longest, ...], padded on the left."""
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=padding, padding_side="left")

@@ -21,9 +21,9 @@ from typing import Any, Literal
 
 import torch
 
-from learner.batch import PromptTensors, Row, collate
+from learner.batch import PackedPart, PromptTensors, collate
 from learner.config import WarmupConfig
-from learner.model import ModelSpec, completion_logprobs, load_model
+from learner.model import ModelSpec, PolicyModel, load_model
 from learner.sample import sample_answers
 
 Phase = Literal["form", "right"]
@@ -83,6 +83,7 @@ def warm_up(
 
     processor = AutoProcessor.from_pretrained(spec.path)
     model = load_model(spec)
+    policy = PolicyModel(model, spec, shared_prefix=True)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.form_learning_rate, betas=config.adam_betas, weight_decay=0.0
     )
@@ -94,16 +95,16 @@ def warm_up(
     losses: list[float] = []
     for step in range(1, config.max_steps + 1):
         size = config.form_prompts if phase == "form" else config.right_samples
-        batch: list[tuple[PromptTensors, str]] = []
+        batch: list[tuple[PromptTensors, list[str]]] = []
         for task in chance.choices(tasks, [weights[task] for task in tasks], k=size):
             sample = next(samples[task])
             answers[task].append(sample.answer)
             if phase == "right":
-                batch.append((sample.prompt, sample.answer))
+                batch.append((sample.prompt, [sample.answer]))
             else:
                 others = [chance.choice(answers[task]) for _ in range(config.form_answers)]
-                batch += [(sample.prompt, answer) for answer in others]
-        losses.append(_step(model, optimizer, spec, config, processor.tokenizer, batch))
+                batch.append((sample.prompt, others))
+        losses.append(_step(policy, optimizer, config, processor.tokenizer, batch))
         if step % config.eval_every and step < config.max_steps:
             continue
         scores = _sampled_scores(model, spec, config, processor.tokenizer, held_out, score, generator)
@@ -130,25 +131,24 @@ def warm_up(
 
 
 def _step(
-    model: Any,
+    policy: PolicyModel,
     optimizer: torch.optim.Optimizer,
-    spec: ModelSpec,
     config: WarmupConfig,
     tokenizer: Any,
-    batch: Sequence[tuple[PromptTensors, str]],
+    batch: Sequence[tuple[PromptTensors, Sequence[str]]],
 ) -> float:
     """One step down the mean cross-entropy of the answers' tokens (end-of-turn included), which is returned."""
-    model.train()
-    rows = []
-    for prompt, answer in batch:
-        ids = (*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id)
-        rows.append(Row(prompt, ids, (0.0,) * len(ids), 0.0))
-    micro_batch = collate(rows, pad_token_id=spec.pad_token_id)
-    shared = len(micro_batch.prompt_ids) < len(rows)
-    logprobs, _ = completion_logprobs(model, micro_batch, spec, shared_prefix=shared)
-    loss: Any = -(logprobs * micro_batch.completion_mask).sum() / micro_batch.completion_mask.sum()
+    policy.train()
+    parts = []
+    for prompt, answers in batch:
+        ids = [
+            (*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id) for text in answers
+        ]
+        parts.append(PackedPart(prompt, ids, [(0.0,) * len(tokens) for tokens in ids]))
+    logprobs, _ = policy(collate(parts))
+    loss: Any = -logprobs.mean()
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
+    torch.nn.utils.clip_grad_norm_(policy.parameters(), config.max_grad_norm)
     optimizer.step()
     optimizer.zero_grad()
     return float(loss.detach())

@@ -1,5 +1,6 @@
 """Sending the policy's weights to the rollout engines through vLLM's weight-transfer API."""
 
+import math
 import socket
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -8,7 +9,20 @@ from typing import Any, Protocol
 
 import torch
 
-from learner.policy import DeepSpeedPolicy
+# One message's size. On a CPU that is what stays warm in two slots on either side; on GPUs it bounds the memory
+# that a push takes beside engine and learner, which have filled theirs.
+BUCKET_BYTES = {"gloo": 32 * 2**20, "nccl": 256 * 2**20, "ipc": 256 * 2**20}
+
+
+class PushedPolicy(Protocol):
+    """What a push needs of the policy (learner.policy.DeepSpeedPolicy)."""
+
+    rank: int
+    device: torch.device
+
+    def named_parameters(self, *, trained_only: bool) -> Iterator[tuple[str, torch.Tensor]]: ...
+
+    def parameter_shapes(self, *, trained_only: bool) -> list[tuple[str, torch.dtype, tuple[int, ...]]]: ...
 
 
 class RolloutClient(Protocol):
@@ -42,18 +56,23 @@ class WeightSender:
     Args:
         backend: "gloo", "nccl" or "ipc".
         timeout_s: deadline of each of the engines' answers; a whole push has twice as long.
+        trained_only: leave frozen parameters out. For engines that hold them from the model folder they started
+            from; not for those that slept at vLLM's level 2, which have lost everything.
     """
 
-    def __init__(self, policy: DeepSpeedPolicy, *, backend: str, timeout_s: float) -> None:
+    def __init__(
+        self, policy: PushedPolicy, *, backend: str, timeout_s: float, trained_only: bool = False
+    ) -> None:
         from vllm.plugins import load_general_plugins
 
         load_general_plugins()  # registers "gloo"
         self._policy, self._backend, self._timeout_s = policy, backend, timeout_s
-        self._source = _policy_source(policy)
+        self._trained_only = trained_only
+        self._source = _policy_source(policy, trained_only=trained_only)
         self._engine: Any = None  # vLLM's trainer engine, once the group is open
 
     def send(self, client: RolloutClient) -> None:
-        """Push every parameter; returns when all engines serve them.
+        """Push the parameters; returns when all engines serve them.
 
         Args:
             client: the engines; the same set at every call.
@@ -91,29 +110,34 @@ class WeightSender:
         if self._engine is None:
             from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
 
-            info = _init_info(self._backend, self._policy.rank, client.num_ranks, self._timeout_s)
+            info = self._init_info(client.num_ranks)
             self._engine = WeightTransferTrainerFactory.trainer_init(info, client=client, source=self._source)
+
+    def _init_info(self, num_engine_ranks: int) -> Any:
+        from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
+
+        info_class = WeightTransferTrainerFactory._registry[self._backend]().init_info_cls
+        bucket_bytes = BUCKET_BYTES[self._backend]
+        if self._backend == "ipc":
+            shapes = self._policy.parameter_shapes(trained_only=self._trained_only)
+            largest = max((math.prod(shape) * dtype.itemsize for _, dtype, shape in shapes), default=0)
+            # vLLM's ipc refuses a parameter larger than its buffer; unpacked, all gathered weights live to the end.
+            return info_class(
+                rank=self._policy.rank, packed=True, packed_buffer_size_bytes=max(bucket_bytes, largest)
+            )
+        fields: dict[str, Any] = {
+            "master_address": _own_address(),
+            "master_port": _free_port(),
+            "world_size": 1 + num_engine_ranks,
+            "rank": self._policy.rank,
+        }
+        if self._backend == "gloo":
+            return info_class(**fields, timeout_s=self._timeout_s, bucket_bytes=bucket_bytes)
+        return info_class(**fields, packed=True, packed_buffer_size_bytes=bucket_bytes)
 
     def close(self) -> None:
         if self._engine is not None:
             self._engine.shutdown()
-
-
-def _init_info(backend: str, rank: int, num_engine_ranks: int, timeout_s: float) -> Any:
-    from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
-
-    info_class = WeightTransferTrainerFactory._registry[backend]().init_info_cls
-    if backend == "ipc":
-        return info_class(rank=rank, packed=True)  # unpacked, every gathered weight lives until the end
-    fields: dict[str, Any] = {
-        "master_address": _own_address(),
-        "master_port": _free_port(),
-        "world_size": 1 + num_engine_ranks,
-        "rank": rank,
-    }
-    if backend == "gloo":
-        fields["timeout_s"] = timeout_s
-    return info_class(**fields)
 
 
 def _own_address() -> str:
@@ -128,7 +152,7 @@ def _free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def _policy_source(policy: DeepSpeedPolicy) -> Any:
+def _policy_source(policy: PushedPolicy, *, trained_only: bool) -> Any:
     """The policy as vLLM's WeightSource; defined in a function because the base class needs vLLM."""
     from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 
@@ -137,10 +161,11 @@ def _policy_source(policy: DeepSpeedPolicy) -> Any:
             self._running: Iterator[tuple[str, Any]] | None = None
 
         def metadata(self) -> list[Any]:
-            return [ParamMeta(name, dtype, shape) for name, dtype, shape in policy.parameter_shapes()]
+            shapes = policy.parameter_shapes(trained_only=trained_only)
+            return [ParamMeta(name, dtype, shape) for name, dtype, shape in shapes]
 
         def __iter__(self) -> Iterator[tuple[str, Any]]:
-            self._running = policy.named_parameters()
+            self._running = policy.named_parameters(trained_only=trained_only)
             return self._running
 
         def new_pass(self) -> None:

@@ -5,7 +5,7 @@ whole and its death is the actor's death. Importing this module does not import 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,47 +119,39 @@ class VllmEngine:
     def generate(
         self, inputs: Sequence[EngineInput], samplings: Sequence[Sampling]
     ) -> list[list[Completion]]:
-        """Answer every prompt: per prompt, `num_completions` completions in a stable order.
+        """What `stream` yields, all of it, in the order of `inputs`. Raises as `stream` does."""
+        groups = dict(self.stream(inputs, samplings))
+        return [groups[index] for index in range(len(inputs))]
+
+    def stream(
+        self, inputs: Sequence[EngineInput], samplings: Sequence[Sampling]
+    ) -> Generator[tuple[int, list[Completion]], None, None]:
+        """Answer every prompt: (its index, its `num_completions` completions in a stable order), once all are done.
+
+        Prompts come in the order in which they are finished. Requests that are still open when the caller
+        stops asking, or when something raises, are dropped.
 
         Raises:
             RuntimeError: vLLM made other token ids of a prompt than the learner will see.
         """
-        from vllm import SamplingParams
-
-        prompts = [
-            {
-                "prompt_token_ids": list(entry.token_ids),
-                "multi_modal_data": {
-                    "video": [
-                        (video, video_metadata(times))
-                        for video, times in zip(entry.videos, entry.times_s, strict=True)
-                    ]
-                },
-            }
-            for entry in inputs
-        ]
-        params = [
-            SamplingParams(
-                n=sampling.num_completions,
-                temperature=sampling.temperature,
-                max_tokens=sampling.max_tokens,
-                seed=sampling.seed,
-                logprobs=0,  # the sampled token's own
-                skip_special_tokens=False,  # hidden from the text, they would hide from the reward too
-            )
-            for sampling in samplings
-        ]
-        outputs = self._llm.generate(prompts, params, use_tqdm=False)
-        groups = []
-        for entry, output in zip(inputs, outputs, strict=True):
-            if tuple(output.prompt_token_ids) != entry.expanded_token_ids:
-                raise RuntimeError(
-                    f"vLLM expanded a prompt to {len(output.prompt_token_ids)} tokens that differ from the "
-                    f"learner's {len(entry.expanded_token_ids)}: this vLLM version builds video prompts "
-                    "differently; use the version that pyproject.toml names."
-                )
-            groups.append([_completion(choice) for choice in sorted(output.outputs, key=lambda c: c.index)])
-        return groups
+        engine = self._llm.llm_engine
+        requests = self._llm.enqueue(
+            [_vllm_prompt(entry) for entry in inputs],
+            [_vllm_params(each) for each in samplings],
+            use_tqdm=False,
+        )
+        # vLLM counts requests and makes the numbers unique with a suffix; its outputs bear the number alone.
+        index_of = {request.partition("-")[0]: index for index, request in enumerate(requests)}
+        try:
+            while index_of:
+                for output in engine.step():
+                    if output.finished:
+                        index = index_of.pop(output.request_id)
+                        _check_prompt(inputs[index], output)
+                        yield index, [_completion(c) for c in sorted(output.outputs, key=lambda c: c.index)]
+        finally:
+            if index_of:
+                engine.abort_request([requests[index] for index in index_of.values()], internal=True)
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         self._llm.init_weight_transfer_engine({"init_info": init_info})
@@ -188,6 +180,35 @@ class VllmEngine:
 
     def wake_up(self) -> None:
         self._llm.wake_up()
+
+
+def _vllm_prompt(entry: EngineInput) -> dict[str, Any]:
+    videos = [
+        (video, video_metadata(times)) for video, times in zip(entry.videos, entry.times_s, strict=True)
+    ]
+    return {"prompt_token_ids": list(entry.token_ids), "multi_modal_data": {"video": videos}}
+
+
+def _vllm_params(sampling: Sampling) -> Any:
+    from vllm import SamplingParams
+
+    return SamplingParams(
+        n=sampling.num_completions,
+        temperature=sampling.temperature,
+        max_tokens=sampling.max_tokens,
+        seed=sampling.seed,
+        logprobs=0,  # the sampled token's own
+        skip_special_tokens=False,  # hidden from the text, they would hide from the reward too
+    )
+
+
+def _check_prompt(entry: EngineInput, output: Any) -> None:
+    if tuple(output.prompt_token_ids) != entry.expanded_token_ids:
+        raise RuntimeError(
+            f"vLLM expanded a prompt to {len(output.prompt_token_ids)} tokens that differ from the "
+            f"learner's {len(entry.expanded_token_ids)}: this vLLM version builds video prompts "
+            "differently; use the version that pyproject.toml names."
+        )
 
 
 def _completion(choice: Any) -> Completion:

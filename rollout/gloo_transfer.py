@@ -3,12 +3,18 @@
 Registered with vLLM's factories by the `vllm.general_plugins` entry point in pyproject.toml. Rank 0 of
 the group is the learner's rank 0; the rollout engines follow. Only what differs from NCCL stands here:
 opening the group, and moving the bytes. The update's life cycle (layer-wise reload) is inherited.
+
+    learner   fill 0 │ fill 1 │ fill 2 │ ...          three things at once, in two slots on either side:
+    wire             │ send 0 │ send 1 │ ...          the push takes about as long as the engine's loading,
+    engine                    │ load 0 │ load 1 ...   which is vLLM's own and the slowest of the three
 """
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from itertools import count
 from threading import Thread
 from typing import Any, ClassVar, Self
 
@@ -26,17 +32,21 @@ from vllm.distributed.weight_transfer.nccl_engine import (
     NCCLWeightTransferEngine,
     NCCLWeightTransferUpdateInfo,
 )
+from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
+
+from rollout.weight_buckets import Bucket, plan_buckets
 
 
 @dataclass
 class GlooInitInfo(WeightTransferInitInfo):
-    """How a rollout engine joins: rendezvous address, its rank and the group's size."""
+    """How a rollout engine joins: rendezvous address, its rank, the group's size, and the wire's bucket size."""
 
     master_address: str
     master_port: int
     rank_offset: int
     world_size: int
     timeout_s: float
+    bucket_bytes: int
 
 
 @dataclass
@@ -49,10 +59,15 @@ class GlooTrainerInitInfo(TrainerInitInfo):
     master_port: int
     world_size: int
     timeout_s: float
+    bucket_bytes: int
 
 
 class _GlooGroup:
-    """A process group outside torch.distributed's global one, with a deadline on every operation."""
+    """A process group outside torch.distributed's global one, with a deadline on every operation.
+
+    Buckets lie in two slots in turn, which are kept from push to push: fresh memory costs five times the copy
+    into it. One that is larger than a slot, a single huge parameter, has memory for its time alone.
+    """
 
     def __init__(self, info: GlooInitInfo | GlooTrainerInitInfo, rank: int) -> None:
         timeout = timedelta(seconds=info.timeout_s)
@@ -68,11 +83,40 @@ class _GlooGroup:
         prefixed = torch_dist.PrefixStore("videossr-weights", store)
         self._group = torch_dist.ProcessGroupGloo(prefixed, rank, info.world_size, timeout)
         self._store = store  # the rendezvous lives as long as its master's store
+        self._slots = tuple(torch.empty(info.bucket_bytes, dtype=torch.uint8) for _ in range(2))
 
-    def broadcast(self, tensor: torch.Tensor) -> None:
+    def send(self, sizes: Sequence[int]) -> Iterator[torch.Tensor]:
+        """Yield memory to fill for each bucket, [size] uint8; it goes out when the next one is asked for."""
+        on_their_way: deque[Any] = deque()
+        for index, size in enumerate(sizes):
+            if len(on_their_way) == len(self._slots):
+                on_their_way.popleft().wait()
+            memory = self._slot(index, size)
+            yield memory
+            on_their_way.append(self._broadcast(memory))
+        for work in on_their_way:
+            work.wait()
+
+    def receive(self, sizes: Sequence[int]) -> Iterator[torch.Tensor]:
+        """Yield each bucket's bytes, [size] uint8, good until the next one is asked for."""
+        memories = map(self._slot, count(), sizes)
+        arriving = ((memory, self._broadcast(memory)) for memory in memories)  # begins when it is asked for
+        bucket = next(arriving, None)
+        while bucket is not None:
+            memory, work = bucket
+            work.wait()
+            bucket = next(arriving, None)  # comes while this one is loaded
+            yield memory
+
+    def _slot(self, index: int, size: int) -> torch.Tensor:
+        slot = self._slots[index % len(self._slots)]
+        return slot[:size] if size <= slot.numel() else torch.empty(size, dtype=torch.uint8)
+
+    def _broadcast(self, tensor: torch.Tensor) -> Any:
         options = dist.BroadcastOptions()
         options.rootRank = 0
-        self._group.broadcast([tensor], options).wait()
+        options.asyncOp = True
+        return self._group.broadcast([tensor], options)
 
     def destroy(self) -> None:
         self._group.shutdown()
@@ -87,6 +131,7 @@ class GlooWeightTransferEngine(NCCLWeightTransferEngine):
         self.shutdown()
         rank = init_info.rank_offset + self.parallel_config.rank
         self.model_update_group = _GlooGroup(init_info, rank)  # type: ignore[assignment]
+        self._bucket_bytes = init_info.bucket_bytes
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
         # The base class ends with torch.accelerator.synchronize(), which a CPU build of torch refuses.
@@ -97,15 +142,12 @@ class GlooWeightTransferEngine(NCCLWeightTransferEngine):
         if group is None:
             raise RuntimeError("gloo weight transfer: the engine has not joined a group yet.")
 
-        def received() -> Iterator[tuple[str, torch.Tensor]]:
-            for name, dtype, shape in zip(
-                update_info.names, update_info.dtype_names, update_info.shapes, strict=True
-            ):
-                weight = torch.empty(shape, dtype=getattr(torch, dtype))
-                group.broadcast(weight)
-                yield name, weight
-
-        self.model.load_weights(received())
+        dtypes = [getattr(torch, name) for name in update_info.dtype_names]
+        parameters = zip(update_info.names, dtypes, update_info.shapes, strict=True)
+        buckets = plan_buckets(parameters, self._bucket_bytes)
+        for memory, bucket in zip(group.receive(_sizes(buckets)), buckets, strict=True):
+            self.model.load_weights([(piece.name, piece.view(memory)) for piece in bucket.pieces])
+            _let_go(self.model, memory)
 
     def finish_weight_update(self) -> None:
         super().finish_weight_update()
@@ -114,6 +156,24 @@ class GlooWeightTransferEngine(NCCLWeightTransferEngine):
         lm_head = getattr(getattr(self.model, "language_model", self.model), "lm_head", None)
         if lm_head is not None and hasattr(lm_head, "quant_method"):
             lm_head.quant_method.process_weights_after_loading(lm_head)
+
+
+def _let_go(model: torch.nn.Module, memory: torch.Tensor) -> None:
+    """Copy what vLLM's reload still refers to in `memory`, which the next bucket but one will overwrite.
+
+    It loads a layer when all of it has come: what came of the others (a query weight whose key is in the next
+    bucket, an embedding with padded rows) it keeps by reference until then.
+    """
+    start = memory.untyped_storage().data_ptr()
+    for layer in model.modules():
+        for _, call in get_layerwise_info(layer).loaded_weights:
+            for name, value in call.arguments.items():
+                if isinstance(value, torch.Tensor) and value.untyped_storage().data_ptr() == start:
+                    call.arguments[name] = value.clone()
+
+
+def _sizes(buckets: Sequence[Bucket]) -> list[int]:
+    return [bucket.num_bytes for bucket in buckets]
 
 
 class GlooTrainerWeightTransferEngine(NCCLTrainerWeightTransferEngine):
@@ -130,7 +190,12 @@ class GlooTrainerWeightTransferEngine(NCCLTrainerWeightTransferEngine):
         source: WeightSource | None = None,
     ) -> Self:
         assert source is not None
-        engine = cls(client=client, source=source, is_sender=init_info.is_sender, packed=False)
+        engine = cls(
+            client=client,
+            source=source,
+            is_sender=init_info.is_sender,
+            packed_buffer_size_bytes=init_info.bucket_bytes,
+        )
         if not engine.is_sender:
             return engine
         fields = asdict(init_info)
@@ -149,8 +214,15 @@ class GlooTrainerWeightTransferEngine(NCCLTrainerWeightTransferEngine):
                 pass
             return
         group: Any = self.model_update_group
-        for _, tensor in self._checked_iter(source, meta):
-            group.broadcast(tensor.contiguous())
+        parameters = self._checked_iter(source, meta)
+        buckets = plan_buckets(
+            ((each.name, each.dtype, each.shape) for each in meta), self.packed_buffer_size_bytes
+        )
+        for memory, bucket in zip(group.send(_sizes(buckets)), buckets, strict=True):
+            for piece in bucket.pieces:
+                piece.view(memory).copy_(next(parameters)[1])
+        for _ in parameters:  # none is left, or the source said too few
+            pass
 
 
 def _both(*calls: Callable[[], Any]) -> list[Any]:
@@ -168,7 +240,7 @@ def _both(*calls: Callable[[], Any]) -> list[Any]:
             future.set_exception(error)
 
     for call, future in zip(calls, futures, strict=True):
-        Thread(target=run, args=(call, future), daemon=True).start()
+        Thread(target=run, name="rendezvous", args=(call, future), daemon=True).start()
     for future in wait(futures, return_when=FIRST_EXCEPTION).done:
         future.result()
     return [future.result() for future in futures]

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
-from learner.batch import Row, TrainingGroup, collate
+from learner.advantages import batch_advantages
+from learner.batch import PackedPart, TrainingGroup, collate
 from learner.config import GrpoConfig, LearnerConfig
-from learner.model import ModelSpec, completion_logprobs, load_model
+from learner.model import ModelSpec, PolicyModel, load_model
 from learner.policy import DeepSpeedPolicy
 
 LEARNER = LearnerConfig(
@@ -24,40 +25,37 @@ LEARNER = LearnerConfig(
     max_grad_norm=0.5,
 )
 GRPO = GrpoConfig(group_size=3, clip_low=0.02, clip_high=0.03, kl_coef=0.05)
+MAX_TOKENS = 8
 
 Weights = dict[str, Tensor]
 Batches = Sequence[Sequence[TrainingGroup]]
+Changes = tuple[tuple[str, Any], ...]  # of a config's fields; hashable
 
 
 @dataclass(frozen=True)
 class Job:
-    """One way to take the updates."""
+    """One way to take the updates: how it is carried out (learner), and what is to be computed (grpo)."""
 
-    zero_stage: int
-    micro_batch_size: int
-    shared_prefix: bool = False
-    updates_per_batch: int = 1
-
-    @property
-    def learner(self) -> LearnerConfig:
-        changes = {
-            "zero_stage": self.zero_stage,
-            "micro_batch_size": self.micro_batch_size,
-            "shared_prefix": self.shared_prefix,
-        }
-        return LearnerConfig(**(LEARNER.model_dump() | changes))
+    learner: Changes = ()
+    grpo: Changes = ()
+    saved: bool = False  # and read back
 
     @property
-    def grpo(self) -> GrpoConfig:
-        return GrpoConfig(**(GRPO.model_dump() | {"updates_per_batch": self.updates_per_batch}))
+    def learner_config(self) -> LearnerConfig:
+        return LearnerConfig(**(LEARNER.model_dump() | dict(self.learner)))
+
+    @property
+    def grpo_config(self) -> GrpoConfig:
+        return GrpoConfig(**(GRPO.model_dump() | dict(self.grpo)))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one rank saw: metrics of each batch, and the weights after the last."""
+    """What one rank saw: metrics of each batch, the weights after the last, and those that come back when saved."""
 
     metrics: list[dict[str, float]]
     weights: Weights
+    restored: Weights | None = None  # of jobs that are to be saved
 
 
 def run_ranks(
@@ -82,18 +80,44 @@ def _rank(
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size)
     outcomes = {}
-    for job in jobs:
-        policy = DeepSpeedPolicy(spec, job.learner, job.grpo, device="cpu", reference_path=reference)
-        metrics = [policy.update(groups) for groups in batches]
-        outcomes[job] = Outcome(metrics, {name: value.clone() for name, value in policy.named_parameters()})
+    for number, job in enumerate(jobs):
+        policy = _policy(job, spec, reference)
+        metrics = [policy.update(groups, step=step) for step, groups in enumerate(batches)]
+        restored = None
+        if job.saved:
+            policy.save(folder / str(number))
+            again = _policy(job, spec, reference)
+            again.load(folder / str(number))
+            restored = _weights(again)
+        outcomes[job] = Outcome(metrics, _weights(policy), restored)
     torch.save(outcomes, folder / f"rank{rank}.pt")
     dist.destroy_process_group()
 
 
+def _policy(job: Job, spec: ModelSpec, reference: str) -> DeepSpeedPolicy:
+    torch.manual_seed(0)  # adapters start at random, alike on all ranks
+    return DeepSpeedPolicy(
+        spec,
+        job.learner_config,
+        job.grpo_config,
+        device="cpu",
+        reference_path=reference,
+        total_steps=2,
+        max_tokens=MAX_TOKENS,
+    )
+
+
+def _weights(policy: DeepSpeedPolicy) -> Weights:
+    shapes = [(name, shape) for name, _, shape in policy.parameter_shapes()]
+    weights = {name: value.clone() for name, value in policy.named_parameters()}
+    assert shapes == [(name, tuple(value.shape)) for name, value in weights.items()]
+    return weights
+
+
 def by_hand(batches: Batches, spec: ModelSpec, reference: str, *, updates_per_batch: int = 1) -> Outcome:
-    """The same updates in plain torch: no DeepSpeed, no batching, no padding, token by token."""
-    model = load_model(spec).train()
-    frozen = load_model(ModelSpec(**(vars(spec) | {"path": reference}))).eval()
+    """The same updates in plain torch: no DeepSpeed, no packing, no padding, token by token."""
+    model = load_model(spec, packed=False).train()
+    frozen = load_model(replace(spec, path=reference), packed=False).eval()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=LEARNER.learning_rate, betas=LEARNER.adam_betas, weight_decay=0.0
     )
@@ -105,12 +129,12 @@ def by_hand(batches: Batches, spec: ModelSpec, reference: str, *, updates_per_ba
         sums = {"loss": 0.0, "kl": 0.0, "clipped": 0.0, "tokens": 0.0}
         for chunk, old_logprobs in zip(chunks, old, strict=True):
             loss = torch.zeros(())
-            num_tokens = sum(len(row.completion) for row in _rows(chunk))
+            num_tokens = sum(sum(group.lengths) for group in chunk)
             for row, before in zip(_rows(chunk), old_logprobs, strict=True):
                 now = _logprobs(model, row, spec)
                 with torch.no_grad():
                     start = _logprobs(frozen, row, spec)
-                for token in range(len(row.completion)):
+                for token in range(len(now)):
                     ratio = (now[token] - before[token]).exp()
                     objective = ratio * row.advantage
                     held = ratio.clamp(1 - GRPO.clip_low, 1 + GRPO.clip_high) * row.advantage
@@ -118,7 +142,7 @@ def by_hand(batches: Batches, spec: ModelSpec, reference: str, *, updates_per_ba
                     loss = loss - torch.minimum(objective, held) + GRPO.kl_coef * kl
                     sums["kl"] += kl.item()
                     sums["clipped"] += float(held < objective)
-            sums["loss"] += loss.item()
+            sums["loss"] += loss.item() / num_tokens
             sums["tokens"] += num_tokens
             optimizer.zero_grad()
             (loss / num_tokens).backward()
@@ -126,26 +150,35 @@ def by_hand(batches: Batches, spec: ModelSpec, reference: str, *, updates_per_ba
             optimizer.step()
         metrics.append(
             {
-                "policy/loss": sums["loss"] / sums["tokens"],
+                "policy/loss": sums["loss"] / updates_per_batch,
                 "policy/kl": sums["kl"] / sums["tokens"],
-                "policy/clip_share": sums["clipped"] / sums["tokens"],
+                "clipped": sums["clipped"] / sums["tokens"],
                 "policy/tokens": sums["tokens"],
                 "policy/grad_norm": float(grad_norm),
             }
         )
-    return Outcome(metrics, {name: value.detach().clone() for name, value in model.named_parameters()})
+    weights = {name: value.detach().clone() for name, value in model.named_parameters()}
+    return Outcome(metrics, weights)
 
 
-def _rows(groups: Sequence[TrainingGroup]) -> list[Row]:
+@dataclass(frozen=True)
+class _Row:
+    part: PackedPart
+    advantage: float
+
+
+def _rows(groups: Sequence[TrainingGroup]) -> list[_Row]:
     return [
-        Row(group.fetch_prompt(), completion, logprobs, advantage)
-        for group in groups
+        _Row(PackedPart(group.fetch_prompt(), [completion], [logprobs]), advantage)
+        for group, advantages in zip(
+            groups, batch_advantages(groups, GRPO, max_tokens=MAX_TOKENS), strict=True
+        )
         for completion, logprobs, advantage in zip(
-            group.completions, group.rollout_logprobs, group.advantages, strict=True
+            group.completions, group.rollout_logprobs, advantages, strict=True
         )
     ]
 
 
-def _logprobs(model: Any, row: Row, spec: ModelSpec) -> Tensor:
-    batch = collate([row], pad_token_id=spec.pad_token_id)
-    return completion_logprobs(model, batch, spec)[0][0, : len(row.completion)]
+def _logprobs(model: Any, row: _Row, spec: ModelSpec) -> Tensor:
+    logprobs: Tensor = PolicyModel(model, spec, shared_prefix=False)(collate([row.part]))[0]
+    return logprobs

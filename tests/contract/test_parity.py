@@ -11,9 +11,10 @@ import torch
 import torch.distributed as dist
 from transformers import AutoConfig, AutoProcessor
 
-from learner.batch import Row, TrainingGroup, collate
+from learner.batch import PackedPart, TrainingGroup, collate
 from learner.config import GrpoConfig, LearnerConfig
-from learner.model import ModelSpec, completion_logprobs
+from learner.model import ModelSpec, PolicyModel, load_model
+from learner.parity import ParityError
 from learner.policy import DeepSpeedPolicy
 from learner.tiny import create_tiny_model
 from learner.weights import WeightSender
@@ -71,29 +72,35 @@ def process_group() -> Iterator[None]:
 
 def _gap(policy: DeepSpeedPolicy, prompts: list[Any], answers: list[list[Completion]]) -> float:
     """The largest difference between the engine's logprobs and the learner's, computed in both its ways."""
-    rows = [
-        Row(model_input, completion.token_ids, completion.logprobs, 0.0)
-        for (_, model_input), group in zip(prompts, answers, strict=True)
-        for completion in group
-    ]
-    batch = collate(rows, pad_token_id=policy.spec.pad_token_id)
-    gaps = []
-    for shared_prefix in (False, True):
-        with torch.no_grad():
-            logprobs, _ = completion_logprobs(policy.engine, batch, policy.spec, shared_prefix=shared_prefix)
-        gaps.append(float(((logprobs - batch.rollout_logprobs).abs() * batch.completion_mask).max()))
-    return max(gaps)
+    batch = collate(
+        [
+            PackedPart(model_input, [c.token_ids for c in group], [c.logprobs for c in group])
+            for (_, model_input), group in zip(prompts, answers, strict=True)
+        ]
+    )
+    plain = PolicyModel(load_model(policy.spec, packed=False), policy.spec, shared_prefix=False)
+    plain.load_state_dict(policy.engine.module.state_dict())
+    with torch.no_grad():
+        gaps = [(way(batch)[0] - batch.rollout_logprobs).abs() for way in (policy.engine, plain)]
+    return float(torch.stack(gaps).max())
 
 
-def _training_groups(prompts: list[Any], answers: list[list[Completion]]) -> list[TrainingGroup]:
+def _training_groups(
+    prompts: list[Any], answers: list[list[Completion]], version: int = 0
+) -> list[TrainingGroup]:
     return [
         TrainingGroup(
+            group_id=str(index),
+            task="grounding",
             fetch_prompt=lambda model_input=model_input: model_input,
+            prompt_tokens=len(model_input.token_ids),
             completions=tuple(completion.token_ids for completion in group),
             rollout_logprobs=tuple(completion.logprobs for completion in group),
-            advantages=(1.0, -1.0, 0.5, -0.5),
+            rewards=(1.0, 0.0, 0.7, 0.2),
+            truncated=(False,) * 4,
+            policy_version=version,
         )
-        for (_, model_input), group in zip(prompts, answers, strict=True)
+        for index, ((_, model_input), group) in enumerate(zip(prompts, answers, strict=True))
     ]
 
 
@@ -118,8 +125,13 @@ def test_logprobs_agree_before_and_after_a_push_and_only_then(
         forbidden=forbidden, pixel_mean=builder.pixel_mean, pixel_std=builder.pixel_std,
         temperature=SAMPLING.temperature,
     )  # fmt: skip
-    learner = LearnerConfig(dtype="float32", learning_rate=2e-3, gradient_checkpointing=False)
-    policy = DeepSpeedPolicy(spec, learner, GrpoConfig(kl_coef=0.0), device="cpu", reference_path=str(folder))
+    learner = LearnerConfig(
+        dtype="float32", learning_rate=2e-3, gradient_checkpointing=False, max_logprob_gap=TOLERANCE
+    )
+    policy = DeepSpeedPolicy(
+        spec, learner, GrpoConfig(kl_coef=0.0), device="cpu", reference_path=str(folder), total_steps=4,
+        max_tokens=SAMPLING.max_tokens,
+    )  # fmt: skip
     engine = EngineProcess(engine_options(str(folder)))
     try:
         inputs = [engine_input for engine_input, _ in prompts]
@@ -128,8 +140,10 @@ def test_logprobs_agree_before_and_after_a_push_and_only_then(
         sampled = {token for group in answers for completion in group for token in completion.token_ids}
         assert not sampled & set(forbidden)
 
-        for _ in range(3):
-            policy.update(_training_groups(prompts, answers))
+        metrics = policy.update(_training_groups(prompts, answers), step=0)
+        assert 0 < metrics["policy/logprob_gap_mean"] < metrics["policy/logprob_gap_max"] < TOLERANCE
+        for step in (1, 2):
+            policy.update(_training_groups(prompts, answers), step=step)
         # The same videos again, so that every cache is warm: without a push the engine answers as before.
         assert _gap(policy, prompts, engine.generate(inputs, SAMPLING)) > 100 * TOLERANCE
 
@@ -137,7 +151,12 @@ def test_logprobs_agree_before_and_after_a_push_and_only_then(
         sender.send(engine)
         assert _gap(policy, prompts, engine.generate(inputs, SAMPLING)) < TOLERANCE
 
-        policy.update(_training_groups(prompts, answers))
+        # Answers of the start policy, said to be of this one: the run must stop, with the sample.
+        with pytest.raises(ParityError, match="max_logprob_gap") as caught:
+            policy.update(_training_groups(prompts, answers, version=3), step=3)
+        assert caught.value.sample["token_ids"] in [list(c.token_ids) for group in answers for c in group]
+
+        policy.update(_training_groups(prompts, answers), step=3)
         sender.send(engine)  # the group stays open from push to push
         assert _gap(policy, prompts, engine.generate(inputs, SAMPLING)) < TOLERANCE
         sender.close()

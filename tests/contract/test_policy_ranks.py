@@ -1,6 +1,5 @@
 """`DeepSpeedPolicy` takes the same updates however many ranks, micro-batches and ZeRO stages carry them."""
 
-import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -10,27 +9,46 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoProcessor
 
-from learner.advantages import group_advantages
 from learner.batch import TrainingGroup
+from learner.config import DifficultyConfig, LoraConfig
 from learner.model import ModelSpec, load_model
 from learner.tiny import create_tiny_model
 from pretext.recipe import Clip
 from rollout.prompt import ModelInput, PromptBuilder, forbidden_token_ids
 from tests.contract.policy_ranks import Job, Outcome, Weights, by_hand, run_ranks
 
-WHOLE = 64  # one micro-batch holds every row of a rank
+SMALL = 60  # tokens: one group at most, some of them cut
+PLAIN = (("zero_stage", 1), ("shared_prefix", False))
+WHOLE = (("zero_stage", 2),)
+CUT_UP = (("zero_stage", 2), ("max_micro_batch_tokens", SMALL))
+SHARDED = (("zero_stage", 3), ("max_micro_batch_tokens", SMALL), ("gradient_checkpointing", True))
 ON_POLICY = [
-    Job(zero_stage=1, micro_batch_size=WHOLE),
-    Job(zero_stage=2, micro_batch_size=WHOLE),
-    Job(zero_stage=2, micro_batch_size=2),
-    Job(zero_stage=3, micro_batch_size=2),
-    Job(zero_stage=2, micro_batch_size=4, shared_prefix=True),
-    Job(zero_stage=3, micro_batch_size=4, shared_prefix=True),
+    Job(PLAIN),
+    Job(WHOLE),
+    Job(CUT_UP, saved=True),
+    Job(SHARDED, saved=True),
+    Job((("zero_stage", 3), ("shared_prefix", False), ("max_micro_batch_tokens", SMALL))),
+    Job((("zero_stage", 2), ("offload", "optimizer"))),
+    Job((("zero_stage", 3), ("offload", "all"), ("max_micro_batch_tokens", SMALL))),
 ]
-TWICE = [
-    Job(zero_stage=2, micro_batch_size=2, updates_per_batch=2),
-    Job(zero_stage=3, micro_batch_size=4, updates_per_batch=2),
-]
+TWICE = [Job(way, (("updates_per_batch", 2),)) for way in (CUT_UP, SHARDED)]
+# What the pure functions compute is held by their own tests; here, that no way of cutting a batch up changes it.
+FAMILIES = {
+    name: [Job(way, grpo) for way in (PLAIN, SHARDED)]
+    for name, grpo in {
+        "gspo": (("ratio", "sequence"), ("aggregation", "sequence"), ("importance", "sequence")),
+        "dr_grpo": (("advantage", "dr_grpo"), ("aggregation", "constant"), ("mask_truncated", True)),
+        "rloo, k1 in the reward": (("advantage", "rloo"), ("kl_in", "reward"), ("kl_estimator", "k1")),
+        "entropy, difficulty": (("entropy_coef", 0.1), ("difficulty", DifficultyConfig(group_exponent=1.0))),
+    }.items()
+}
+PARTLY = {
+    name: [Job((*changes, *way), saved=way is not PLAIN) for way in (PLAIN, CUT_UP, SHARDED)]
+    for name, changes in {
+        "frozen vision": (("freeze_vision", True),),
+        "lora": (("lora", LoraConfig(rank=4)), ("learning_rate", 1e-2)),
+    }.items()
+}
 Outcomes = dict[Job, list[Outcome]]
 
 
@@ -79,10 +97,15 @@ def batches(spec: ModelSpec) -> list[list[TrainingGroup]]:
         completions = tuple(tuple(rng.choice(allowed, size=1 + n + index % 3).tolist()) for n in range(3))
         rewards = [0.5] * 3 if index == 3 else rng.random(3).tolist()
         return TrainingGroup(
+            group_id=str(index),
+            task="grounding" if index % 2 else "jigsaw",
             fetch_prompt=partial(_same, prompt),
+            prompt_tokens=len(prompt.token_ids),
             completions=completions,
             rollout_logprobs=tuple(tuple(-5.0 for _ in completion) for completion in completions),
-            advantages=tuple(group_advantages(rewards, tolerance=1e-6)),
+            rewards=tuple(rewards),
+            truncated=(index % 2 == 0, False, False),
+            policy_version=0,
         )
 
     return [[group(index) for index in range(5)] for _ in range(2)]
@@ -92,18 +115,24 @@ def _same(prompt: ModelInput) -> ModelInput:
     return prompt
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["1 rank", "2 ranks"])
+@pytest.fixture(scope="module")
+def alone(folder: Path, spec: ModelSpec, reference: str, batches: list[list[TrainingGroup]]) -> Outcomes:
+    """Of one rank."""
+    (scratch := folder / "world1").mkdir()
+    return run_ranks(ON_POLICY, batches, spec, reference, world_size=1, folder=scratch)
+
+
+@pytest.fixture(scope="module")
 def outcomes(
-    request: pytest.FixtureRequest,
     folder: Path,
     spec: ModelSpec,
     reference: str,
     batches: list[list[TrainingGroup]],
 ) -> Outcomes:
-    scratch = folder / f"world{request.param}"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
-    return run_ranks([*ON_POLICY, *TWICE], batches, spec, reference, world_size=request.param, folder=scratch)
+    """Of two ranks."""
+    (scratch := folder / "world2").mkdir()
+    others = [job for jobs in (FAMILIES | PARTLY).values() for job in jobs]
+    return run_ranks([*ON_POLICY, *TWICE, *others], batches, spec, reference, world_size=2, folder=scratch)
 
 
 @pytest.fixture(scope="module")
@@ -134,14 +163,21 @@ def check(outcomes: Sequence[Outcome], expected: Outcome) -> None:
     for outcome in outcomes:
         for found, metrics in zip(outcome.metrics, expected.metrics, strict=True):
             for name, value in metrics.items():
-                assert found[name] == pytest.approx(value, rel=5e-6, abs=1e-6), name
+                shares = found["policy/clip_low_share"] + found["policy/clip_high_share"]
+                number = shares if name == "clipped" else found[name]
+                assert number == pytest.approx(value, rel=1e-5, abs=2e-6), name
         assert distance(outcome.weights, expected.weights) < 1e-6
+        if outcome.restored is not None:
+            assert all(torch.equal(outcome.restored[name], w) for name, w in outcome.weights.items())
 
 
 @pytest.mark.parametrize("job", ON_POLICY, ids=str)
-def test_updates_are_those_of_plain_torch(outcomes: Outcomes, plain: dict[int, Outcome], job: Job) -> None:
+def test_updates_are_those_of_plain_torch(
+    alone: Outcomes, outcomes: Outcomes, plain: dict[int, Outcome], job: Job
+) -> None:
+    check(alone[job], plain[1])
     check(outcomes[job], plain[1])
-    assert outcomes[job][0].metrics[0]["policy/clip_share"] == 0  # on policy, nothing can be clipped
+    assert outcomes[job][0].metrics[0]["policy/clip_low_share"] == 0  # on policy, nothing can be clipped
 
 
 @pytest.mark.parametrize("job", TWICE, ids=str)
@@ -149,8 +185,33 @@ def test_two_updates_per_batch_clip_against_the_policy_before_both(
     outcomes: Outcomes, plain: dict[int, Outcome], job: Job
 ) -> None:
     check(outcomes[job], plain[2])
-    assert outcomes[job][0].metrics[0]["policy/clip_share"] > 0
+    assert outcomes[job][0].metrics[0]["policy/clip_high_share"] > 0
     assert distance(plain[1].weights, plain[2].weights) > 1e-4
+
+
+@pytest.mark.parametrize("family", FAMILIES | PARTLY)
+def test_no_way_of_cutting_a_batch_up_changes_the_update(outcomes: Outcomes, family: str) -> None:
+    plainest, *others = (FAMILIES | PARTLY)[family]
+    expected = outcomes[plainest][0]
+    for job in others:
+        check(outcomes[job], expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_algorithm_is_one_of_its_own(
+    outcomes: Outcomes, plain: dict[int, Outcome], family: str
+) -> None:
+    assert distance(outcomes[FAMILIES[family][0]][0].weights, plain[1].weights) > 1e-5
+
+
+@pytest.mark.parametrize("family", PARTLY)
+def test_what_is_frozen_stays(outcomes: Outcomes, spec: ModelSpec, family: str) -> None:
+    start = {name: value.detach() for name, value in load_model(spec).named_parameters()}
+    found = outcomes[PARTLY[family][1]][0].weights
+    assert found.keys() == start.keys()
+    moved = {name for name, value in found.items() if not torch.equal(value, start[name])}
+    adapted = {name for name in start if "language_model.layers" in name and name.endswith("_proj.weight")}
+    assert moved == (adapted if family == "lora" else {name for name in start if "visual" not in name})
 
 
 def test_the_updates_moved_every_weight_by_far_more_than_the_tolerance(

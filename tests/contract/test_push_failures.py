@@ -1,7 +1,9 @@
 """A push that breaks on rank 0, wherever it breaks, leaves the other ranks in step (ZeRO-3 gathers are collectives)."""
 
 import os
+import threading
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,9 @@ class BrokenEngines:
 class _Wire:
     """A transfer group without a wire, so that the calls after joining can be reached."""
 
-    def broadcast(self, tensor: torch.Tensor) -> None: ...
+    def send(self, sizes: Sequence[int]) -> Iterator[torch.Tensor]:
+        for size in sizes:
+            yield torch.empty(size, dtype=torch.uint8)
 
     def destroy(self) -> None: ...
 
@@ -57,7 +61,10 @@ def _rank(rank: int, spec: ModelSpec, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     learner = LearnerConfig(dtype="float32", gradient_checkpointing=False, zero_stage=3)
-    policy = DeepSpeedPolicy(spec, learner, GrpoConfig(kl_coef=0.0), device="cpu", reference_path=spec.path)
+    policy = DeepSpeedPolicy(
+        spec, learner, GrpoConfig(kl_coef=0.0), device="cpu", reference_path=spec.path, total_steps=1,
+        max_tokens=1,
+    )  # fmt: skip
     import rollout.gloo_transfer as transfer
 
     said = []
@@ -76,6 +83,9 @@ def _rank(rank: int, spec: ModelSpec, folder: Path) -> None:
         dist.all_gather(both, total)
         assert torch.equal(both[0], both[1])
     (folder / f"said{rank}").write_text("\n".join(said))
+    for thread in threading.enumerate():
+        if thread.name == "rendezvous":  # waits for engines that never join; a process that ends under it aborts
+            thread.join(2 * _DEADLINE_S)
     dist.destroy_process_group()
 
 

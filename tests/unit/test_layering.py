@@ -26,7 +26,8 @@ OTHERS: dict[str, set[str]] = {
     "reward": set(),
     "dataset": {"numpy", "cv2", "PIL", "pyarrow", "matplotlib", "rich", "ray"} | PYDANTIC,
     "rollout": {"numpy", "torch", "vllm"} | PYDANTIC,
-    "learner": {"numpy", "torch", "deepspeed", "transformers", "tokenizers", "ray", "vllm"} | PYDANTIC,
+    "learner": {"numpy", "torch", "deepspeed", "transformers", "tokenizers", "peft", "ray", "vllm"}
+    | PYDANTIC,
     "actors": {"numpy", "torch", "transformers", "ray"},
     "evaluation": {"numpy", "matplotlib"} | PYDANTIC,
     "cluster": {"ray", "torch", "transformers", "deepspeed", "yaml", "rich", "matplotlib"} | PYDANTIC,
@@ -40,10 +41,13 @@ PURE = [
     "pretext.scenes",
     "pretext.tasks",
     "learner.advantages",
+    "learner.attention",
     "learner.loss",
     "learner.batch",
     "learner.config",
     "learner.model",
+    "learner.parity",
+    "learner.schedule",
     "rollout.config",
     "rollout.prompt",
     "rollout.engine",
@@ -53,8 +57,9 @@ PURE = [
 ]
 HEAVY = {"ray", "vllm", "deepspeed"}
 # These need no tensors either, so that a mistaken config is refused at once.
-WITHOUT_TORCH = {"reward", "pretext.stream", "learner.advantages", "learner.config", "rollout.prompt",
-                 "rollout.engine", "evaluation.metrics", "cluster.config", "cluster.load"}  # fmt: skip
+WITHOUT_TORCH = {"reward", "pretext.stream", "learner.advantages", "learner.config", "learner.schedule",
+                 "rollout.prompt", "rollout.engine", "evaluation.metrics", "cluster.config",
+                 "cluster.load"}  # fmt: skip
 
 
 def modules(package: str) -> list[Path]:

@@ -1,17 +1,27 @@
 """A rollout worker without Ray and without an engine, and what goes round it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ray.exceptions import RayActorError, RayTaskError
 
-from actors.messages import Prompt, PromptMeta, Split
+from actors.messages import Prompt, PromptMeta
 from actors.rollout_pool import RolloutPool
+from pretext.source import Split
 from rollout.engine import Completion, Sampling
 
-Outcome = Exception | asyncio.Event  # what a call raises, or what it waits for first
+
+@dataclass(frozen=True)
+class Partly:
+    """A generate call that finishes some prompts, and then meets its fate."""
+
+    finished: int
+    then: "Exception | asyncio.Event"
+
+
+Outcome = Exception | asyncio.Event | Partly  # what a call raises, or what it waits for first
 
 
 @dataclass
@@ -22,6 +32,33 @@ class Remote:
 
     def remote(self, *arguments: Any) -> "asyncio.Future[Any]":
         return asyncio.ensure_future(self.call(*arguments))
+
+
+@dataclass
+class Streaming:
+    """A generator method as Ray shows it: references come one by one, and the last one may raise."""
+
+    call: Callable[..., AsyncIterator[Any]]
+
+    def options(self, *, num_returns: str) -> "Streaming":
+        assert num_returns == "streaming"
+        return self
+
+    async def remote(self, *arguments: Any) -> AsyncIterator["asyncio.Future[Any]"]:
+        try:
+            async for value in self.call(*arguments):
+                yield _reference(value)
+        except (RayActorError, RayTaskError) as error:
+            yield _reference(error)
+
+
+def _reference(value: Any) -> "asyncio.Future[Any]":
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    if isinstance(value, Exception):
+        future.set_exception(value)
+    else:
+        future.set_result(value)
+    return future
 
 
 @dataclass(eq=False)
@@ -35,8 +72,8 @@ class FakeWorker:
     index: int
     log: list[str] = field(default_factory=list)  # of all workers, in order
     generating: list[Outcome] = field(default_factory=list)
-    describing: list[Outcome] = field(default_factory=list)
-    after_kill: list[Outcome] = field(default_factory=list)
+    describing: list[Exception | asyncio.Event] = field(default_factory=list)
+    after_kill: list[Exception | asyncio.Event] = field(default_factory=list)
     samplings: list[Sampling] = field(default_factory=list)  # of all prompts it was given
     life: int = 0
     asleep: bool = False
@@ -44,7 +81,7 @@ class FakeWorker:
 
     def __post_init__(self) -> None:
         self.describe = Remote(self._describe)
-        self.generate = Remote(self._generate)
+        self.generate = Streaming(self._generate)
         self.sleep = Remote(self._sleep)
         self.wake_up = Remote(self._wake_up)
 
@@ -63,25 +100,31 @@ class FakeWorker:
 
     async def _generate(
         self, version: int, samplings: Sequence[Sampling], *inputs: Any
-    ) -> list[list[Completion]]:
+    ) -> AsyncIterator[tuple[int, list[Completion]]]:
+        """The last prompt is finished first."""
         assert not self.asleep
         self.log.append(f"generate {self.index}.{self.life} v{version} {list(inputs)}")
         self.samplings += samplings
         self.running += 1
+        fate = self.generating.pop(0) if self.generating else None
+        if not isinstance(fate, Partly):
+            fate = None if fate is None else Partly(0, fate)
         try:
-            try:
-                await _meet(self.generating)
-            except RayActorError:  # it died over the call, and Ray restarts it by itself
-                self._respawn()
-                raise
-            await asyncio.sleep(0)
-            return [
-                [
-                    Completion((entry, n), (-1.0, -1.0), f"{entry}/{n}", "stop")
-                    for n in range(sampling.num_completions)
-                ]
-                for entry, sampling in zip(inputs, samplings, strict=True)
-            ]
+            for finished, place in enumerate(reversed(range(len(inputs)))):
+                if fate is not None and finished == fate.finished:
+                    await _meet([fate.then])
+                await asyncio.sleep(0)
+                entry = inputs[place]
+                yield (
+                    place,
+                    [
+                        Completion((entry, n), (-1.0, -1.0), f"{entry}/{n}", "stop")
+                        for n in range(samplings[place].num_completions)
+                    ],
+                )
+        except RayActorError:  # it died over the call, and Ray restarts it by itself
+            self._respawn()
+            raise
         finally:
             self.running -= 1
 
@@ -96,7 +139,7 @@ class FakeWorker:
         self.asleep = False
 
 
-async def _meet(outcomes: list[Outcome]) -> None:
+async def _meet(outcomes: list[Exception | asyncio.Event]) -> None:
     if not outcomes:
         return
     outcome = outcomes.pop(0)

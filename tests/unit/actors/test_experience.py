@@ -1,148 +1,16 @@
 """`actors.experience`: the order of pushes and steps, whatever fails."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from ray.exceptions import ActorDiedError
 
-from actors.experience import Experience, ExperiencePlan, Report
-from actors.messages import (
-    EvaluationAnswers,
-    Group,
-    Order,
-    Prompt,
-    PushOrder,
-    Split,
-    StopOrder,
-    TrainOrder,
-)
-from rollout.engine import Sampling
+from actors.messages import PushOrder, Report, StopOrder, TrainOrder
 from rollout.prompt import PromptError
-from tests.unit.actors.fakes import Events, died, engine_error, pool_of, prompt, workers
-
-PLAN = ExperiencePlan(
-    steps=3,
-    prompts_per_step=4,
-    sampling=Sampling(num_completions=2, temperature=0.7, max_tokens=8, seed=11),
-    tasks=("counting", "jigsaw"),
-    samples_per_task=0,
-    sampled_completions=3,
-    shared_gpus=False,
-    recorded_groups=2,
-    reward_tolerance=1e-6,
-)
-
-
-@dataclass
-class FakeRecord(Events):
-    """A run log that keeps everything, and the pool's events too."""
-
-    steps: list[tuple[int, dict[str, float], list[Group]]] = field(default_factory=list)
-    evaluations: list[EvaluationAnswers] = field(default_factory=list)
-
-    async def event(self, kind: str, message: str) -> None:
-        await self(kind, message)
-
-    async def step(self, step: int, metrics: dict[str, float], groups: Sequence[Group]) -> None:
-        self.steps.append((step, metrics, list(groups)))
-
-    async def evaluation(self, answers: EvaluationAnswers) -> None:
-        self.evaluations.append(answers)
-
-
-class Run:
-    """An Experience with fakes all round it."""
-
-    def __init__(self, plan: ExperiencePlan = PLAN, *, num_workers: int = 2) -> None:
-        self.workers = workers(num_workers)
-        self.log = self.workers[0].log
-        self.record = FakeRecord()
-        self.prompts_made: list[tuple[Split, int, str | None]] = []
-        self.bad_prompt: Exception | None = None
-        self.experience = Experience(
-            plan,
-            make_prompt=self._make_prompt,
-            pool=pool_of(self.workers, self.record),
-            score=self._score,
-            record=self.record,
-        )
-
-    async def _make_prompt(self, split: Split, index: int, task: str | None) -> Prompt:
-        self.prompts_made.append((split, index, task))
-        if self.bad_prompt is not None:
-            raise self.bad_prompt
-        return prompt(index, split=split, task=task or PLAN.tasks[index % 2])
-
-    async def _score(self, items: Sequence[tuple[str, str, str]]) -> list[tuple[float, bool]]:
-        """Every second completion is right, the texts being "INDEX/N"."""
-        await asyncio.sleep(0)
-        return [(float(text.endswith(("/0", "/2"))), True) for _, text, _ in items]
-
-    def said(self, word: str) -> list[str]:
-        return [line for line in self.log if line.startswith(word)]
-
-    def check_versions(self) -> None:
-        """Every generate was of weights that this life of the worker had been pushed, and awake."""
-        holds: dict[str, str] = {}
-        for line in self.log:
-            words = line.split()
-            if words[0] == "push" and words[-1] != "failed":
-                holds |= dict.fromkeys(words[2:], words[1])
-            elif words[0] == "generate":
-                assert holds.get(words[1]) == words[2], line
-
-
-@dataclass
-class Learner:
-    """Carries out orders as rank 0 does; `push_failures` are what its next pushes end in."""
-
-    run: Run
-    session: str = "first"
-    push_failures: list[str] = field(default_factory=list)
-    orders: list[Order] = field(default_factory=list)
-
-    async def learn(
-        self, *, step: int = 0, die_at: type[Order] | None = None, step_of_death: int = 0
-    ) -> None:
-        """From `step` to the end, or until it dies with an order of that kind in its hands."""
-        await self.run.experience.begin(self.session, step)
-        while True:
-            number = len(self.orders)
-            order = await self.run.experience.order(self.session, number, 10.0)
-            assert order is not None
-            self.orders.append(order)
-            if die_at is not None and isinstance(order, die_at) and _step_of(order) == step_of_death:
-                return
-            report = self._carry_out(order)
-            await self.run.experience.report(self.session, number, report)
-            if isinstance(order, StopOrder):
-                return
-
-    def _carry_out(self, order: Order) -> Report:
-        if isinstance(order, PushOrder):
-            failure = self.push_failures.pop(0) if self.push_failures else None
-            lives = " ".join(member.life for member in order.members)
-            suffix = " failed" if failure else ""
-            self.run.log.append(f"push v{order.policy_version} {lives}{suffix}")
-            return Report(failure, {}, 0.25)
-        if isinstance(order, TrainOrder):
-            assert all(worker.running == 0 for worker in self.run.workers)
-            self.run.log.append(f"train {order.step}")
-            return Report(None, {"policy/loss": order.step + 0.5}, 1.5)
-        self.run.log.append("stop")
-        return Report()
-
-    @property
-    def trained(self) -> list[TrainOrder]:
-        return [order for order in self.orders if isinstance(order, TrainOrder)]
-
-
-def _step_of(order: Order) -> int:
-    return order.step if isinstance(order, TrainOrder) else getattr(order, "policy_version", -1)
-
+from tests.unit.actors.fakes import Partly, died, engine_error
+from tests.unit.actors.runs import PLAN, SAMPLING, Learner, Run, evaluating, settled
 
 # --- all is well -----------------------------------------------------------------------------------
 
@@ -154,7 +22,7 @@ async def test_each_step_is_sampled_from_the_weights_of_the_one_before() -> None
     run.check_versions()
     assert [line for line in run.log if not line.startswith("generate")] == [
         *("push v0 0.0 1.0", "train 0", "push v1 0.0 1.0", "train 1", "push v2 0.0 1.0", "train 2"),
-        *("push v3 0.0 1.0", "stop"),
+        *("save 3", "stop"),
     ]
     assert run.said("generate") == [
         *("generate 0.0 v0 [0, 1]", "generate 1.0 v0 [2, 3]"),
@@ -184,8 +52,14 @@ async def test_a_step_is_recorded_with_its_metrics_and_seconds() -> None:
     assert [step for step, _, _ in run.record.steps] == [0, 1, 2]
     _, metrics, groups = run.record.steps[1]
     assert (metrics["policy/loss"], metrics["reward/mean"], metrics["valid/mean"]) == (1.5, 0.5, 1.0)
-    assert (metrics["seconds/update"], metrics["seconds/push"]) == (1.5, 0.25)
-    assert metrics["seconds/step"] >= metrics["seconds/rollout"] > 0
+    assert metrics["seconds/update"] == 1.5  # the learner's own
+    assert metrics["staleness/mean"] == 0
+    waited = [metrics[f"seconds/waited_for_{what}"] for what in ("groups", "update")]
+    assert metrics["seconds/step"] > metrics["seconds/push"] + sum(waited)
+    # The learner waited for all that its groups took, the engines for all that the learner did.
+    parts = ("prompts", "rollout", "reward")
+    assert waited[0] >= sum(metrics[f"seconds/{part}"] for part in parts) > 0
+    assert waited[1] > 0
     assert [group.group_id for group in groups] == ["1-0", "1-1"]  # recorded_groups
 
 
@@ -209,20 +83,15 @@ async def test_a_prompts_sampling_seed_depends_on_the_prompt_alone() -> None:
         run = Run(num_workers=num_workers)
         await Learner(run).learn()
         samplings = [sampling for worker in run.workers for sampling in worker.samplings]
-        assert {replace(sampling, seed=0) for sampling in samplings} == {replace(PLAN.sampling, seed=0)}
+        assert {replace(sampling, seed=0) for sampling in samplings} == {replace(SAMPLING, seed=0)}
         seeds.append(sorted(sampling.seed for sampling in samplings))
     assert seeds[0] == seeds[1]
     assert len(set(seeds[0])) == 12
 
 
 async def test_videos_that_were_passed_over_are_named() -> None:
-    run = Run(replace(PLAN, steps=1, prompts_per_step=1))
-
-    async def passed_over(split: Split, index: int, task: str | None) -> Prompt:
-        made = prompt(index)
-        return replace(made, meta=replace(made.meta, rejected=("a.mp4: broken",)))
-
-    run.experience._make_prompt = passed_over
+    run = Run(replace(PLAN, steps=1, batch=replace(PLAN.batch, prompts=1)))
+    run.passed_over = ("a.mp4: broken",)
     await Learner(run).learn()
     assert ("video_rejected", "a.mp4: broken") in run.record.said
 
@@ -231,7 +100,7 @@ async def test_videos_that_were_passed_over_are_named() -> None:
 
 
 async def test_evaluation_comes_before_the_first_step_and_after_the_last() -> None:
-    run = Run(replace(PLAN, samples_per_task=5, steps=1))
+    run = Run(evaluating(replace(PLAN, steps=1), samples_per_task=5))
     await Learner(run).learn()
     run.check_versions()
     assert [(answers.stage, answers.task) for answers in run.record.evaluations] == [
@@ -244,7 +113,9 @@ async def test_evaluation_comes_before_the_first_step_and_after_the_last() -> No
     assert sum(index > first_train for index in generated) == 8
     assert {line.split()[2] for line in run.log[first_train:] if line.startswith("generate")} == {"v1"}
     held_out = [made for made in run.prompts_made if made[0] == "held_out"]
-    assert held_out[:10] == [("held_out", index, task) for task in PLAN.tasks for index in range(5)]
+    assert held_out[:10] == [
+        ("held_out", index, task) for task in PLAN.evaluation.tasks for index in range(5)
+    ]
     assert held_out[:10] == held_out[10:]
     assert [message for kind, message in run.record.said if kind == "stage"] == [
         *("evaluating before training", "training", "evaluating after training", "done")
@@ -252,7 +123,7 @@ async def test_evaluation_comes_before_the_first_step_and_after_the_last() -> No
 
 
 async def test_evaluation_answers_are_greedy_once_and_sampled_several_times() -> None:
-    run = Run(replace(PLAN, samples_per_task=5, steps=1), num_workers=1)
+    run = Run(evaluating(replace(PLAN, steps=1), samples_per_task=5), num_workers=1)
     await Learner(run).learn()
     answers = run.record.evaluations[0]
     assert answers.greedy == ((1.0, True),) * 5  # completion 0 of each
@@ -264,13 +135,13 @@ async def test_evaluation_answers_are_greedy_once_and_sampled_several_times() ->
 
 
 async def test_a_resumed_run_is_not_evaluated_before() -> None:
-    run = Run(replace(PLAN, samples_per_task=2))
+    run = Run(evaluating(samples_per_task=2))
     await Learner(run).learn(step=2)
     assert {answers.stage for answers in run.record.evaluations} == {"after"}
 
 
 async def test_a_run_resumed_at_its_end_only_evaluates() -> None:
-    run = Run(replace(PLAN, samples_per_task=2))
+    run = Run(evaluating(samples_per_task=2))
     learner = Learner(run)
     await learner.learn(step=3)
     assert learner.trained == []
@@ -288,7 +159,7 @@ async def test_a_worker_that_dies_in_a_step_is_refitted_before_it_serves_and_no_
     await learner.learn()
     run.check_versions()
     assert run.said("push")[:2] == ["push v0 0.0 1.0", "push v0 1.1"]  # the second while step 0 went on
-    assert run.said("push")[2:] == ["push v1 0.0 1.1", "push v2 0.0 1.1", "push v3 0.0 1.1"]
+    assert run.said("push")[2:] == ["push v1 0.0 1.1", "push v2 0.0 1.1"]
     assert run.said("train") == ["train 0", "train 1", "train 2"]
     trained = [group.prompt.meta.index for order in learner.trained for group in order.groups]
     assert trained == list(range(12))
@@ -306,7 +177,7 @@ async def test_all_workers_may_die_at_once() -> None:
 
 
 async def test_a_worker_that_comes_up_between_steps_is_pushed_to_with_the_others() -> None:
-    run = Run()
+    run = Run(replace(PLAN, steps=4))
     late = asyncio.Event()
     run.workers[1].generating, run.workers[1].after_kill = [died()], [late]  # its restart takes long
     learning = asyncio.ensure_future(Learner(run).learn())
@@ -316,7 +187,7 @@ async def test_a_worker_that_comes_up_between_steps_is_pushed_to_with_the_others
     await learning
     run.check_versions()
     assert run.said("push")[-1] == "push v3 0.0 1.1"
-    assert run.said("train") == ["train 0", "train 1", "train 2"]
+    assert run.said("train") == ["train 0", "train 1", "train 2", "train 3"]
 
 
 async def test_when_no_worker_is_left_the_learner_is_stopped_and_told_why() -> None:
@@ -386,6 +257,26 @@ async def test_a_push_to_one_late_worker_that_fails_leaves_the_others_at_work() 
     assert run.said("train") == ["train 0", "train 1", "train 2"]
 
 
+async def test_a_push_to_a_late_worker_is_carried_out_before_the_step() -> None:
+    run = Run()
+    hold, send = asyncio.Event(), asyncio.Event()
+    run.workers[0].generating, run.workers[1].generating = [Partly(1, hold)], [Partly(1, died())]
+    learner = Learner(run)
+    learning = asyncio.ensure_future(learner.learn())
+    while run.workers[1].life == 0:
+        await asyncio.sleep(0)
+    learner.sending.append(send)
+    await settled()
+    assert run.log[-1] == "push v0 1.1"
+    hold.set()  # worker 0 ends its own, and what 1 left
+    await settled()
+    assert run.log[-1] == "generate 0.0 v0 [2]"
+    assert learner.trained == []
+    send.set()
+    await learning
+    assert run.said("train") == ["train 0", "train 1", "train 2"]
+
+
 # --- the learner fails -----------------------------------------------------------------------------
 
 
@@ -425,10 +316,27 @@ async def test_what_the_old_session_had_under_way_is_dropped() -> None:
         await old
 
 
+async def test_a_learner_that_dies_over_a_push_to_a_late_worker_begins_anew() -> None:
+    run = Run()
+    never = asyncio.Event()
+    run.workers[0].generating, run.workers[1].generating = [never], [died()]
+    first = Learner(run)
+    learning = asyncio.ensure_future(first.learn())
+    while run.workers[1].life == 0:
+        await asyncio.sleep(0)
+    first.sending.append(never)
+    await settled()
+    assert run.log[-1] == "push v0 1.1"
+    learning.cancel()
+    await Learner(run, "second").learn()
+    run.check_versions()
+    assert run.said("train") == ["train 0", "train 1", "train 2"]
+
+
 async def test_late_words_of_an_old_session_are_not_heard() -> None:
     run = Run()
     await Learner(run).learn(die_at=TrainOrder)
-    await run.experience.begin("second", 0)
+    await run.experience.begin("second", 0, 0)
     push = await run.experience.order("second", 0, 5.0)
     assert isinstance(push, PushOrder)
     await run.experience.report("first", 0, Report("not of this session"))
@@ -439,7 +347,7 @@ async def test_late_words_of_an_old_session_are_not_heard() -> None:
 
 
 async def test_evaluation_before_is_not_repeated_by_a_second_session() -> None:
-    run = Run(replace(PLAN, samples_per_task=2, tasks=("jigsaw",)))
+    run = Run(evaluating(samples_per_task=2, tasks=("jigsaw",)))
     await Learner(run).learn(die_at=TrainOrder)
     await Learner(run, "second").learn()
     assert [answers.stage for answers in run.record.evaluations] == ["before", "after"]
@@ -450,7 +358,7 @@ async def test_evaluation_before_is_not_repeated_by_a_second_session() -> None:
 
 async def test_every_rank_gets_every_order_however_late_it_asks() -> None:
     run = Run()
-    await run.experience.begin("s", 0)
+    await run.experience.begin("s", 0, 0)
     first = await run.experience.order("s", 0, 5.0)
     await run.experience.report("s", 0, Report())
     train = await run.experience.order("s", 1, 5.0)
@@ -462,13 +370,13 @@ async def test_every_rank_gets_every_order_however_late_it_asks() -> None:
 
 async def test_an_order_that_is_not_there_yet_is_none_after_the_wait() -> None:
     run = Run()
-    await run.experience.begin("s", 0)
+    await run.experience.begin("s", 0, 0)
     assert await run.experience.order("s", 1, 0.05) is None
 
 
 async def test_a_report_that_comes_twice_counts_once() -> None:
     run = Run()
-    await run.experience.begin("s", 0)
+    await run.experience.begin("s", 0, 0)
     await run.experience.order("s", 0, 5.0)
     await run.experience.report("s", 0, Report())
     await run.experience.report("s", 0, Report("again"))
@@ -486,7 +394,7 @@ async def test_engines_sleep_while_the_learner_trains() -> None:
     run.check_versions()
     assert run.log == [
         *("push v0 0.0", "generate 0.0 v0 [0, 1, 2, 3]", "sleep 0", "train 0", "wake up 0", "push v1 0.0"),
-        *("generate 0.0 v1 [4, 5, 6, 7]", "sleep 0", "train 1", "wake up 0", "push v2 0.0", "stop"),
+        *("generate 0.0 v1 [4, 5, 6, 7]", "sleep 0", "train 1", "wake up 0", "save 2", "stop"),
     ]
 
 

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
-from actors.rollout_pool import NoRolloutWorkers, RolloutPool
-from rollout.engine import Sampling
-from tests.unit.actors.fakes import Events, FakeWorker, died, engine_error, pool_of, prompt, workers
+from actors.messages import Member
+from actors.rollout_pool import NoRolloutWorkers, PoisonPrompts, RolloutPool
+from rollout.engine import Completion, Sampling
+from tests.unit.actors.fakes import Events, FakeWorker, Partly, died, engine_error, pool_of, prompt, workers
 
 SAMPLING = Sampling(num_completions=2, temperature=1.0, max_tokens=8, seed=0)
 
@@ -20,9 +21,23 @@ async def started(fakes: list[FakeWorker], events: Events, **timeouts: float) ->
     return pool
 
 
-async def texts(pool: RolloutPool, *indices: int, version: int = 0) -> list[list[str]]:
-    groups = await pool.generate([prompt(i) for i in indices], [SAMPLING] * len(indices), version)
-    return [[completion.text for completion in group] for group in groups]
+async def stale(pool: RolloutPool, version: int) -> tuple[Member, ...]:
+    """Members that are up and lack `version`, once there are any."""
+    await pool.wait_for(lambda: pool.members_without(version))
+    return pool.members_without(version)
+
+
+async def texts(pool: RolloutPool, *indices: int, oldest: int = 0) -> list[list[str]]:
+    """The texts of each prompt, which is delivered once."""
+    groups: dict[int, list[str]] = {}
+
+    def deliver(index: int, completions: list[Completion], version: int) -> None:
+        assert index not in groups
+        groups[index] = [completion.text for completion in completions]
+
+    prompts, samplings = [prompt(i) for i in indices], [SAMPLING] * len(indices)
+    await pool.generate(prompts, samplings, oldest=oldest, deliver=deliver)
+    return [groups[place] for place in range(len(indices))]
 
 
 async def test_members_come_up_in_the_order_of_their_index_and_without_weights() -> None:
@@ -42,15 +57,68 @@ async def test_no_prompt_goes_to_a_member_that_lacks_the_version() -> None:
     fakes = workers(2)
     pool = pool_of(fakes, Events())
     await pool.all_started()
-    waiting = asyncio.ensure_future(texts(pool, 5, 6, version=3))
+    waiting = asyncio.ensure_future(texts(pool, 5, 6, oldest=3))
     await asyncio.sleep(0.01)
     assert fakes[0].log == []
     first, second = pool.members()
     await pool.refitted([first], 2)
     await pool.refitted([second], 3)
     assert await waiting == [["5/0", "5/1"], ["6/0", "6/1"]]
-    assert fakes[0].log == ["generate 1.0 v3 [5, 6]"]
+    assert fakes[0].log == ["generate 1.0 v3 [5]", "generate 1.0 v3 [6]"]
     assert pool.members_without(3) == (first,)
+
+
+async def test_a_newer_version_than_asked_for_will_do_and_is_told() -> None:
+    fakes = workers(2)
+    pool = pool_of(fakes, Events())
+    await pool.all_started()
+    first, second = pool.members()
+    await pool.refitted([first], 3)
+    await pool.refitted([second], 2)
+    versions: dict[int, int] = {}
+    await pool.generate(
+        [prompt(5), prompt(6)],
+        [SAMPLING] * 2,
+        oldest=2,
+        deliver=lambda index, _, version: versions.update({index: version}),
+    )
+    assert versions == {0: 3, 1: 2}
+    assert fakes[0].log == ["generate 0.0 v3 [5]", "generate 1.0 v2 [6]"]
+
+
+async def test_prompts_are_shared_out_equally_and_delivered_as_they_are_finished() -> None:
+    fakes = workers(2)
+    pool = await started(fakes, Events())
+    hold = asyncio.Event()
+    fakes[1].generating = [Partly(1, hold)]
+    delivered: list[int] = []
+    generating = asyncio.ensure_future(
+        pool.generate(
+            [prompt(i) for i in range(5)],
+            [SAMPLING] * 5,
+            oldest=0,
+            deliver=lambda index, completions, version: delivered.append(index),
+        )
+    )
+    await asyncio.sleep(0.01)
+    assert fakes[0].log == ["generate 0.0 v0 [0, 1, 2]", "generate 1.0 v0 [3, 4]"]
+    assert sorted(delivered) == [0, 1, 2, 4]  # the last of each worker's is finished first
+    assert not generating.done()
+    hold.set()
+    await generating
+    assert delivered[-1] == 3
+
+
+async def test_only_what_a_dead_worker_left_unfinished_goes_to_another() -> None:
+    fakes, events = workers(2), Events()
+    pool = await started(fakes, events)
+    fakes[0].generating = [Partly(1, died())]
+    assert await texts(pool, 1, 2, 3, 4) == [[f"{i}/0", f"{i}/1"] for i in (1, 2, 3, 4)]
+    assert fakes[0].log == [*("generate 0.0 v0 [1, 2]", "generate 1.0 v0 [3, 4]", "generate 1.0 v0 [1]")]
+    assert events.said[0] == (
+        "rollout_died",
+        "rollout worker 0: its process died; its 1 prompts go to another",
+    )
 
 
 async def test_members_work_side_by_side_and_none_gets_two_calls_at_once() -> None:
@@ -72,13 +140,13 @@ async def test_a_dead_workers_prompts_go_to_another_and_it_comes_back_as_another
     fakes, events = workers(2), Events()
     pool = await started(fakes, events)
     fakes[0].generating = [died()]
-    assert await texts(pool, 1, 2) == [["1/0", "1/1"], ["2/0", "2/1"]]
+    assert await texts(pool, 1) == [["1/0", "1/1"]]
     # Not killed: Ray restarts a dead process by itself, and a kill would hit the new one.
-    assert fakes[0].log == ["generate 0.0 v0 [1, 2]", "generate 1.0 v0 [1, 2]"]
-    (back,) = await pool.wait_for_stale(0)
+    assert fakes[0].log == ["generate 0.0 v0 [1]", "generate 1.0 v0 [1]"]
+    (back,) = await stale(pool, 0)
     assert (back.index, back.life) == (0, "0.1")
     assert events.said == [
-        ("rollout_died", "rollout worker 0: its process died; its 2 prompts go to another"),
+        ("rollout_died", "rollout worker 0: its process died; its 1 prompts go to another"),
         ("rollout_restarted", "rollout worker 0 is up again"),
     ]
     # It is given nothing before it is refitted, and then serves like any other.
@@ -94,7 +162,7 @@ async def test_the_only_workers_prompts_wait_until_it_is_back_and_refitted() -> 
     pool = await started(fakes, Events())
     fake.generating = [died()]
     call = asyncio.ensure_future(texts(pool, 1))
-    members = await pool.wait_for_stale(0)
+    members = await stale(pool, 0)
     assert not call.done()
     await pool.refitted(members, 0)
     assert await call == [["1/0", "1/1"]]
@@ -132,12 +200,28 @@ async def test_prompts_that_two_engines_refuse_are_at_fault_themselves() -> None
     assert await texts(pool, 2) == [["2/0", "2/1"]]
 
 
+async def test_prompts_that_no_worker_survives_stop_the_run_and_progress_counts_anew() -> None:
+    fakes = workers(1)
+    pool = await started(fakes, Events())
+    fakes[0].generating = [died(), died(), Partly(1, died()), died(), died(), died()]
+
+    async def refit() -> None:
+        while True:
+            await pool.refitted(await stale(pool, 0), 0)
+
+    refitting = asyncio.ensure_future(refit())
+    with pytest.raises(PoisonPrompts, match="4 rollout workers in a row failed over the same 1 prompts"):
+        await texts(pool, 1, 2)
+    refitting.cancel()
+    assert len(fakes[0].log) == 6
+
+
 async def test_a_member_that_two_complain_of_is_restarted_once() -> None:
     fakes = workers(1)
     pool = await started(fakes, Events())
     (member,) = pool.members()
     await asyncio.gather(pool.restart(member, "one"), pool.restart(member, "two"))
-    await pool.wait_for_stale(0)
+    await stale(pool, 0)
     await pool.restart(member, "three: it is long gone")
     assert fakes[0].log == ["kill 0"]
     assert [entry.life for entry in pool.members()] == ["0.1"]
@@ -149,7 +233,7 @@ async def test_a_worker_said_to_be_dead_that_still_answers_is_killed_and_not_tak
     (member,) = pool.members()
     await pool.restart(member, "out of reach for a moment", died=True)
     assert fake.log == []
-    (back,) = await pool.wait_for_stale(0)
+    (back,) = await stale(pool, 0)
     assert fake.log == ["kill 0"]
     assert back.life == "0.1"
 
@@ -182,7 +266,7 @@ async def test_a_start_has_a_deadline() -> None:
 async def test_when_all_are_lost_every_waiter_hears_why() -> None:
     fakes = workers(2)
     pool = await started(fakes, Events())
-    refit = asyncio.ensure_future(pool.wait_for_stale(0))
+    refit = asyncio.ensure_future(stale(pool, 0))
     for fake in fakes:
         fake.generating, fake.after_kill = [died()], [ActorDiedError()]
     with pytest.raises(NoRolloutWorkers, match=r"worker 0: it cannot be started.*; worker 1: "):
@@ -195,9 +279,10 @@ async def test_when_all_are_lost_every_waiter_hears_why() -> None:
 
 async def test_invalidate_makes_every_member_stale() -> None:
     pool = await started(workers(2), Events())
-    assert pool.members_without(0) == ()
+    assert (pool.members_without(0), pool.members_without_weights()) == ((), ())
+    assert pool.members_without(1) == pool.members()
     await pool.invalidate()
-    assert pool.members_without(0) == pool.members()
+    assert pool.members_without(0) == pool.members_without_weights() == pool.members()
 
 
 async def test_a_push_to_a_member_that_died_meanwhile_changes_nothing() -> None:
@@ -206,7 +291,7 @@ async def test_a_push_to_a_member_that_died_meanwhile_changes_nothing() -> None:
     (member,) = pool.members()
     await pool.restart(member, "died")
     await pool.refitted([member], 1)
-    (back,) = await pool.wait_for_stale(1)
+    (back,) = await stale(pool, 1)
     assert back != member
 
 
@@ -216,4 +301,4 @@ async def test_a_member_that_dies_when_told_to_sleep_is_restarted() -> None:
     fakes[0].describing = [died()]
     await pool.on_all("sleep")
     assert (fakes[0].log, fakes[1].asleep) == (["sleep 1", "kill 0"], True)
-    assert [member.index for member in await pool.wait_for_stale(0)] == [0]
+    assert [member.index for member in await stale(pool, 0)] == [0]

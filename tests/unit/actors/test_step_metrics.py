@@ -1,9 +1,11 @@
 """`actors.step_metrics`, by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from actors.messages import Group, Prompt, PromptMeta, Rollout
-from actors.step_metrics import step_metrics
+from actors.step_metrics import batch_metrics, step_metrics
 
 
 def group(task: str, rewards: list[float], *, num_tokens: int, valid: list[bool], cut: int = 0) -> Group:
@@ -41,8 +43,28 @@ def test_values_by_hand() -> None:
             "groups/without_spread": 0.5,
             "completion/tokens": 1.5,
             "completion/cut": 1 / 8,
+            "completion/reward_failed": 0.0,
             "prompt/tokens": 100.0,
             "step/completions": 8.0,
             "step/tokens": 2 * (100 + 120 + 80 + 100) + 4 * 3,
         }
     )
+
+
+def test_how_a_batch_came_about() -> None:
+    drawn = [
+        Group("g", Prompt(PromptMeta("train", index, "jigsaw", "", "", "{}", 1, ()), None, None), (), version)
+        for index, version in ((4, 2), (5, 3), (6, 3), (7, 3))
+    ]
+    # 5 gave way to 6, and 6 to 7.
+    assert batch_metrics(3, [drawn[0], drawn[3]], drawn) == {
+        "staleness/mean": 0.5,
+        "groups/drawn": 4.0,
+        "groups/refilled": 1.0,
+    }
+
+
+def test_answers_whose_reward_failed_are_counted() -> None:
+    made = group("jigsaw", [1.0, 0.0], num_tokens=1, valid=[True, True])
+    failed = replace(made, rollouts=(made.rollouts[0], replace(made.rollouts[1], reward_failed=True)))
+    assert step_metrics([made, failed], reward_tolerance=0.0)["completion/reward_failed"] == 0.25

@@ -216,7 +216,12 @@ CPU = {"cluster.device": "cpu", "rollout.dtype": "float32", "learner.dtype": "fl
         ({"cluster.placement": "shared", "rollout.num_workers": "3", "learner.num_workers": "4"},
          "rollout has 3 engines of 1 GPU(s) and learner 4 ranks. Make the numbers equal"),
         ({"cluster.placement": "shared", "rollout.tensor_parallel_size": "2"}, "tensor_parallel_size 1."),
-        ({"learner.shared_prefix": "true", "learner.gradient_checkpointing": "true"}, "learner.shared_prefix=True"),
+        ({"train.max_staleness": "1"}, "grpo.importance='none': with train.max_staleness=1 rollouts are of an older"),
+        ({"train.max_staleness": "1", "grpo.importance": "token", "cluster.placement": "shared",
+          "rollout.num_workers": "1"}, "train.max_staleness=1: on shared GPUs rollout and update take turns"),
+        ({"grpo.task_weights": "{counting: 2, jigsaw: 1}", "data.mix": "{jigsaw: 1}"}, "counting is not in data.mix"),
+        ({"learner.schedule.warmup_steps": "10", "train.steps": "10"}, "learner.schedule.warmup_steps=10: the run"),
+        ({"grpo.overlong.buffer_tokens": "5000"}, "longer than the longest completion"),
     ],
 )  # fmt: skip
 def test_settings_that_contradict_each_other_are_refused(

@@ -27,7 +27,7 @@ GIB = 2**30
 def config(**sections: dict[str, Any]) -> Config:
     """The 8B recipe on separate GPUs, with some sections changed."""
     tree: dict[str, Any] = {
-        "learner": {"num_workers": 4, "zero_stage": 3, "micro_batch_size": 2},
+        "learner": {"num_workers": 4, "zero_stage": 3},
         "rollout": {"num_workers": 4},
     }
     return build_config({name: tree.get(name, {}) | sections.get(name, {}) for name in {*tree, *sections}})
@@ -65,14 +65,14 @@ def test_the_demo_takes_no_more_cpus_than_a_laptop_has() -> None:
 
 
 def test_learner_memory_by_hand() -> None:
-    # 8.77e9 parameters, bfloat16, 4 ranks, ZeRO-3; micro-batches of 2 x 10240 tokens.
+    # 8.77e9 parameters, bfloat16, 4 ranks, ZeRO-3; micro-batches of 16384 tokens, logits of 1024.
     parts = learner_memory_gib(config(), SIZE)
     assert parts["weights"] == pytest.approx(8.77e9 * 2 / 4 / GIB)
     assert parts["gradients"] == pytest.approx(8.77e9 * 2 / 4 / GIB)
     assert parts["optimiser"] == pytest.approx(8.77e9 * (4 + 4 + 4) / 4 / GIB)
     assert parts["reference"] == parts["weights"]
-    assert parts["activations"] == pytest.approx(2 * 10240 * 4096 * 2 * (36 + 16) / GIB)
-    assert parts["logits"] == pytest.approx(2 * 2048 * 151936 * 4 * 3 / GIB)
+    assert parts["activations"] == pytest.approx(16384 * 4096 * 2 * (36 + 16) / GIB)
+    assert parts["logits"] == pytest.approx(1024 * 151936 * 4 * 3 / GIB)
 
 
 @pytest.mark.parametrize(
@@ -87,10 +87,13 @@ def test_learner_memory_by_hand() -> None:
         ({"learner": {"dtype": "float32"}}, "weights", 2),
         ({"learner": {"dtype": "float32"}}, "optimiser", 8 / 12),  # its weights are their own master copy
         ({"grpo": {"kl_coef": 0}}, "reference", 0),
-        ({"learner": {"micro_batch_size": 6}}, "activations", 3),
-        ({"data": {"max_prompt_tokens": 8192 + 10240}}, "activations", 2),
-        ({"learner": {"micro_batch_size": 6}}, "logits", 3),
-        ({"rollout": {"max_tokens": 1024}}, "logits", 1 / 2),
+        ({"learner": {"max_micro_batch_tokens": 3 * 16384}}, "activations", 3),
+        ({"data": {"max_prompt_tokens": 2 * 16384 - 2048}}, "activations", 2),  # one part, over the limit
+        ({"rollout": {"max_tokens": 64}}, "logits", 1 / 2),
+        ({"learner": {"lora": {"rank": 16}}}, "reference", 0),
+        ({"learner": {"lora": {"rank": 16}}}, "gradients", 20 * 4096 * 36 * 16 / 8.77e9),
+        ({"learner": {"offload": "optimizer"}}, "optimiser", 0),
+        ({"learner": {"offload": "all"}}, "weights", 0),
         ({"learner": {"gradient_checkpointing": False}}, "activations", 36 * 16 / (36 + 16)),
     ],
 )
@@ -117,7 +120,7 @@ def test_our_own_configs_fit(path: Path) -> None:
     ("change", "words"),
     [
         ({"learner": {"num_workers": 1}}, "learner: a rank is expected to take"),
-        ({"learner": {"micro_batch_size": 16}}, "a smaller learner.micro_batch_size"),
+        ({"learner": {"max_micro_batch_tokens": 10**6}}, "a smaller learner.max_micro_batch_tokens"),
         ({"cluster": {"gpu_memory_gib": 24}}, "a GPU has 24 (cluster.gpu_memory_gib)"),
         ({"rollout": {"gpu_memory_utilization": 0.2}}, "rollout.gpu_memory_utilization=0.2 of 80 GiB leaves 16"),
         ({"model": {"path": "Qwen/Qwen3-VL-32B-Instruct"}, "rollout": {"gpu_memory_utilization": 0.5}},

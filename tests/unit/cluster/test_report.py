@@ -17,9 +17,13 @@ def write_lines(path: Path, records: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
+STEPS = {"before": 0, "during": 1, "after": 2}
+
+
 def evaluation(stage: str, greedy: list[float], sampled: list[float], valid: list[bool]) -> dict[str, Any]:
     return {
         "stage": stage,
+        "step": STEPS[stage],
         "task": "jigsaw",
         "greedy": [[reward, True] for reward in greedy],
         "sampled": [[reward, ok] for reward, ok in zip(sampled, valid, strict=True)],
@@ -41,6 +45,7 @@ def record(tmp_path: Path) -> Path:
         tmp_path / "evaluations.jsonl",
         [
             evaluation("before", [0.0, 0.5, 0.5], [0.0, 0.1, 0.2], [False, True, True]),
+            evaluation("during", [0.0, 0.5, 1.0], [0.2, 0.3, 0.4], [True, True, True]),
             evaluation("after", [0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [False, False, False]),
             evaluation("after", [1.0, 0.5, 0.0], [1.0, 0.5, 0.6], [True, True, True]),
         ],
@@ -70,11 +75,30 @@ def test_the_values(record: Path) -> None:
     }
     jigsaw = report["tasks"]["jigsaw"]
     assert jigsaw["before"] == pytest.approx({"greedy": 1 / 3, "sampled": 0.1, "valid": 2 / 3, "samples": 3})
+    (during,) = jigsaw["during"]
+    assert during == pytest.approx({"step": 1, "greedy": 0.5, "sampled": 0.3, "valid": 1.0, "samples": 3})
     # The evaluation that was repeated counts as it was last.
     assert jigsaw["after"] == pytest.approx({"greedy": 0.5, "sampled": 0.7, "valid": 1.0, "samples": 3})
     # "12" is right for two of three; the six ordered pairs of samples agree in two.
     assert jigsaw["best_constant"] == pytest.approx(2 / 3)
     assert jigsaw["random"] == pytest.approx(1 / 3)
+
+
+def checkpoint(record: Path, name: str, step: int, score: float | None) -> None:
+    folder = record / "checkpoints" / "learner" / name
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text(json.dumps({"step": step, "score": score}))
+
+
+def test_the_best_checkpoint_is_named(record: Path) -> None:
+    assert write_report(record, CONFIG, SECONDS, lambda _: None)["best"] is None
+    for name, step, score in [("a", 1, 0.6), ("b", 2, 0.7), ("c", 3, None), ("d", 4, 0.65)]:
+        checkpoint(record, f"checkpoint_{name}", step, score)
+    said: list[str] = []
+    best = write_report(record, CONFIG, SECONDS, said.append)["best"]
+    folder = record / "checkpoints" / "learner" / "checkpoint_b"
+    assert best == {"step": 2, "score": 0.7, "checkpoint": str(folder)}
+    assert f"Best held-out score 0.700, after step 2: {folder}" in said
 
 
 def test_the_picture_is_a_png(record: Path) -> None:

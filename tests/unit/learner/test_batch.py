@@ -1,5 +1,6 @@
-"""`learner.batch`: where every token of a padded batch stands, and who trains what."""
+"""`learner.batch`: where every token of a packed batch stands, and who trains what."""
 
+import random
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -7,9 +8,16 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from learner.batch import Row, TrainingGroup, collate, share_of_rank, split_rows
-
-PAD = 99
+from learner.attention import Span
+from learner.batch import (
+    PackedPart,
+    Part,
+    Plan,
+    TrainingGroup,
+    collate,
+    micro_batch,
+    plan_micro_batches,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,83 +51,125 @@ class Fetch:
         return self.value
 
 
-def group(first_token: int, num_completions: int, fetch: Fetch | None = None) -> TrainingGroup:
-    """Completions of 1, 2, ... tokens, each token saying where it belongs."""
-    completions = tuple(tuple(range(first_token, first_token + n + 1)) for n in range(num_completions))
+def group(prompt_tokens: int, lengths: tuple[int, ...], *, mark: int = 0) -> TrainingGroup:
+    """Completions of these lengths, each token saying where it belongs: 100 * mark + 10 * completion + place."""
+    completions = tuple(
+        tuple(100 * mark + 10 * n + place for place in range(length)) for n, length in enumerate(lengths)
+    )
     return TrainingGroup(
-        fetch_prompt=fetch or Fetch(prompt(3, patches=2, next_position=3)),
+        group_id=f"g{mark}",
+        task="grounding",
+        fetch_prompt=Fetch(prompt(prompt_tokens, patches=2, next_position=5, mark=mark)),
+        prompt_tokens=prompt_tokens,
         completions=completions,
         rollout_logprobs=tuple(tuple(-0.5 for _ in completion) for completion in completions),
-        advantages=tuple(float(first_token + n) for n in range(num_completions)),
+        rewards=(0.0,) * len(lengths),
+        truncated=(False,) * len(lengths),
+        policy_version=0,
     )
 
 
 def test_collate_by_hand() -> None:
-    long, short = (
-        prompt(4, patches=2, next_position=12, mark=2),
-        prompt(2, patches=1, next_position=7, mark=1),
+    first = PackedPart(
+        prompt(3, patches=2, next_position=12, mark=2), [(50, 51, 52), (60,)], [(-1.0, -2.0, -3.0), (-4.0,)]
     )
-    rows = [
-        Row(short, (20, 21, 22), (-0.1, -0.2, -0.3), 1.5),
-        Row(long, (30,), (-0.4,), -0.5),
-        Row(short, (40, 41), (-0.5, -0.6), 0.0),
+    second = PackedPart(prompt(2, patches=1, next_position=7, mark=1), [(70, 71)], [(-5.0, -6.0)])
+    batch = collate([first, second])
+    # A completion's last token predicts nothing: 50 51 52 is 50 51 as inputs, and 60 alone is none.
+    assert batch.token_ids.tolist() == [10, 11, 12, 50, 51, 10, 11, 70]
+    assert batch.positions.tolist() == [
+        [0, 1, 2, 12, 13, 0, 1, 7],
+        [3, 4, 5, 12, 13, 2, 3, 7],
+        [6, 7, 8, 12, 13, 4, 5, 7],
     ]
-    batch = collate(rows, pad_token_id=PAD)
-    assert batch.prompt_ids.tolist() == [[PAD, PAD, 10, 11], [10, 11, 12, 13]]
-    assert batch.prompt_mask.tolist() == [[0, 0, 1, 1], [1, 1, 1, 1]]
-    assert batch.prompt_positions[:, 0].tolist() == [[0, 0, 0, 1], [0, 0, 2, 3], [0, 0, 4, 5]]
-    assert batch.prompt_positions[:, 1].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
-    assert batch.next_positions.tolist() == [7, 12]
-    assert batch.prompt_of_row.tolist() == [0, 1, 0]
-    assert batch.patches.tolist() == [[1] * 4, [2] * 4, [2] * 4]
-    assert batch.grid_thw.tolist() == [[1, 1, 1], [1, 1, 2]]
-    assert batch.videos_per_prompt.tolist() == [1, 1]
-    assert batch.completion_ids.tolist() == [[20, 21, 22], [30, PAD, PAD], [40, 41, PAD]]
-    assert batch.completion_mask.tolist() == [[1, 1, 1], [1, 0, 0], [1, 1, 0]]
-    torch.testing.assert_close(
-        batch.rollout_logprobs, torch.tensor([[-0.1, -0.2, -0.3], [-0.4, 0, 0], [-0.5, -0.6, 0]])
+    assert batch.spans == (Span(3, (2, 0)), Span(2, (1,)))
+    assert batch.target_ids.tolist() == [50, 51, 52, 60, 70, 71]
+    assert batch.predicted_at.tolist() == [2, 3, 4, 2, 6, 7]
+    assert batch.sequence.tolist() == [0, 0, 0, 1, 2, 2]
+    assert batch.lengths.tolist() == [3, 1, 2]
+    assert batch.rollout_logprobs.tolist() == [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0]
+    assert batch.patches[:, 0].tolist() == [2, 2, 1]
+    assert batch.grid_thw.tolist() == [[1, 1, 2], [1, 1, 1]]
+    assert batch.videos_per_prompt == (1, 1)
+
+
+def test_a_plan_is_packed_from_its_groups_only() -> None:
+    groups = [group(3, (2, 2), mark=mark) for mark in range(3)]
+    batch = micro_batch(groups, Plan((Part(2, (1,)), Part(0, (0, 1)))))
+    assert batch.target_ids.tolist() == [210, 211, 0, 1, 10, 11]
+    assert batch.origin == ((2, 1), (0, 0), (0, 1))
+    assert [fetch.count for g in groups if isinstance(fetch := g.fetch_prompt, Fetch)] == [1, 0, 1]
+
+
+def test_groups_are_packed_up_to_the_limit() -> None:
+    groups = [group(10, (3, 4)) for _ in range(4)]  # 10 + 2 + 3 tokens each
+    (plans,) = plan_micro_batches(groups, max_tokens=30, shared_prefix=True, world_size=1)
+    assert plans == [
+        Plan((Part(0, (0, 1)), Part(1, (0, 1)))),
+        Plan((Part(2, (0, 1)), Part(3, (0, 1)))),
+    ]
+    (plans,) = plan_micro_batches(groups, max_tokens=29, shared_prefix=True, world_size=1)
+    assert [len(plan.parts) for plan in plans] == [1, 1, 1, 1]
+
+
+def test_a_group_over_the_limit_is_cut_between_completions() -> None:
+    (plans,) = plan_micro_batches([group(10, (5, 5, 5, 50))], max_tokens=18, shared_prefix=True, world_size=1)
+    assert plans == [Plan((Part(0, (0, 1)),)), Plan((Part(0, (2,)),)), Plan((Part(0, (3,)),))]
+
+
+def test_without_a_shared_prefix_every_completion_counts_its_prompt() -> None:
+    (plans,) = plan_micro_batches([group(10, (2, 2, 2))], max_tokens=22, shared_prefix=False, world_size=1)
+    assert plans == [Plan((Part(0, (0, 1)),)), Plan((Part(0, (2,)),))]
+
+
+def test_ranks_share_the_work_evenly() -> None:
+    groups = [group(length, (1, 1)) for length in (100, 10, 40, 50)]
+    first, second = plan_micro_batches(groups, max_tokens=1000, shared_prefix=True, world_size=2)
+    assert first == [Plan((Part(0, (0, 1)),))]
+    assert second == [Plan(tuple(Part(index, (0, 1)) for index in (1, 2, 3)))]
+
+
+def test_a_rank_with_less_to_do_keeps_step_with_fillers() -> None:
+    groups = [group(100, (1, 1)), group(60, (1, 1)), group(60, (1, 1))]
+    first, second = plan_micro_batches(groups, max_tokens=100, shared_prefix=True, world_size=2)
+    assert [plan.filler for plan in first] == [False, True]
+    assert [plan.filler for plan in second] == [False, False]
+    assert first[1].parts == (Part(0, (0, 1)),)
+    assert micro_batch(groups, first[1]).filler
+
+
+@pytest.mark.parametrize("shared_prefix", [True, False])
+def test_every_completion_is_trained_exactly_once(shared_prefix: bool) -> None:
+    chance = random.Random(0)
+    for _ in range(50):
+        groups = [
+            group(chance.randint(1, 40), tuple(chance.randint(1, 30) for _ in range(chance.randint(2, 6))))
+            for _ in range(chance.randint(3, 9))
+        ]
+        world_size = chance.randint(1, 3)
+        ranks = plan_micro_batches(
+            groups, max_tokens=chance.randint(20, 200), shared_prefix=shared_prefix, world_size=world_size
+        )
+        assert len({len(plans) for plans in ranks}) == 1
+        trained = [
+            (part.group, n)
+            for plans in ranks
+            for plan in plans
+            if not plan.filler
+            for part in plan.parts
+            for n in part.completions
+        ]
+        assert sorted(trained) == [(i, n) for i, g in enumerate(groups) for n in range(len(g.completions))]
+
+
+def test_a_plan_keeps_its_groups_in_a_larger_batch() -> None:
+    assert Plan((Part(0, (0,)), Part(1, (1,)))).of_groups(range(1, 8, 2)) == Plan(
+        (Part(1, (0,)), Part(3, (1,)))
     )
-    assert batch.advantages.tolist() == [1.5, -0.5, 0]
 
 
-def test_a_filler_row_is_masked_out_whole_but_goes_through_the_model() -> None:
-    row = Row(prompt(2, patches=1, next_position=2), (20, 21), (-0.1, -0.2), 0.0, weight=0.0)
-    batch = collate([row], pad_token_id=PAD)
-    assert batch.completion_mask.tolist() == [[0, 0]]
-    assert batch.prompt_mask.tolist() == [[1, 1]]
-    assert batch.completion_ids.tolist() == [[20, 21]]
-
-
-def test_completions_of_one_token_are_padded_to_two_columns() -> None:
-    batch = collate([Row(prompt(2, patches=1, next_position=2), (20,), (-0.1,), 1.0)], pad_token_id=PAD)
-    assert batch.completion_ids.tolist() == [[20, PAD]]
-    assert batch.completion_mask.tolist() == [[1, 0]]
-
-
-def test_num_tokens_counts_completion_tokens() -> None:
-    assert group(100, 4).num_tokens == 1 + 2 + 3 + 4
-
-
-def test_rows_are_cut_in_order_and_each_prompt_is_fetched_once() -> None:
-    fetches = [Fetch(prompt(3, patches=2, next_position=3)) for _ in range(2)]
-    groups = [group(100, 3, fetches[0]), group(200, 2, fetches[1])]
-    batches = split_rows(groups, micro_batch_size=2, num_micro_batches=3)
-    assert [[row.advantage for row in batch] for batch in batches] == [[100, 101], [102, 200], [201]]
-    assert [[row.completion[0] for row in batch] for batch in batches] == [[100, 100], [100, 200], [200]]
-    assert all(row.weight == 1 for batch in batches for row in batch)
-    assert [fetch.count for fetch in fetches] == [1, 1]
-
-
-def test_a_rank_with_fewer_rows_fills_up_with_rows_of_weight_0() -> None:
-    batches = split_rows([group(100, 3)], micro_batch_size=2, num_micro_batches=4)
-    assert [len(batch) for batch in batches] == [2, 1, 1, 1]
-    assert [[row.weight for row in batch] for batch in batches] == [[1, 1], [1], [0], [0]]
-    assert [row.advantage for row in batches[2] + batches[3]] == [0, 0]
-    assert sum(row.weight * len(row.completion) for batch in batches for row in batch) == 1 + 2 + 3
-
-
-@pytest.mark.parametrize(("num_groups", "world_size"), [(1, 1), (8, 2), (7, 3), (3, 3), (16, 5)])
-def test_every_group_is_trained_by_exactly_one_rank(num_groups: int, world_size: int) -> None:
-    shares = [list(share_of_rank(num_groups, rank=rank, world_size=world_size)) for rank in range(world_size)]
-    assert sorted(index for share in shares for index in share) == list(range(num_groups))
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+def test_to_moves_the_tensors_and_keeps_the_rest() -> None:
+    batch = micro_batch([group(3, (2, 2))], Plan((Part(0, (0, 1)),), filler=True)).to(torch.device("meta"))
+    assert batch.token_ids.device.type == batch.rollout_logprobs.device.type == "meta"
+    assert batch.origin == ((0, 0), (0, 1))
+    assert batch.filler

@@ -1,76 +1,69 @@
-"""`learner.model` on tiny models of both architectures: the right pixels, and padding that changes nothing."""
+"""`PolicyModel` on tiny models of both architectures, held to plain forwards of transformers, gradients included."""
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from learner.batch import Row, collate
-from learner.model import ModelSpec, completion_logprobs, load_model, normalise_patches
+import learner.model
+from learner.batch import MicroBatch, PackedPart, collate
+from learner.model import ModelSpec, PolicyModel, load_model, normalise_patches
 from pretext.recipe import Clip
-from rollout.prompt import ModelInput, PromptBuilder, forbidden_token_ids
+from rollout.prompt import PromptBuilder
+from tests.unit.learner.tiny_prompts import ARCHITECTURES, part, plain_logprobs, prompts, spec_of
 
 TinyFolder = Callable[[str], Path]
-ARCHITECTURES = ("qwen3_vl", "qwen2_5_vl")
+# One clip; another size and a completion of one token; several clips in one prompt (the jigsaw), long completions.
+CLIPS = [[(4, 64, 64)], [(2, 96, 64)], [(2, 64, 64), (2, 64, 96), (4, 64, 64)]]
+LENGTHS = [(3, 5), (1, 4), (150, 150, 2)]  # 299 tokens of inputs: more than one block
 
 
-def spec_of(folder: Path) -> ModelSpec:
-    from transformers import AutoConfig, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    return ModelSpec(
-        path=str(folder),
-        dtype="float32",
-        attention="sdpa",
-        pad_token_id=tokenizer.pad_token_id,
-        forbidden=forbidden_token_ids(tokenizer, AutoConfig.from_pretrained(folder).text_config.vocab_size),
-        pixel_mean=(0.5, 0.5, 0.5),
-        pixel_std=(0.5, 0.5, 0.5),
-        temperature=0.8,
-    )
+@pytest.fixture(params=ARCHITECTURES)
+def folder(request: pytest.FixtureRequest, tiny_folder: TinyFolder) -> Path:
+    return tiny_folder(request.param)
 
 
-def prompts(folder: Path, sizes: Sequence[tuple[int, int, int]]) -> list[ModelInput]:
-    """A prompt for each (frames, height, width), of noise."""
-    from transformers import AutoConfig, AutoProcessor
-
-    builder = PromptBuilder(
-        AutoProcessor.from_pretrained(folder), AutoConfig.from_pretrained(folder), max_prompt_tokens=400
-    )
-    rng = np.random.default_rng(0)
-    built = []
-    for frames, height, width in sizes:
-        clip = Clip(rng.integers(0, 256, (frames, height, width, 3), np.uint8), np.arange(frames) / 2)
-        built.append(builder.build(system="Answer.", content=(0, "When?" * frames), clips=[clip])[1])
-    return built
+def parts_of(spec: ModelSpec) -> list[PackedPart]:
+    made = prompts(Path(spec.path), CLIPS)
+    assert len({len(prompt.token_ids) for prompt in made}) == 3
+    return [part(spec, prompt, lengths) for prompt, lengths in zip(made, LENGTHS, strict=True)]
 
 
-def rows_of(spec: ModelSpec, inputs: Sequence[ModelInput]) -> list[Row]:
-    rng = np.random.default_rng(1)
-    allowed = [id for id in range(300) if id not in spec.forbidden]
-    return [
-        Row(entry, tuple(rng.choice(allowed, size=n + 1).tolist()), (-1.0,) * (n + 1), 1.0)
-        for n, entry in enumerate(inputs)
-    ]
+def policy_of(spec: ModelSpec, *, shared_prefix: bool = True) -> PolicyModel:
+    return PolicyModel(load_model(spec, packed=shared_prefix), spec, shared_prefix=shared_prefix)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_normalised_patches_are_the_processors_own(tiny_folder: TinyFolder, architecture: str) -> None:
-    from transformers import AutoVideoProcessor
+def weights_of(batch: MicroBatch) -> Tensor:
+    return torch.randn(len(batch.sequence), generator=torch.Generator().manual_seed(3))
 
-    folder = tiny_folder(architecture)
+
+def gradients(logprobs: Tensor, batch: MicroBatch, model: Any) -> dict[str, Tensor]:
+    model.zero_grad()
+    (logprobs * weights_of(batch)).sum().backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        scale = max(1.0, float(gradient.abs().max()))
+        assert float((found[name] - gradient).abs().max()) < 1e-5 * scale, name
+
+
+def test_patches_become_what_the_processor_gives(tiny_folder: TinyFolder) -> None:
+    from transformers import AutoConfig, AutoProcessor, AutoVideoProcessor
+
+    folder = tiny_folder("qwen3_vl")
     processor = AutoVideoProcessor.from_pretrained(folder)
     frames = np.random.default_rng(0).integers(0, 256, (4, 64, 96, 3), np.uint8)
     out = processor(
         videos=[frames.transpose(0, 3, 1, 2)], do_resize=False, do_sample_frames=False, return_tensors="pt"
     )
-    from transformers import AutoConfig, AutoProcessor
-
     builder = PromptBuilder(
         AutoProcessor.from_pretrained(folder), AutoConfig.from_pretrained(folder), max_prompt_tokens=400
     )
@@ -92,109 +85,111 @@ def test_each_channel_has_its_own_mean_and_std() -> None:
     )
 
 
-@pytest.mark.parametrize("shared_prefix", [False, True])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_padded_batch_gives_what_each_row_gives_alone(
-    tiny_folder: TinyFolder, architecture: str, shared_prefix: bool
+@pytest.mark.parametrize("shared_prefix", [True, False])
+def test_logprobs_and_gradients_are_those_of_plain_forwards(folder: Path, shared_prefix: bool) -> None:
+    spec = spec_of(folder)
+    parts = parts_of(spec)
+    batch = collate(parts)
+    plain = load_model(spec_of(folder), packed=False)
+    expected = torch.cat([plain_logprobs(plain, spec, p.prompt, c) for p in parts for c in p.completions])
+    policy = policy_of(spec, shared_prefix=shared_prefix)
+    found, entropy = policy(batch)
+    assert expected.std() > 0.1  # one number everywhere would show nothing
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert not entropy.requires_grad
+    expected_gradients = gradients(expected, batch, plain)
+    assert any("visual" in name for name in expected_gradients)
+    assert_same(gradients(found, batch, policy.model), expected_gradients)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_flex_attention_gives_the_same_logprobs(folder: Path) -> None:
+    # torch has no backward of it on a CPU; tests/gpu holds the gradients.
+    batch = collate(parts_of(spec_of(folder)))
+    with torch.no_grad():
+        expected = policy_of(spec_of(folder))(batch)[0]
+        found = policy_of(spec_of(folder, attention="flex"))(batch)[0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("shared_prefix", [True, False])
+def test_gradient_checkpointing_changes_nothing(folder: Path, shared_prefix: bool) -> None:
+    spec = spec_of(folder)
+    batch = collate(parts_of(spec))
+    policy = policy_of(spec, shared_prefix=shared_prefix).train()
+    expected = gradients(policy(batch)[0], batch, policy.model)
+    policy.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    policy.train()
+    assert_same(gradients(policy(batch)[0], batch, policy.model), expected)
+
+
+def test_long_batches_have_their_logits_in_pieces(
+    tiny_folder: TinyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = spec_of(tiny_folder(architecture))
-    model = load_model(spec).eval()
-    inputs = prompts(Path(spec.path), [(4, 64, 64), (8, 64, 96), (2, 96, 64)])
-    rows = rows_of(spec, [inputs[0], inputs[1], inputs[0], inputs[2]])
-    assert len({len(entry.token_ids) for entry in inputs}) == 3
-    batch = collate(rows, pad_token_id=spec.pad_token_id)
+    spec = spec_of(tiny_folder("qwen3_vl"))
+    batch = collate(parts_of(spec))
+    policy = policy_of(spec)
+    logprobs, entropy = policy(batch, entropy_grad=True)
+    expected = gradients(logprobs + entropy, batch, policy.model)
+    monkeypatch.setattr(learner.model, "_LOGIT_TOKENS", 7)
+    sizes = []
+    policy.model.lm_head.register_forward_hook(lambda module, args, output: sizes.append(len(output)))
+    pieces, piece_entropy = policy(batch, entropy_grad=True)
+    assert max(sizes) == 7
+    torch.testing.assert_close(pieces, logprobs, rtol=0, atol=1e-6)
+    assert_same(gradients(pieces + piece_entropy, batch, policy.model), expected)
+
+
+@pytest.mark.parametrize("shared_prefix", [True, False])
+def test_known_features_stand_for_the_vision_tower(folder: Path, shared_prefix: bool) -> None:
+    spec = spec_of(folder)
+    batch = collate(parts_of(spec))
+    policy = policy_of(spec, shared_prefix=shared_prefix)
+    policy.model.model.visual.requires_grad_(False)
+    expected = policy(batch)[0]
+    runs = []
+    policy.model.model.visual.register_forward_hook(lambda *args: runs.append(1))
+    features = policy.video_features(batch)
+    found = [policy(batch, features)[0] for _ in range(2)]
+    assert len(runs) == 1
+    torch.testing.assert_close(found[1], expected, rtol=0, atol=1e-6)
+    assert_same(gradients(found[1], batch, policy.model), gradients(expected, batch, policy.model))
+
+
+def test_frames_of_a_size_go_through_vision_attention_together(folder: Path) -> None:
+    spec = spec_of(folder)
+    calls = []
+    policy = policy_of(spec)
+    attend = torch.nn.functional.scaled_dot_product_attention
+
+    def counting(query: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        calls.append(query.shape)
+        return attend(query, *args, **kwargs)
+
+    (prompt,) = prompts(folder, [[(8, 64, 64)]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.functional, "scaled_dot_product_attention", counting)
+        policy.video_features(collate([part(spec, prompt, (2,))]))
+    assert len(calls) == policy.model.config.vision_config.depth  # one a layer, not one a frame
+
+
+def test_the_completion_sees_the_video(folder: Path) -> None:
+    spec = spec_of(folder)
+    batch = collate(parts_of(spec))
+    policy = policy_of(spec)
     with torch.no_grad():
-        together, entropy = completion_logprobs(model, batch, spec, shared_prefix=shared_prefix)
-        for index, row in enumerate(rows):
-            single = collate([row], pad_token_id=spec.pad_token_id)
-            alone, own_entropy = completion_logprobs(model, single, spec)
-            length = len(row.completion)
-            torch.testing.assert_close(together[index, :length], alone[0, :length], rtol=0, atol=1e-5)
-            torch.testing.assert_close(entropy[index, :length], own_entropy[0, :length], rtol=0, atol=1e-5)
-    assert together[batch.completion_mask > 0].std() > 1e-3  # one number everywhere would show nothing
-
-
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_logprobs_are_those_of_a_plain_forward(tiny_folder: TinyFolder, architecture: str) -> None:
-    spec = spec_of(tiny_folder(architecture))
-    model = load_model(spec).eval()
-    (prompt,) = prompts(Path(spec.path), [(4, 64, 96)])
-    completion = (40, 41, 42, 43)
-    ids = np.concatenate([prompt.token_ids, completion])
-    after = prompt.next_position + np.arange(len(completion))  # past the grid, so not the number of tokens
-    assert prompt.next_position != len(prompt.token_ids)
-    positions = np.concatenate([prompt.positions, np.broadcast_to(after, (3, len(completion)))], axis=1)
-    with torch.no_grad():
-        logits = model(
-            input_ids=torch.from_numpy(ids)[None],
-            position_ids=torch.from_numpy(positions)[:, None],
-            pixel_values_videos=(torch.from_numpy(prompt.patches).float() / 255 - 0.5) / 0.5,
-            video_grid_thw=torch.from_numpy(prompt.grid_thw),
-        ).logits[0, len(prompt.token_ids) - 1 : -1]
-        row = Row(prompt, completion, (0.0,) * len(completion), 0.0)
-        found, _ = completion_logprobs(model, collate([row], pad_token_id=spec.pad_token_id), spec)
-    logits[:, list(spec.forbidden)] = -torch.inf
-    expected = (logits / spec.temperature).log_softmax(-1)[range(len(completion)), completion]
-    torch.testing.assert_close(found[0], expected, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_shared_prefix_gives_the_same_gradients(tiny_folder: TinyFolder, architecture: str) -> None:
-    spec = spec_of(tiny_folder(architecture))
-    model = load_model(spec).train()
-    inputs = prompts(Path(spec.path), [(4, 64, 64), (2, 64, 96)])
-    batch = collate(
-        rows_of(spec, [inputs[0], inputs[0], inputs[1], inputs[0]]), pad_token_id=spec.pad_token_id
-    )
-    weights = torch.tensor([[1.0], [-2.0], [0.5], [3.0]]) * batch.completion_mask
-    gradients = []
-    for shared_prefix in (False, True):
-        model.zero_grad()
-        logprobs, _ = completion_logprobs(model, batch, spec, shared_prefix=shared_prefix)
-        (logprobs * weights).sum().backward()
-        gradients.append({name: value.grad for name, value in model.named_parameters()})
-    for name, gradient in gradients[0].items():
-        scale = float(gradient.abs().max())
-        assert scale > 0, name  # everything is trained, the vision tower too
-        torch.testing.assert_close(gradients[1][name], gradient, rtol=0, atol=1e-5 * max(scale, 1), msg=name)
-
-
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_completion_sees_the_video(tiny_folder: TinyFolder, architecture: str) -> None:
-    spec = spec_of(tiny_folder(architecture))
-    model = load_model(spec).eval()
-    (row,) = rows_of(spec, prompts(Path(spec.path), [(4, 64, 64)]))
-    batch = collate([row], pad_token_id=spec.pad_token_id)
-    blank = dataclasses.replace(batch, patches=torch.zeros_like(batch.patches))
-    with torch.no_grad():
-        seen, unseen = completion_logprobs(model, batch, spec)[0], completion_logprobs(model, blank, spec)[0]
+        seen = policy(batch)[0]
+        unseen = policy(replace(batch, patches=torch.zeros_like(batch.patches)))[0]
     assert (seen - unseen).abs().max() > 1e-3
 
 
-class UniformModel:
-    """Says the same of every token, and keeps its logits."""
-
-    logits: torch.Tensor
-
-    def __call__(self, **inputs: Any) -> SimpleNamespace:
-        self.logits = torch.zeros(
-            inputs["input_ids"].shape[0], inputs["logits_to_keep"], 8, requires_grad=True
-        )
-        return SimpleNamespace(logits=self.logits)
-
-
-def test_a_padding_id_that_is_forbidden_does_no_harm() -> None:
-    # Some published folders pad with a vision token, whose logprob is -inf.
-    spec = ModelSpec("", "float32", "sdpa", 7, (6, 7), (0.5,) * 3, (0.5,) * 3, 1.0)
-    prompt = ModelInput(
-        np.arange(3), np.arange(9).reshape(3, 3), 3, np.zeros((1, 12), np.uint8), np.array([[1, 1, 1]])
-    )
-    rows = [Row(prompt, (1, 2, 3), (-1.0,) * 3, 1.0), Row(prompt, (4,), (-1.0,), 1.0)]
-    model = UniformModel()
-    batch = collate(rows, pad_token_id=spec.pad_token_id)
-    logprobs, _ = completion_logprobs(model, batch, spec)
-    ((logprobs - logprobs.detach()).exp() * batch.completion_mask).sum().backward()
-    expected = -float(np.log(6)) * batch.completion_mask
-    torch.testing.assert_close(logprobs.detach(), expected)
-    assert model.logits.grad is not None
-    assert model.logits.grad.isfinite().all()
+def test_completions_do_not_see_each_other(folder: Path) -> None:
+    spec = spec_of(folder)
+    (prompt,) = prompts(folder, CLIPS[:1])
+    first, second = part(spec, prompt, (4, 6)), part(spec, prompt, (4, 6), seed=2)
+    mixed = replace(first, completions=[first.completions[0], second.completions[1]])
+    policy = policy_of(spec)
+    with torch.no_grad():
+        alone, beside = policy(collate([first]))[0], policy(collate([mixed]))[0]
+    torch.testing.assert_close(alone[:4], beside[:4], rtol=0, atol=1e-6)
+    assert (alone[4:] - beside[4:]).abs().max() > 1e-2

@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from learner.batch import Row, collate
-from learner.model import ModelSpec, completion_logprobs, load_model
+from learner.batch import PackedPart, collate
+from learner.model import ModelSpec, PolicyModel, load_model
 from learner.sample import sample_answers
 from learner.tiny import create_tiny_model
 
@@ -48,17 +48,16 @@ def _prompt(level: int, num_words: int) -> Prompt:
 
 def test_greedy_tokens_are_the_likeliest_of_completion_logprobs(spec: ModelSpec) -> None:
     model = load_model(spec).eval()
+    policy = PolicyModel(model, spec, shared_prefix=True)
     prompts = [_prompt(230, num_words=3), _prompt(20, num_words=9)]
     answers = sample_answers(model, spec, prompts, end_token_id=END, max_tokens=3, generator=None)
     allowed = [token for token in range(FIRST_ROW_PAST_THE_BYTES) if token not in spec.forbidden]
     for prompt, answer in zip(prompts, answers, strict=True):
         for length in range(1, len(answer) + 1):
-            rows = [Row(prompt, (*answer[: length - 1], token), (0.0,) * length, 0.0) for token in allowed]
+            rows = [(*answer[: length - 1], token) for token in allowed]
             with torch.no_grad():
-                logprobs, _ = completion_logprobs(
-                    model, collate(rows, pad_token_id=0), spec, shared_prefix=True
-                )
-            assert allowed[int(logprobs[:, length - 1].argmax())] == answer[length - 1]
+                logprobs, _ = policy(collate([PackedPart(prompt, rows, [(0.0,) * length] * len(rows))]))
+            assert allowed[int(logprobs.view(-1, length)[:, -1].argmax())] == answer[length - 1]
 
 
 def test_samples_of_one_prompt_differ_and_come_again_with_the_same_seed(spec: ModelSpec) -> None:

@@ -1,0 +1,243 @@
+"""A weight push on a CPU, beside one copy of the same bytes: learner and vLLM engine, two processes, one thread each.
+
+    python -m benchmarks.push
+
+Three yardsticks, each the fastest of several rounds, which they take in turns:
+
+- a copy into memory that is there, `dst.copy_(src)`, and one into fresh memory, `src.clone()`, whose pages the
+  system must hand out first;
+- vLLM's own loading: the engine is given the same weights that lie in its own process, by the same calls, so that
+  nothing is sent. It copies every weight, and packs it anew for its matrix products.
+"""
+
+import argparse
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.table import Result, Target, show, store
+from learner.tiny import build_tokenizer
+from learner.weights import BUCKET_BYTES, WeightSender
+from rollout.engine import EngineOptions, VllmEngine
+from rollout.weight_buckets import plan_buckets
+
+_COMMAND = "python -m benchmarks.push"
+_MIB = 2**20
+_START_S = 600.0
+
+
+def make_model(folder: Path, *, hidden: int, layers: int) -> None:
+    """A random Qwen3-VL of the tiny model's form, but as wide and deep as is asked for."""
+    from transformers import (
+        Qwen2VLImageProcessor,
+        Qwen3VLConfig,
+        Qwen3VLForConditionalGeneration,
+        Qwen3VLProcessor,
+        Qwen3VLVideoProcessor,
+    )
+
+    tokenizer = build_tokenizer(["When? 0123456789"])
+    head = 32
+    config = Qwen3VLConfig(
+        text_config={
+            "vocab_size": 512, "hidden_size": hidden, "intermediate_size": 3 * hidden, "num_hidden_layers": layers,
+            "num_attention_heads": hidden // head, "num_key_value_heads": hidden // head // 4, "head_dim": head,
+            "max_position_embeddings": 4096, "tie_word_embeddings": True,
+            "rope_parameters": {
+                "rope_type": "default", "mrope_section": [6, 5, 5], "rope_theta": 1e4, "mrope_interleaved": True
+            },
+        },
+        vision_config={
+            "depth": 2, "hidden_size": 64, "num_heads": 2, "patch_size": 16, "temporal_patch_size": 2,
+            "spatial_merge_size": 2, "out_hidden_size": hidden, "intermediate_size": 128,
+            "deepstack_visual_indexes": [0], "num_position_embeddings": 64,
+        },
+        tie_word_embeddings=True,
+        **{f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{word}|>") for name, word in {
+            "image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"
+        }.items()},
+    )  # fmt: skip
+    pixels: dict[str, Any] = {"patch_size": 16, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    processor = Qwen3VLProcessor(
+        image_processor=Qwen2VLImageProcessor(**pixels),
+        tokenizer=tokenizer,
+        video_processor=Qwen3VLVideoProcessor(**pixels),
+        chat_template=tokenizer.chat_template,
+    )
+    Qwen3VLForConditionalGeneration(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+class Weights:
+    """The model's weights as a policy to push (learner.weights.PushedPolicy)."""
+
+    rank = 0
+    device = torch.device("cpu")
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoModelForImageTextToText
+
+        model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+        self._state = {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+    def named_parameters(self, *, trained_only: bool) -> Iterator[tuple[str, torch.Tensor]]:
+        yield from self._state.items()
+
+    def parameter_shapes(self, *, trained_only: bool) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
+        return [(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in self._state.items()]
+
+
+class _Engine(VllmEngine):
+    """An engine that can also load weights from its own memory, by the calls of a push."""
+
+    def __init__(self, options: EngineOptions, folder: Path) -> None:
+        super().__init__(options)
+        self._folder = folder
+
+    def seconds_of_loading(self) -> float:
+        weights = list(Weights(self._folder).named_parameters(trained_only=False))
+
+        def load(model: Any) -> None:
+            model.load_weights(weights)
+
+        started = time.perf_counter()
+        self.start_weight_update()
+        self._llm.apply_model(load)
+        self._llm.finish_weight_update()
+        return time.perf_counter() - started
+
+
+def _serve(pipe: Connection, options: EngineOptions, folder: Path) -> None:
+    torch.set_num_threads(1)
+    engine = _Engine(options, folder)
+    pipe.send(None)
+    while (call := pipe.recv()) is not None:
+        method, arguments = call
+        pipe.send(getattr(engine, method)(*arguments))
+
+
+class EngineClient:
+    """The engine in its process (learner.weights.RolloutClient)."""
+
+    num_ranks = 1
+
+    def __init__(self, folder: Path) -> None:
+        options = EngineOptions(
+            model=str(folder), device="cpu", dtype="float32", seed=0, max_model_len=2048, max_num_seqs=8,
+            max_videos=1, tensor_parallel_size=1, gpu_memory_utilization=0.9, kv_cache_gib=0.25,
+            weight_transfer="gloo", sleep=False, vllm_args={},
+        )  # fmt: skip
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(other, options, folder), daemon=True)
+        self._process.start()
+        other.close()  # so that its death ends the wait for its answer
+        self._answer()
+
+    def _answer(self) -> Any:
+        if not self._pipe.poll(_START_S):
+            raise TimeoutError(f"the engine did not answer within {_START_S:.0f} s.")
+        return self._pipe.recv()
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        self._pipe.send((method, arguments))
+        return self._answer()
+
+    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        self.call("init_weight_transfer_engine", init_info)
+
+    def start_weight_update(self) -> None:
+        self.call("start_weight_update")
+
+    def update_weights(self, update_info: dict[str, Any]) -> None:
+        self.call("update_weights", update_info)
+
+    def finish_weight_update(self, weight_version: str | None = None) -> None:
+        self.call("finish_weight_update")
+
+    def close(self) -> None:
+        self._pipe.send(None)
+        self._process.join(20)
+        if self._process.is_alive():
+            self._process.kill()
+
+
+def _seconds(do: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    do()
+    return time.perf_counter() - started
+
+
+def measure(folder: Path, *, rounds: int) -> list[Result]:
+    """Push, copies and vLLM's own loading, in turns; the fastest of each."""
+    policy = Weights(folder)
+    src = torch.cat([tensor.reshape(-1) for _, tensor in policy.named_parameters(trained_only=False)])
+    dst = src.clone()
+    shapes = policy.parameter_shapes(trained_only=False)
+    engine = EngineClient(folder)
+    sender = WeightSender(policy, backend="gloo", timeout_s=120)
+    try:
+        sender.send(engine)  # opens the group; slots and packed weights are there from now on
+        turns = [
+            (
+                _seconds(lambda: sender.send(engine)),
+                _seconds(lambda: dst.copy_(src)),
+                _seconds(lambda: src.clone()),
+                float(engine.call("seconds_of_loading")),
+            )
+            for _ in range(rounds)
+        ]
+    finally:
+        sender.close()
+        engine.close()
+    push, copy, fresh, loading = (min(column) for column in zip(*turns, strict=True))
+    figures: list[tuple[str, float, str, float | None]] = [
+        ("weights", src.nbytes / _MIB, "MiB", None),
+        ("buckets", len(plan_buckets(shapes, BUCKET_BYTES["gloo"])), "", None),
+        ("push", 1000 * push, "ms", None),
+        ("one copy into memory that is there", 1000 * copy, "ms", None),
+        ("one copy into fresh memory", 1000 * fresh, "ms", None),
+        ("vLLM's own loading, nothing sent", 1000 * loading, "ms", None),
+        ("push / copy", push / copy, "times", 3.0),
+        ("push / copy into fresh memory", push / fresh, "times", None),
+        ("vLLM's own loading / copy", loading / copy, "times", None),
+        ("(push - vLLM's own loading) / copy", (push - loading) / copy, "times", None),
+    ]
+    return [
+        Result(
+            name=name,
+            value=value,
+            unit=unit,
+            target=None if limit is None else Target(bound="at most", limit=limit),
+            command=_COMMAND,
+        )
+        for name, value, unit, limit in figures
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog=_COMMAND, description="a weight push beside one copy of its bytes")
+    parser.add_argument("--hidden", type=int, default=1024, help="width of the model, a multiple of 128")
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=9)
+    arguments = parser.parse_args()
+    # Read when the engine's process starts: one thread each, and waiting ones sleep.
+    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "VLLM_LOGGING_LEVEL": "ERROR"}
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="videossr-push-") as scratch:
+        folder = Path(scratch) / "model"
+        make_model(folder, hidden=arguments.hidden, layers=arguments.layers)
+        results = measure(folder, rounds=arguments.rounds)
+    store("push", results)
+    show(results)
+
+
+if __name__ == "__main__":
+    main()
