@@ -95,8 +95,6 @@ class Batches:
             empty = [place for place in empty if not has_spread(groups[place], plan.reward_tolerance)]
             if not empty:
                 break
-        if not last:
-            self._make_ahead()
         assert self._cursor == first + len(drawn)
         trained = tuple(groups[place] for place in range(plan.prompts))
         return Batch(trained, tuple(drawn), self._cursor, seconds, time.perf_counter())

@@ -52,7 +52,7 @@ class Attend(Protocol):
 
 @dataclass(frozen=True)
 class _Block:
-    """Some completions of a group: queries at [start, end), and which of prompt + block each may see."""
+    """Some completions of a group: queries at [start, end) of it, and which of prompt + block each may see."""
 
     start: int
     end: int
@@ -66,38 +66,43 @@ class SdpaAttend:
     """
 
     def __init__(self, spans: Sequence[Span], device: torch.device) -> None:
-        self._groups: list[tuple[int, int, list[_Block]]] = []
-        start = 0
-        for span in spans:
-            end = start + span.prompt
-            self._groups.append((start, end, _blocks(span, end, device)))
-            start += span.total
+        self._spans = tuple(spans)
+        self._blocks = [_blocks(span, device) for span in spans]
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         # Masked kernels of CUDA take no grouped queries.
-        groups = query.shape[1] // key.shape[1]
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-        attend = F.scaled_dot_product_attention
+        grouped = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(grouped, dim=1), value.repeat_interleave(grouped, dim=1)
+        # Split, not sliced: a slice's gradient is as large as what it was taken from, for every group anew.
+        totals = [span.total for span in self._spans]
+        groups = zip(*(tensor.split(totals, dim=2) for tensor in (query, key, value)), strict=True)
         parts = []
-        for start, end, blocks in self._groups:
-            prompt = slice(start, end)
-            prompt_key, prompt_value = key[:, :, prompt], value[:, :, prompt]
-            parts.append(attend(query[:, :, prompt], prompt_key, prompt_value, is_causal=True, scale=scale))
-            for block in blocks:
-                own = slice(block.start, block.end)
-                if block.start == end:  # the first block lies beside its prompt: no copy
-                    keys, values = key[:, :, start : block.end], value[:, :, start : block.end]
-                else:
-                    keys = torch.cat([prompt_key, key[:, :, own]], dim=2)
-                    values = torch.cat([prompt_value, value[:, :, own]], dim=2)
-                parts.append(attend(query[:, :, own], keys, values, attn_mask=block.mask, scale=scale))
+        for span, blocks, (q, k, v) in zip(self._spans, self._blocks, groups, strict=True):
+            parts += _attend_in_group(q, k, v, span.prompt, blocks, scale)
         return torch.cat(parts, dim=2)
 
 
-def _blocks(span: Span, start: int, device: torch.device) -> list[_Block]:
+def _attend_in_group(
+    query: Tensor, key: Tensor, value: Tensor, prompt: int, blocks: Sequence[_Block], scale: float | None
+) -> list[Tensor]:
+    attend = F.scaled_dot_product_attention
+    prompt_key, prompt_value = key[:, :, :prompt], value[:, :, :prompt]
+    parts = [attend(query[:, :, :prompt], prompt_key, prompt_value, is_causal=True, scale=scale)]
+    for block in blocks:
+        own = slice(block.start, block.end)
+        if block.start == prompt:  # the first block lies beside its prompt: no copy
+            keys, values = key[:, :, : block.end], value[:, :, : block.end]
+        else:
+            keys = torch.cat([prompt_key, key[:, :, own]], dim=2)
+            values = torch.cat([prompt_value, value[:, :, own]], dim=2)
+        parts.append(attend(query[:, :, own], keys, values, attn_mask=block.mask, scale=scale))
+    return parts
+
+
+def _blocks(span: Span, device: torch.device) -> list[_Block]:
     """Completions in order, several to a block while they fit."""
     blocks: list[_Block] = []
-    lengths: list[int] = []
+    start, lengths = span.prompt, list[int]()
     for length in (*[n for n in span.completions if n], None):  # a one-token completion has no inputs
         if lengths and (length is None or sum(lengths) + length > _BLOCK_TOKENS):
             end = start + sum(lengths)

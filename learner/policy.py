@@ -49,6 +49,17 @@ def deepspeed_config(config: LearnerConfig) -> dict[str, Any]:
     }
 
 
+def build_in_this_environment() -> None:
+    """Where DeepSpeed builds a kernel at its first use: with this environment's ninja, into its folder.
+
+    Another version of ninja, or another environment that shares the folder, would build it anew; and a build
+    that was killed leaves a lock there on which every later one waits.
+    """
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    if os.access(sys.prefix, os.W_OK):
+        os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(Path(sys.prefix) / "torch_extensions"))
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A micro-batch on the device, with what is known of it before the update."""
@@ -83,9 +94,7 @@ class DeepSpeedPolicy:
     ) -> None:
         if device == "cpu":
             os.environ["DS_ACCELERATOR"] = "cpu"
-        # DeepSpeed builds a kernel at first use, and ninja builds again what another version of ninja has built: use
-        # this environment's, activated or not.
-        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        build_in_this_environment()
         import deepspeed
         from transformers.integrations import HfDeepSpeedConfig
 

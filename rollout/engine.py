@@ -136,8 +136,8 @@ class VllmEngine:
         """
         engine = self._llm.llm_engine
         requests = self._llm.enqueue(
-            [_vllm_prompt(entry) for entry in inputs],
-            [_vllm_params(each) for each in samplings],
+            [vllm_prompt(entry) for entry in inputs],
+            [vllm_params(each) for each in samplings],
             use_tqdm=False,
         )
         # vLLM counts requests and makes the numbers unique with a suffix; its outputs bear the number alone.
@@ -182,14 +182,14 @@ class VllmEngine:
         self._llm.wake_up()
 
 
-def _vllm_prompt(entry: EngineInput) -> dict[str, Any]:
+def vllm_prompt(entry: EngineInput) -> dict[str, Any]:
     videos = [
         (video, video_metadata(times)) for video, times in zip(entry.videos, entry.times_s, strict=True)
     ]
     return {"prompt_token_ids": list(entry.token_ids), "multi_modal_data": {"video": videos}}
 
 
-def _vllm_params(sampling: Sampling) -> Any:
+def vllm_params(sampling: Sampling) -> Any:
     from vllm import SamplingParams
 
     return SamplingParams(

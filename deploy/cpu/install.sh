@@ -42,4 +42,11 @@ site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("pureli
 cp "$here/torchvision_hook.py" "$site/_videossr_torchvision_hook.py"
 echo "import _videossr_torchvision_hook" > "$site/videossr_torchvision_hook.pth"
 pip install -q --no-deps --no-build-isolation -e "$root"
+# DeepSpeed's one kernel for CPUs is built now: at the first step it would take a minute, in which nothing moves.
+DS_ACCELERATOR=cpu TRANSFORMERS_VERBOSITY=error "$venv/bin/python" - <<'PYTHON' >/dev/null 2>&1 || true
+from learner.policy import build_in_this_environment
+build_in_this_environment()
+from deepspeed.ops.op_builder.cpu.comm import ShareMemCommBuilder
+ShareMemCommBuilder().load(verbose=False)
+PYTHON
 echo "$wanted" > "$stamp"

@@ -84,7 +84,7 @@ def _rank(rank: int, spec: ModelSpec, folder: Path) -> None:
         assert torch.equal(both[0], both[1])
     (folder / f"said{rank}").write_text("\n".join(said))
     for thread in threading.enumerate():
-        if thread.name == "rendezvous":  # waits for engines that never join; a process that ends under it aborts
+        if thread.name == "rendezvous":  # it waits for engines that never join: ending under it would abort
             thread.join(2 * _DEADLINE_S)
     dist.destroy_process_group()
 

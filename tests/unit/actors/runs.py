@@ -183,5 +183,6 @@ def step_of(order: Order) -> int:
 
 
 async def settled() -> None:
-    """All that can happen without anyone's help has happened."""
-    await asyncio.sleep(0.02)
+    """All that can happen without anyone's help has happened. Counted in turns: a busy machine has no clock."""
+    for _ in range(500):
+        await asyncio.sleep(0)

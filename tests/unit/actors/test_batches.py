@@ -66,7 +66,7 @@ async def test_a_refills_prompts_are_made_before_they_are_wanted() -> None:
     hold = asyncio.Event()
     run.workers[0].generating = [hold]
     learning = asyncio.ensure_future(Learner(run).learn())
-    await asyncio.sleep(0.01)
+    await settled()
     assert [index for _, index, _ in run.prompts_made] == list(range(8))
     hold.set()
     await learning

@@ -67,7 +67,7 @@ async def test_the_next_steps_prompts_are_made_while_the_learner_trains() -> Non
     run = Run()
     learner = Learner(run)
     await learner.learn(die_at=TrainOrder, step_of_death=0)
-    await asyncio.sleep(0.01)
+    await settled()
     assert [index for _, index, _ in run.prompts_made] == list(range(8))
 
 
