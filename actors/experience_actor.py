@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from actors.experience import Experience, ExperiencePlan
-from actors.messages import EvaluationAnswers, Group, Order, Prompt, Report, Score
-from actors.reward_worker import ANSWER_TIMEOUT_S
+from actors.messages import EvaluationAnswers, Group, Order, Prompt, Report
+from actors.reward_pool import RewardPool
 from actors.rollout_pool import RolloutPool
 from pretext.source import Split
 
 _PROMPTS_PER_MAKER = 2  # asked for at once: one being made, one waiting
 _PROMPT_TIMEOUT_S = 300.0
-_REWARD_TIMEOUT_S = 60.0  # beside what each answer may take
 
 
 class ExperienceActor:
@@ -55,8 +54,9 @@ class ExperienceActor:
                 generate_timeout_s=self._generate_timeout_s,
                 on_event=self.event,
             )
+            scorers = RewardPool(self._scorers)
             self._experience = Experience(
-                self._plan, make_prompt=self._make_prompt, pool=pool, score=self._score, record=self
+                self._plan, make_prompt=self._make_prompt, pool=pool, score=scorers.score, record=self
             )
         await self._experience.begin(session, step, cursor)
 
@@ -91,12 +91,6 @@ class ExperienceActor:
             meta, engine_input, model_input = make.remote(split, index, task)
             what = f"{split} prompt {index} was not made"
             return Prompt(await _within(_PROMPT_TIMEOUT_S, meta, what), engine_input, model_input)
-
-    async def _score(self, items: Sequence[tuple[str, str, str]]) -> list[Score]:
-        call = self._next(self._scorers).score.remote(items)
-        deadline_s = _REWARD_TIMEOUT_S + ANSWER_TIMEOUT_S * len(items)
-        scores: list[Score] = await _within(deadline_s, call, f"{len(items)} answers were not scored")
-        return scores
 
     def _next(self, workers: Sequence[Any]) -> Any:
         self._turn += 1

@@ -226,9 +226,9 @@ class RolloutPool:
                 *[prompt.engine_input for prompt, _ in left.values()],
             )
             async for reference in groups:
-                position, completions = await reference
-                del left[asked[position]]
-                deliver(asked[position], completions, version)
+                for position, completions in await reference:
+                    del left[asked[position]]
+                    deliver(asked[position], completions, version)
 
     async def _acquire(self, oldest: int) -> tuple[Member, int]:
         """An idle member that holds `oldest` or newer, and what it holds."""

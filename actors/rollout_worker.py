@@ -27,7 +27,7 @@ class RolloutWorker:
 
     def generate(
         self, policy_version: int, samplings: list[Sampling], *inputs: EngineInput
-    ) -> Iterator[tuple[int, list[Completion]]]:
+    ) -> Iterator[list[tuple[int, list[Completion]]]]:
         """Complete every prompt with the weights of `policy_version`; see VllmEngine.stream.
 
         A Ray streaming generator: call it with num_returns="streaming". Inputs are positional so that Ray hands

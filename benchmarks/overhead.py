@@ -4,7 +4,8 @@
 
 The real producer side (Experience, RolloutPool, reward workers, pushes' calls) over real Ray actors whose answers come
 from a table, and a learner that carries out every order at once: what is left of a step is ours and Ray's. All
-processes share this machine's cores, where in a run each worker has its own. Stored as results/overhead.json.
+processes share this machine's cores, where in a run each worker has its own; so a bare round of calls, in which every
+worker answers once and nothing else is done, stands beside. Stored as results/overhead.json.
 """
 
 import argparse
@@ -20,7 +21,8 @@ from actors.batches import BatchPlan
 from actors.experience import Experience, ExperiencePlan
 from actors.held_out import EvaluationPlan
 from actors.learner_port import RolloutMembers
-from actors.messages import EvaluationAnswers, Group, Prompt, PromptMeta, PushOrder, Report, Score, StopOrder
+from actors.messages import EvaluationAnswers, Group, Prompt, PromptMeta, PushOrder, Report, StopOrder
+from actors.reward_pool import RewardPool
 from actors.reward_worker import RewardWorker
 from actors.rollout_pool import RolloutPool
 from benchmarks.table import Result, Target, show, store
@@ -46,9 +48,8 @@ class TableWorker:
 
     def generate(
         self, policy_version: int, samplings: list[Sampling], *inputs: Any
-    ) -> Iterator[tuple[int, list[Completion]]]:
-        for index in range(len(inputs)):
-            yield index, self._table
+    ) -> Iterator[list[tuple[int, list[Completion]]]]:
+        yield [(index, self._table) for index in range(len(inputs))]
 
     def start_weight_update(self) -> None: ...
 
@@ -104,26 +105,30 @@ async def _measure(num_workers: int) -> list[Result]:
     async def make_prompt(split: Split, index: int, task: str | None) -> Prompt:
         return Prompt(PromptMeta(split, index, "grounding", "When?", "1-2", "{}", 1500, ()), frames, frames)
 
-    turn = 0
-
-    async def score(items: Sequence[tuple[str, str, str]]) -> list[Score]:
-        nonlocal turn
-        turn += 1
-        scores: list[Score] = await scorers[turn % 2].score.remote(items)
-        return scores
-
     pool = RolloutPool(workers, start_timeout_s=600, generate_timeout_s=600, on_event=record.event)
-    experience = Experience(_plan(), make_prompt=make_prompt, pool=pool, score=score, record=record)
+    experience = Experience(
+        _plan(), make_prompt=make_prompt, pool=pool, score=RewardPool(scorers).score, record=record
+    )
     await _learn(experience)
+    bare_ms = 1000 * median([await _bare_round(workers) for _ in range(STEPS)])
     for actor in (*workers, *scorers):
         ray.kill(actor)
     seconds = record.steps[WARM_STEPS:]
     name = f"{num_workers} worker(s), {PROMPTS} prompts of {COMPLETIONS}"
     figures = {part: 1000 * median(step[f"seconds/{part}"] for step in seconds) for part in ("step", "push")}
+    rows = [("step", figures["step"], LIMIT_MS), ("of it push", figures["push"], None)]
+    rows += [("one bare round of Ray calls", bare_ms, None)]
     return [
-        Result(name=f"{name}: step", value=figures["step"], unit="ms", target=LIMIT_MS, command=COMMAND),
-        Result(name=f"{name}: of it push", value=figures["push"], unit="ms", target=None, command=COMMAND),
+        Result(name=f"{name}: {what}", value=value, unit="ms", target=target, command=COMMAND)
+        for what, value, target in rows
     ]
+
+
+async def _bare_round(workers: Sequence[Any]) -> float:
+    """Seconds in which every worker is asked something and has answered: Ray's own."""
+    started = time.perf_counter()
+    await asyncio.gather(*[worker.describe.remote() for worker in workers])
+    return time.perf_counter() - started
 
 
 async def _learn(experience: Experience) -> None:

@@ -33,6 +33,14 @@ NUM_FRAMES, SIDE_PX = 8, 64
 SAMPLING = Sampling(num_completions=8, temperature=1.0, max_tokens=12, seed=0)
 
 
+class FittedWorker(RolloutWorker):
+    """Serves the start model, which is what both have to: there is nothing to push."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        super().__init__(options)
+        self._policy_version = 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -56,7 +64,7 @@ async def _measure(num_prompts: int, rounds: int) -> list[Result]:
         prompts = _prompts(model, num_prompts)
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=f"{scratch}/ray")
         try:
-            worker = ray.remote(RolloutWorker).options(num_cpus=1).remote(_options(model))
+            worker = ray.remote(FittedWorker).options(num_cpus=1).remote(_options(model))
             ours = await _pool(worker)
             bare = VllmEngine(_options(model))._llm
             stored = [
@@ -96,8 +104,6 @@ async def _pool(worker: Any) -> RolloutPool:
 
     pool = RolloutPool([worker], start_timeout_s=600, generate_timeout_s=600, on_event=say)
     await pool.all_started()
-    # The start model's weights are what both have: there is nothing to push.
-    await worker.finish_weight_update.remote(0)
     await pool.refitted(pool.members(), 0)
     return pool
 

@@ -120,16 +120,16 @@ class VllmEngine:
         self, inputs: Sequence[EngineInput], samplings: Sequence[Sampling]
     ) -> list[list[Completion]]:
         """What `stream` yields, all of it, in the order of `inputs`. Raises as `stream` does."""
-        groups = dict(self.stream(inputs, samplings))
+        groups = dict(group for groups in self.stream(inputs, samplings) for group in groups)
         return [groups[index] for index in range(len(inputs))]
 
     def stream(
         self, inputs: Sequence[EngineInput], samplings: Sequence[Sampling]
-    ) -> Generator[tuple[int, list[Completion]], None, None]:
+    ) -> Generator[list[tuple[int, list[Completion]]], None, None]:
         """Answer every prompt: (its index, its `num_completions` completions in a stable order), once all are done.
 
-        Prompts come in the order in which they are finished. Requests that are still open when the caller
-        stops asking, or when something raises, are dropped.
+        Prompts come as they are finished, those together that are finished together. Requests that are still
+        open when the caller stops asking, or when something raises, are dropped.
 
         Raises:
             RuntimeError: vLLM made other token ids of a prompt than the learner will see.
@@ -144,11 +144,15 @@ class VllmEngine:
         index_of = {request.partition("-")[0]: index for index, request in enumerate(requests)}
         try:
             while index_of:
-                for output in engine.step():
-                    if output.finished:
-                        index = index_of.pop(output.request_id)
-                        _check_prompt(inputs[index], output)
-                        yield index, [_completion(c) for c in sorted(output.outputs, key=lambda c: c.index)]
+                finished = [output for output in engine.step() if output.finished]
+                groups = []
+                for output in finished:
+                    index = index_of.pop(output.request_id)
+                    _check_prompt(inputs[index], output)
+                    choices = sorted(output.outputs, key=lambda choice: choice.index)
+                    groups.append((index, [_completion(choice) for choice in choices]))
+                if groups:
+                    yield groups
         finally:
             if index_of:
                 engine.abort_request([requests[index] for index in index_of.values()], internal=True)

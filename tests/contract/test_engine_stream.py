@@ -32,7 +32,9 @@ def _inputs(folder: Path) -> list[EngineInput]:
 def _answer(pipe: Connection, options: EngineOptions, inputs: list[EngineInput]) -> None:
     """In a process of its own: an engine stays in the process that made it."""
     engine = VllmEngine(options)
-    said: dict[str, Any] = {"streamed": list(engine.stream(inputs, SAMPLINGS))}
+    said: dict[str, Any] = {
+        "streamed": [group for groups in engine.stream(inputs, SAMPLINGS) for group in groups]
+    }
     abandoned = engine.stream(inputs, SAMPLINGS)
     said["first"] = next(abandoned)
     abandoned.close()
@@ -58,7 +60,7 @@ def test_prompts_come_as_they_are_finished_and_an_abandoned_stream_leaves_nothin
     assert [index for index, _ in streamed][-1] == 0  # the long ones are finished last
     assert {index for index, _ in streamed} == {0, 1, 2}
     assert all(len(completions) == 3 for _, completions in streamed)
-    assert said["first"][0] in (1, 2)
+    assert {index for index, _ in said["first"]} <= {1, 2}
     assert (said["left"], said["idle"]) == (0, True)
     # The same seeds give the same answers, whatever was abandoned before, now in the order of the prompts.
     assert said["after"] == [completions for _, completions in sorted(streamed)]

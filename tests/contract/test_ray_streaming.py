@@ -41,7 +41,7 @@ class Worker:
                 if fate == "raise":
                     raise ValueError("out of blocks")
                 time.sleep(1000)
-            yield place, [Completion((place,), (0.0,), self._life, "stop")]
+            yield [(place, [Completion((place,), (0.0,), self._life, "stop")])]
 
 
 @pytest.fixture

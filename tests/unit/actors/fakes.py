@@ -100,8 +100,8 @@ class FakeWorker:
 
     async def _generate(
         self, version: int, samplings: Sequence[Sampling], *inputs: Any
-    ) -> AsyncIterator[tuple[int, list[Completion]]]:
-        """The last prompt is finished first."""
+    ) -> AsyncIterator[list[tuple[int, list[Completion]]]]:
+        """The last prompt is finished first, each by itself."""
         assert not self.asleep
         self.log.append(f"generate {self.index}.{self.life} v{version} {list(inputs)}")
         self.samplings += samplings
@@ -115,13 +115,11 @@ class FakeWorker:
                     await _meet([fate.then])
                 await asyncio.sleep(0)
                 entry = inputs[place]
-                yield (
-                    place,
-                    [
-                        Completion((entry, n), (-1.0, -1.0), f"{entry}/{n}", "stop")
-                        for n in range(samplings[place].num_completions)
-                    ],
-                )
+                completions = [
+                    Completion((entry, n), (-1.0, -1.0), f"{entry}/{n}", "stop")
+                    for n in range(samplings[place].num_completions)
+                ]
+                yield [(place, completions)]
         except RayActorError:  # it died over the call, and Ray restarts it by itself
             self._respawn()
             raise
