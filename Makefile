@@ -3,7 +3,7 @@ PYTHON_ENV := .venv/bin
 # Waiting threads sleep: on two cores, spinning ones slow the busy ones many times over.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: env demo test lint types unit contract integration lock
+.PHONY: env demo test bench lint types unit contract integration lock
 
 env:
 	@bash deploy/cpu/install.sh
@@ -28,6 +28,13 @@ contract: env
 
 integration: env
 	$(PYTHON_ENV)/python -m pytest tests/integration
+
+# What fits a CPU: about 25 minutes and 10 GB of memory; figures go to benchmarks/results, with their commands.
+bench: env
+	@test -e benchmarks/trl/.venv/videossr-ready || bash benchmarks/trl/install.sh
+	for name in update against_trl rollout overlap overhead push; do \
+	  $(PYTHON_ENV)/python -m benchmarks.$$name || exit 1; done
+	$(PYTHON_ENV)/python -m benchmarks.table
 
 # Resolve the CPU environment anew (needs uv). torch is installed apart: its CPU build is not on PyPI.
 lock:

@@ -18,3 +18,4 @@ pip install -q --no-deps -r "$here/requirements.txt"
 site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 cp "$cpu/torchvision_hook.py" "$site/_videossr_torchvision_hook.py"
 echo "import _videossr_torchvision_hook" > "$site/videossr_torchvision_hook.pth"
+touch "$venv/videossr-ready"
