@@ -31,6 +31,7 @@ ON_POLICY = [
     Job((("zero_stage", 2), ("offload", "optimizer"))),
     Job((("zero_stage", 3), ("offload", "all"), ("max_micro_batch_tokens", SMALL))),
 ]
+ALONE = ON_POLICY[:4]  # on one rank too
 TWICE = [Job(way, (("updates_per_batch", 2),)) for way in (CUT_UP, SHARDED)]
 # What the pure functions compute is held by their own tests; here, that no way of cutting a batch up changes it.
 FAMILIES = {
@@ -119,7 +120,7 @@ def _same(prompt: ModelInput) -> ModelInput:
 def alone(folder: Path, spec: ModelSpec, reference: str, batches: list[list[TrainingGroup]]) -> Outcomes:
     """Of one rank."""
     (scratch := folder / "world1").mkdir()
-    return run_ranks(ON_POLICY, batches, spec, reference, world_size=1, folder=scratch)
+    return run_ranks(ALONE, batches, spec, reference, world_size=1, folder=scratch)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +176,8 @@ def check(outcomes: Sequence[Outcome], expected: Outcome) -> None:
 def test_updates_are_those_of_plain_torch(
     alone: Outcomes, outcomes: Outcomes, plain: dict[int, Outcome], job: Job
 ) -> None:
-    check(alone[job], plain[1])
+    if job in ALONE:
+        check(alone[job], plain[1])
     check(outcomes[job], plain[1])
     assert outcomes[job][0].metrics[0]["policy/clip_low_share"] == 0  # on policy, nothing can be clipped
 

@@ -44,7 +44,7 @@ class Worker:
             yield [(place, [Completion((place,), (0.0,), self._life, "stop")])]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
     folder = tempfile.mkdtemp(prefix="vssr-", dir="/tmp")  # Ray's sockets need a short path
     ray.init(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from cluster.export import export
@@ -74,6 +75,37 @@ def test_two_ranks_of_zero_3_two_engines_three_tasks_and_the_exported_model(tmp_
             assert len(engine.generate([inputs], Sampling(2, 1.0, 4, 0))[0]) == 2
         finally:
             engine.close()
+
+
+def test_adapters_trained_a_step_ahead_are_exported_from_the_best_checkpoint(tmp_path: Path) -> None:
+    arguments = (
+        "learner.lora={rank: 4}", "learner.learning_rate=1e-2", "learner.max_logprob_gap=1e-4",
+        "grpo.kl_coef=0.01",
+        "grpo.importance=token", "grpo.entropy_coef=1.0", "grpo.max_refills=1", "train.max_staleness=1", "train.steps=5",
+        "evaluation.samples_per_task=4", "evaluation.every=2",
+    )  # fmt: skip
+    with started(tmp_path, "ahead", *arguments) as run:
+        assert run.wait() == 0, run.log.read_text()[-3000:]
+        metrics = run.records("metrics")
+        assert [record["staleness/mean"] for record in metrics] == [0, 1, 1, 1, 1]
+        assert any(record["groups/drawn"] > 4 for record in metrics)
+        assert metrics[0]["policy/kl"] == pytest.approx(0, abs=1e-6)  # the adapters start as nothing
+        assert metrics[-1]["policy/kl"] > 1e-5
+        stages = [(record["stage"], record["step"]) for record in run.records("evaluations")]
+        assert stages[::2] == [("before", 0), ("during", 2), ("during", 4), ("after", 5)]
+
+        merged, adapter = (export(str(run.folder), tmp_path / name, best=True, adapter=name == "adapter")
+                           for name in ("merged", "adapter"))  # fmt: skip
+        load = AutoModelForImageTextToText.from_pretrained
+        whole = dict(load(merged, dtype=torch.float32).named_parameters())
+        start = load(run.folder / "model", dtype=torch.float32)
+        before = {name: value.detach().clone() for name, value in start.named_parameters()}
+        peft = PeftModel.from_pretrained(start, adapter).merge_and_unload()
+        for name, value in peft.named_parameters():
+            torch.testing.assert_close(value, whole[name], rtol=0, atol=1e-6)
+        moved = {name for name, value in whole.items() if not torch.equal(value, before[name])}
+        assert moved
+        assert all("language_model.layers" in name for name in moved)
 
 
 @pytest.mark.skipif(
