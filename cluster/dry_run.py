@@ -16,12 +16,13 @@ from cluster.plan import (
     roles,
     rollout_memory_gib,
 )
-from cluster.prepare import check_data, check_model
+from cluster.prepare import check_data, check_model, check_reward
 
 
 def dry_run(config: Config) -> int:
     """Print configuration, placement and memory; 0 if the plan can work, 2 if it cannot."""
     console = Console(highlight=False)
+    check_reward(config)
     if config.model.path.startswith((TINY_PREFIX, "/", ".")) or Path(config.model.path).is_dir():
         check_model(config)  # what is on the hub alone is checked where the run starts
     if config.data.dataset is None and config.data.videos != DRAWN and not Path(config.data.videos).is_dir():

@@ -1,6 +1,8 @@
 """What must be there before a run starts: a model that can watch, videos that can be read, a warm start."""
 
 import itertools
+import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from pretext.scenes import draw_videos
 from pretext.source import RecipeSource, Split, StreamSource
 from pretext.video.info import Rejected
 from reward import is_valid, score
+from reward.custom import load_reward
 
 Say = Callable[[str], None]
 _WARMUP_HELD_OUT = 96  # samples per task whose answers decide when the warm-up ends
@@ -34,6 +37,22 @@ class Data:
     num_held_out: int
     max_clips: int  # of one prompt
     rejected: tuple[Rejected, ...] = ()  # videos set aside
+
+
+def check_reward(config: Config) -> None:
+    """Load the user's own reward once, from where its workers will have it.
+
+    Raises:
+        ConfigError: there is no such function.
+    """
+    if config.reward.function is None:
+        return
+    if os.getcwd() not in sys.path:  # as `python -m` has it, and as Ray has it in the workers
+        sys.path.insert(0, os.getcwd())
+    try:
+        load_reward(config.reward.function)
+    except ValueError as error:
+        raise ConfigError(f"reward.function={config.reward.function!r}: {error}") from None
 
 
 def check_model(config: Config) -> None:

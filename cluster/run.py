@@ -5,9 +5,7 @@
 The driver owns every process of the run: when it ends, for whatever reason, so do they.
 """
 
-import os
 import pickle
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -37,6 +35,7 @@ from cluster.prepare import (
     Say,
     check_data,
     check_model,
+    check_reward,
     draw_missing_videos,
     make_tiny_model,
     model_spec,
@@ -49,7 +48,6 @@ from cluster.report import write_report
 from cluster.run_folder import claimed
 from learner.loop import LoopConfig, train_loop
 from learner.model import ModelSpec
-from reward.custom import load_reward
 from rollout.engine import EngineOptions, Sampling
 from rollout.prompt import PromptError
 
@@ -88,22 +86,6 @@ def train(config: Config, *, resume: bool, say: Say) -> Path:
         spec = model_spec(config, model_path)
         _run_actors(config, folder, data, spec, stages, say)
         return folder
-
-
-def check_reward(config: Config) -> None:
-    """Load the user's own reward once, from where its workers will have it.
-
-    Raises:
-        ConfigError: there is no such function.
-    """
-    if config.reward.function is None:
-        return
-    if os.getcwd() not in sys.path:  # as `python -m` has it, and as Ray has it in the workers
-        sys.path.insert(0, os.getcwd())
-    try:
-        load_reward(config.reward.function)
-    except ValueError as error:
-        raise ConfigError(f"reward.function={config.reward.function!r}: {error}") from None
 
 
 class RunFailed(RuntimeError):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cluster.load import ConfigError, build_config
-from cluster.run import check_reward
+from cluster.prepare import check_reward
 
 
 @pytest.fixture(autouse=True)
