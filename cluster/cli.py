@@ -112,6 +112,5 @@ def _export(options: argparse.Namespace) -> int:
     from cluster.export import export
 
     export(options.run_folder, options.out, best=options.best, adapter=options.adapter)
-    how = "peft.PeftModel" if options.adapter else "AutoModelForImageTextToText"
-    print(f"Wrote {options.out}: load it with {how}.from_pretrained or vLLM.")
+    print(f"Wrote {options.out}: load it with AutoModelForImageTextToText.from_pretrained or vLLM.")
     return 0

@@ -5,7 +5,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from cluster.load import ConfigError, load_config
+import yaml
+
+from cluster.config import Config
+from cluster.load import ConfigError, validated
+from cluster.run_folder import best_checkpoint, last_checkpoint
 from learner.config import LearnerConfig
 from learner.lora import adapted_layers, add_adapters, merged_weight
 
@@ -27,7 +31,8 @@ def export(run: str, out: Path, *, best: bool = False, adapter: bool = False) ->
     folder = next((path for path in (Path(run), Path("runs") / run) if (path / "config.yaml").exists()), None)
     if folder is None:
         raise ConfigError(f"RUN={run!r}: no run of that name under runs/, and no run's folder of that path.")
-    learner = load_config(folder / "config.yaml").learner
+    # Without the checks of a run to come: its data may be gone by now.
+    learner = validated(Config, yaml.safe_load((folder / "config.yaml").read_text())).learner
     if adapter and learner.lora is None:
         raise ConfigError(f"--adapter: RUN={run!r} trained no adapters. Leave --adapter out.")
     checkpoint = best_checkpoint(folder) if best else last_checkpoint(folder)
@@ -95,24 +100,3 @@ def _merged(model: Any, start: str) -> Any:
     merged = {name: merged_weight(layer) for name, layer in adapted_layers(model).items()}
     plain.load_state_dict(merged, strict=False)
     return plain
-
-
-def checkpoints(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """A run's checkpoints that hold every rank's shard, with their state, oldest first (their names are times)."""
-    found = []
-    for file in sorted((folder / "checkpoints" / "learner").glob("checkpoint_*/state.json")):
-        state = json.loads(file.read_text())
-        if len(list((file.parent / "policy").glob("*_optim_states.pt"))) == state["ranks"]:
-            found.append((file.parent, state))
-    return found
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of a run's folder."""
-    return next((path for path, _ in reversed(checkpoints(folder))), None)
-
-
-def best_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint of the best evaluation, the earliest of equals; None where none was evaluated."""
-    scored = [(path, state["score"]) for path, state in checkpoints(folder) if state.get("score") is not None]
-    return max(scored, key=lambda entry: entry[1])[0] if scored else None

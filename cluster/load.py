@@ -154,6 +154,16 @@ def _cross_checks(config: Config) -> list[str]:
             "grpo.importance='none': with train.max_staleness=1 rollouts are of an older policy, and need weights "
             "to be unbiased. Set grpo.importance to token or sequence, or train.max_staleness=0."
         )
+    if config.train.max_staleness > 0 and config.learner.max_logprob_gap is not None:
+        problems.append(
+            f"learner.max_logprob_gap={config.learner.max_logprob_gap:g}: compares engine and learner on rollouts of "
+            "the current policy, and with train.max_staleness=1 they are of the one before. Set it to null."
+        )
+    if config.evaluation.every > 0 and config.evaluation.samples_per_task == 0:
+        problems.append(
+            f"evaluation.every={config.evaluation.every}: there is nothing to evaluate on. Set "
+            "evaluation.samples_per_task above 0, or evaluation.every=0."
+        )
     if config.learner.schedule.warmup_steps >= config.train.steps:
         problems.append(
             f"learner.schedule.warmup_steps={config.learner.schedule.warmup_steps}: the run would end before its "
@@ -168,6 +178,10 @@ def _cross_checks(config: Config) -> list[str]:
         problems.append(
             f"grpo.overlong.buffer_tokens={config.grpo.overlong.buffer_tokens}: longer than the longest completion. "
             f"Set it below rollout.max_tokens={config.rollout.max_tokens}."
+        )
+    if config.cluster.device == "cpu" and config.learner.attention in ("flex", "flash_attention_2"):
+        problems.append(
+            f"learner.attention={config.learner.attention!r}: its kernels need a GPU. Set it to sdpa."
         )
     if config.cluster.device == "cpu":
         for name, section in (("rollout", config.rollout), ("learner", config.learner)):

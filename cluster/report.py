@@ -8,6 +8,7 @@ from typing import Any
 
 from cluster.config import Config
 from cluster.prepare import Say
+from cluster.run_folder import best_checkpoint
 from dataset.floors import task_floor
 from evaluation.metrics import stage_scores
 
@@ -17,7 +18,7 @@ def write_report(folder: Path, config: Config, seconds: dict[str, float], say: S
     tasks = _tasks(_read(folder / "evaluations.jsonl"))
     metrics = _read(folder / "metrics.jsonl")
     rounded = {name: round(value, 1) for name, value in (seconds | _stage_seconds(folder)).items()}
-    best = best_checkpoint(folder)
+    best = _best(folder)
     report: dict[str, Any] = {
         "name": config.name,
         "steps": len({record["step"] for record in metrics}),
@@ -31,22 +32,23 @@ def write_report(folder: Path, config: Config, seconds: dict[str, float], say: S
         say(line)
     if best is not None:
         say(f"Best held-out score {best['score']:.3f}, after step {best['step']}: {best['checkpoint']}")
+    if metrics and all(record["groups/without_spread"] == 1 for record in metrics):
+        say(
+            "Nothing was learnt: in no group did one answer earn more than another. A model that knows nothing of "
+            "the answers' form needs a warm-up (see configs/demo.yaml)."
+        )
     say(f"Seconds: {', '.join(f'{name} {value:.0f}' for name, value in rounded.items())}.")
     say(f"Record: {folder} (report.json, report.png, metrics.jsonl, rollouts.jsonl, tensorboard/)")
     return report
 
 
-def best_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """`step`, `score` and `checkpoint` (its folder) of the best of those kept, by held-out score; the later of two.
-
-    None if none of them was evaluated.
-    """
-    kept = [
-        {"step": state["step"], "score": state["score"], "checkpoint": str(path.parent)}
-        for path in (folder / "checkpoints" / "learner").glob("checkpoint_*/state.json")
-        if (state := json.loads(path.read_text(encoding="utf-8")))["score"] is not None
-    ]
-    return max(kept, key=lambda each: (each["score"], each["step"]), default=None)
+def _best(folder: Path) -> dict[str, Any] | None:
+    """`step`, `score` and `checkpoint` (its folder) of the best of those kept; None if none of them was evaluated."""
+    path = best_checkpoint(folder)
+    if path is None:
+        return None
+    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    return {"step": state["step"], "score": state["score"], "checkpoint": str(path)}
 
 
 def _tasks(evaluations: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import fcntl
 import itertools
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,3 +98,28 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def checkpoints(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """A run's checkpoints that hold every rank's shard, with their state, oldest first (their names are times)."""
+    found = []
+    for file in sorted((folder / "checkpoints" / "learner").glob("checkpoint_*/state.json")):
+        state = json.loads(file.read_text())
+        if len(list((file.parent / "policy").glob("*_optim_states.pt"))) == state["ranks"]:
+            found.append((file.parent, state))
+    return found
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint of a run's folder."""
+    return next((path for path, _ in reversed(checkpoints(folder))), None)
+
+
+def best_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of the best evaluation, the later of equals; None where none was evaluated."""
+    scored = [
+        (state["score"], state["step"], path)
+        for path, state in checkpoints(folder)
+        if state["score"] is not None
+    ]
+    return max(scored)[2] if scored else None

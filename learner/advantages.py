@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from learner.config import DifficultyConfig, GrpoConfig, OverlongConfig
+from learner.config import DifficultyConfig, GrpoConfig
 
 STD_EPSILON = 1e-6
 
@@ -91,22 +91,14 @@ def overlong_share(length: int, *, max_tokens: int, buffer_tokens: int) -> float
     return min(1.0, max(0.0, (length - (max_tokens - buffer_tokens)) / buffer_tokens))
 
 
-def training_rewards(
-    rewards: Sequence[float],
-    lengths: Sequence[int],
-    *,
-    max_tokens: int,
-    overlong: OverlongConfig,
-    kl_coef: float,
-    completion_kl: Sequence[float],
-) -> list[float]:
-    """Rewards less the overlong punishment and `kl_coef` times each completion's KL (summed over its tokens)."""
+def shaped_rewards(group: ScoredGroup, config: GrpoConfig, *, max_tokens: int) -> list[float]:
+    """Rewards less the overlong punishment."""
+    overlong = config.overlong
     return [
         reward
         - overlong.penalty
         * overlong_share(length, max_tokens=max_tokens, buffer_tokens=overlong.buffer_tokens)
-        - kl_coef * kl
-        for reward, length, kl in zip(rewards, lengths, completion_kl, strict=True)
+        for reward, length in zip(group.rewards, group.lengths, strict=True)
     ]
 
 
@@ -181,16 +173,28 @@ def batch_advantages(
     )
     batch = []
     for index, (group, weight) in enumerate(zip(groups, weights, strict=True)):
-        rewards = training_rewards(
-            group.rewards,
-            group.lengths,
-            max_tokens=max_tokens,
-            overlong=config.overlong,
-            kl_coef=config.kl_coef,
-            completion_kl=[0.0] * len(group.rewards) if completion_kl is None else completion_kl[index],
-        )
+        rewards = shaped_rewards(group, config, max_tokens=max_tokens)
+        if completion_kl is not None and _may_differ(rewards, config):
+            pairs = zip(rewards, completion_kl[index], strict=True)
+            rewards = [reward - config.kl_coef * kl for reward, kl in pairs]
         factor = weight * config.task_weights.get(group.task, 1.0)
         advantages = group_advantages(rewards, tolerance=config.reward_tolerance, estimator=config.advantage)
         masked = [config.mask_truncated and cut for cut in group.truncated]
         batch.append([0.0 if out else factor * value for value, out in zip(advantages, masked, strict=True)])
     return batch
+
+
+def trains(group: ScoredGroup, config: GrpoConfig, *, max_tokens: int) -> bool:
+    """Whether the group's advantages can be other than 0."""
+    return _may_differ(shaped_rewards(group, config, max_tokens=max_tokens), config)
+
+
+def _may_differ(rewards: Sequence[float], config: GrpoConfig) -> bool:
+    """Spread, judged before a KL is taken off where the estimator divides by the std.
+
+    Where all answers earn the same, the KL's noise would be all there is, blown up to advantages near 1. The other
+    estimators leave it as small as it is, and there the KL holds such groups back as it does the rest.
+    """
+    if config.kl_in_reward and config.advantage != "grpo":
+        return True
+    return has_spread(rewards, tolerance=config.reward_tolerance)

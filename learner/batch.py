@@ -109,7 +109,13 @@ def plan_micro_batches(
             tokens += cost
         ranks.append(plans)
     most = max(len(plans) for plans in ranks)
-    return [plans + [Plan(plans[-1].parts[-1:], filler=True)] * (most - len(plans)) for plans in ranks]
+    return [plans + [_filler(plans[-1])] * (most - len(plans)) for plans in ranks]
+
+
+def _filler(plan: Plan) -> Plan:
+    """One completion of a plan, again."""
+    part = plan.parts[-1]
+    return Plan((Part(part.group, part.completions[:1]),), filler=True)
 
 
 def _parts(index: int, group: TrainingGroup, max_tokens: int, shared_prefix: bool) -> list[Part]:

@@ -1,8 +1,8 @@
 """What can be chosen about the update."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Positive = Annotated[int, Field(ge=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -89,7 +89,7 @@ class GrpoConfig(BaseModel):
         description="extra batches of prompts drawn in a step to replace groups without spread (DAPO)",
     )
     task_weights: dict[str, NotNegative] = Field(
-        {}, description="what a task's rewards count, by task; 1 for a task that is not named"
+        {}, description="what a task's advantages are multiplied by; 1 for a task that is not named"
     )
 
     @field_validator("kl_estimator")
@@ -149,7 +149,9 @@ class LearnerConfig(BaseModel):
     )
     freeze_vision: bool = Field(False, description="train the language model alone")
     lora: LoraConfig | None = Field(None, description="train low-rank adapters instead of the weights")
-    learning_rate: float = Field(1e-6, gt=0)
+    learning_rate: Finite = Field(
+        1e-6, gt=0, description="the default is for whole weights; adapters want 1e-5 to 1e-4"
+    )
     schedule: ScheduleConfig = ScheduleConfig()
     adam_betas: tuple[Beta, Beta] = (0.9, 0.999)
     weight_decay: float = Field(0.0, ge=0)
@@ -164,19 +166,24 @@ class LearnerConfig(BaseModel):
         """Whether parameters stay the start model's: they are neither saved nor pushed."""
         return self.freeze_vision or self.lora is not None
 
-    @model_validator(mode="after")
-    def _fit_together(self) -> Self:
-        if self.shared_prefix and self.attention not in ("sdpa", "flex"):
+    @field_validator("offload")
+    @classmethod
+    def _sharded_before_offloaded(cls, offload: str, info: ValidationInfo) -> str:
+        if offload == "all" and info.data.get("zero_stage", 3) != 3:
             raise ValueError(
-                f"attention={self.attention!r} cannot share a prompt. Use sdpa or flex, or set shared_prefix=false"
+                "parameters can be offloaded with zero_stage=3 only. Use optimizer, or zero_stage=3"
             )
-        if not self.shared_prefix and self.attention == "flex":
-            raise ValueError("attention='flex' is for shared_prefix=true. Use sdpa or flash_attention_2")
-        if self.offload == "all" and self.zero_stage != 3:
-            raise ValueError(
-                f"offload='all' needs zero_stage=3, not {self.zero_stage}. Use offload='optimizer'"
-            )
-        return self
+        return offload
+
+    @field_validator("attention")
+    @classmethod
+    def _attention_that_shares(cls, attention: str, info: ValidationInfo) -> str:
+        shared = info.data.get("shared_prefix", True)
+        if shared and attention not in ("sdpa", "flex"):
+            raise ValueError("it cannot share a prompt. Use sdpa or flex, or set shared_prefix=false")
+        if not shared and attention == "flex":
+            raise ValueError("flex is for shared_prefix=true. Use sdpa or flash_attention_2")
+        return attention
 
 
 class WarmupConfig(BaseModel):

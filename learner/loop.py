@@ -128,6 +128,7 @@ def train_loop(config: LoopConfig) -> None:
         reference_path=config.spec.path,
         total_steps=config.steps,
         max_tokens=config.max_tokens,
+        shares_gpu=config.engines_sleep,
     )
     checkpoint = ray.train.get_checkpoint()
     step, cursor = _restore(policy, checkpoint) if checkpoint is not None else (0, 0)

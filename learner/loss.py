@@ -106,6 +106,10 @@ def _finite(log_p: Tensor) -> Tensor:
 # --- flat tensors -------------------------------------------------------------------------------------
 
 
+# Log ratios are held to ± this: exp of a larger one is inf in float32 from 88 on, and inf times 0 is NaN in a gradient.
+_MOST_NATS = 20.0
+
+
 def sum_per_sequence(values: Tensor, sequence: Tensor, num_sequences: int) -> Tensor:
     """[num_sequences]: the sum of each completion's tokens, with gradient."""
     return values.new_zeros(num_sequences).index_add(0, sequence, values)
@@ -129,7 +133,7 @@ def k2(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
 
 def k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
     """r - 1 - log r with r = reference / policy. At least 0, and GRPO's."""
-    log_ratio = ref_logprobs - logprobs
+    log_ratio = (ref_logprobs - logprobs).clamp(-_MOST_NATS, _MOST_NATS)
     return log_ratio.exp() - 1 - log_ratio
 
 
@@ -141,7 +145,7 @@ KL_ESTIMATES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"k1": k1, "k2": k
 
 def token_ratio(log_ratio: Tensor, sequence: Tensor, num_sequences: int) -> Tensor:
     """PPO's: each token's own."""
-    return log_ratio.exp()
+    return log_ratio.clamp(-_MOST_NATS, _MOST_NATS).exp()
 
 
 def sequence_ratio(log_ratio: Tensor, sequence: Tensor, num_sequences: int) -> Tensor:
@@ -150,7 +154,8 @@ def sequence_ratio(log_ratio: Tensor, sequence: Tensor, num_sequences: int) -> T
     A token's gradient is the ratio over the length, the same for all tokens of a completion (eq. 10).
     """
     lengths = torch.bincount(sequence, minlength=num_sequences).clamp(min=1)
-    return (sum_per_sequence(log_ratio, sequence, num_sequences) / lengths).exp()[sequence]
+    mean = sum_per_sequence(log_ratio, sequence, num_sequences) / lengths
+    return mean.clamp(-_MOST_NATS, _MOST_NATS).exp()[sequence]
 
 
 RATIOS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -42,12 +43,13 @@ def largest_gap(
     Args:
         logprobs: [num_tokens], of policy `version`.
     """
-    current = logprobs.new_tensor(
-        [float(groups[group].policy_version == version) for group, _ in batch.origin]
+    current = torch.tensor(
+        [groups[group].policy_version == version for group, _ in batch.origin], device=logprobs.device
     )
     if batch.filler or not current.any():
         return []
-    gaps = (logprobs - batch.rollout_logprobs).abs().nan_to_num(nan=float("inf")) * current[batch.sequence]
+    gaps = (logprobs - batch.rollout_logprobs).abs().nan_to_num(nan=float("inf"))
+    gaps = torch.where(current[batch.sequence], gaps, -1.0)
     place = int(gaps.argmax())
     sequence = int(batch.sequence[place])
     own = (batch.sequence == sequence).nonzero().squeeze(1)

@@ -1,5 +1,6 @@
 """The policy under DeepSpeed: one update from a batch of scored groups, checkpoints, its weights."""
 
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from learner.advantages import batch_advantages
+from learner.advantages import batch_advantages, trains
 from learner.batch import MicroBatch, Plan, TrainingGroup, micro_batch, plan_micro_batches
 from learner.config import GrpoConfig, LearnerConfig
 from learner.lora import (
@@ -79,6 +80,7 @@ class DeepSpeedPolicy:
             trained (without its adapters the policy is its own reference).
         total_steps: of the run, for the learning rate's schedule.
         max_tokens: the longest completion the sampler allows.
+        shares_gpu: an engine wakes up on this GPU after every update, and needs its memory.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class DeepSpeedPolicy:
         reference_path: str,
         total_steps: int,
         max_tokens: int,
+        shares_gpu: bool = False,
     ) -> None:
         if device == "cpu":
             os.environ["DS_ACCELERATOR"] = "cpu"
@@ -99,7 +102,7 @@ class DeepSpeedPolicy:
         from transformers.integrations import HfDeepSpeedConfig
 
         self.spec, self.config, self.grpo = spec, config, grpo
-        self._total_steps, self._max_tokens = total_steps, max_tokens
+        self._total_steps, self._max_tokens, self._shares_gpu = total_steps, max_tokens, shares_gpu
         self.device = (
             torch.device("cuda", torch.cuda.current_device()) if device == "cuda" else torch.device("cpu")
         )
@@ -130,7 +133,10 @@ class DeepSpeedPolicy:
             start = load_model(replace(spec, path=reference_path), packed=config.shared_prefix)
             reference = PolicyModel(start, spec, shared_prefix=config.shared_prefix).eval()
             reference.requires_grad_(False)
-            ref_config = ds_config | {"zero_optimization": {"stage": 3 if config.zero_stage == 3 else 0}}
+            kept = {name: v for name, v in ds_config["zero_optimization"].items() if name == "offload_param"}
+            ref_config = ds_config | {
+                "zero_optimization": kept | {"stage": 3 if config.zero_stage == 3 else 0}
+            }
             self._reference, *_ = deepspeed.initialize(model=reference, config=ref_config)
 
     def update(self, groups: Sequence[TrainingGroup], *, step: int) -> dict[str, float]:
@@ -145,37 +151,56 @@ class DeepSpeedPolicy:
 
         Raises:
             ParityError: on every rank, before the optimiser steps, where `max_logprob_gap` is exceeded.
+            FloatingPointError: on every rank, where the gradient is not finite.
         """
+        try:
+            return self._update(groups, step)
+        finally:
+            if self._shares_gpu:
+                torch.cuda.empty_cache()
+
+    def _update(self, groups: Sequence[TrainingGroup], step: int) -> dict[str, float]:
         plans = self._plans(groups)
         # What advantages or clipping need of all micro-batches is read before the first update; else one by one.
         read = list if self.grpo.kl_in_reward or len(plans) > 1 else iter
         prepared = [
-            read(self._prepare(groups, plan, several=len(plans) > 1) for plan in own) for own in plans
+            # The policy of the first update is the one before it: its logprobs are the old ones, at no cost.
+            read(self._prepare(groups, plan, needs_old=part > 0) for plan in own)
+            for part, own in enumerate(plans)
         ]
         kl = self._completion_kl(groups, prepared) if self.grpo.kl_in_reward else None
         advantages = batch_advantages(groups, self.grpo, max_tokens=self._max_tokens, completion_kl=kl)
+        gaps = [gap for own in prepared[1:] for item in own for gap in self._gaps(item, None, groups, step)]
         self._set_learning_rate(step)
         sums: dict[str, Tensor] = {}
-        limit = self.config.max_logprob_gap
         for part, own in enumerate(prepared):
             totals = self._totals(groups[part :: len(plans)])
-            gaps: list[Gap] = []
             for index, item in enumerate(own):
                 self.engine.set_gradient_accumulation_boundary(index == len(plans[part]) - 1)
                 logprobs, step_sums = self._backward(item, groups, advantages, totals)
                 _accumulate(sums, step_sums)
-                if limit is not None:
-                    gaps += largest_gap(item.batch, logprobs, groups, version=step)
-            raise_if_apart(gaps, groups, limit=limit)
+                if part == 0:
+                    gaps += self._gaps(item, logprobs, groups, step)
+            if part == 0:
+                raise_if_apart(gaps, groups, limit=self.config.max_logprob_gap)
             self.engine.step()
         return self._metrics(sums)
+
+    def _gaps(
+        self, item: Prepared, logprobs: Tensor | None, groups: Sequence[TrainingGroup], step: int
+    ) -> list[Gap]:
+        if self.config.max_logprob_gap is None:
+            return []
+        before = item.old_logprobs if logprobs is None else logprobs
+        assert before is not None
+        return largest_gap(item.batch, before, groups, version=step)
 
     def _plans(self, groups: Sequence[TrainingGroup]) -> list[list[Plan]]:
         """This rank's micro-batches, for each update of the batch."""
         parts = self.grpo.updates_per_batch
         made = []
         for part in range(parts):
-            chosen = range(part, len(groups), parts)
+            chosen = self._trained(groups, range(part, len(groups), parts))
             ranks = plan_micro_batches(
                 [groups[index] for index in chosen],
                 max_tokens=self.config.max_micro_batch_tokens,
@@ -185,7 +210,20 @@ class DeepSpeedPolicy:
             made.append([plan.of_groups(chosen) for plan in ranks[self.rank]])
         return made
 
-    def _prepare(self, groups: Sequence[TrainingGroup], plan: Plan, *, several: bool) -> Prepared:
+    def _trained(self, groups: Sequence[TrainingGroup], indices: Sequence[int]) -> list[int]:
+        """Groups that add to the gradient: where nothing but advantages does, one without spread does not.
+
+        They count in the batch all the same, so the update is what it would be with them. At least one group a
+        rank is left, since all ranks take part in every forward.
+        """
+        grpo = self.grpo
+        if grpo.entropy_coef > 0 or (grpo.kl_coef > 0 and grpo.kl_in == "loss"):
+            return list(indices)
+        spread = [i for i in indices if trains(groups[i], grpo, max_tokens=self._max_tokens)]
+        others = [i for i in indices if i not in set(spread)]
+        return sorted(spread + others[: max(0, self.world_size - len(spread))])
+
+    def _prepare(self, groups: Sequence[TrainingGroup], plan: Plan, *, needs_old: bool) -> Prepared:
         batch = micro_batch(groups, plan).to(self.device)
         with torch.no_grad():
             features = self.engine.module.video_features(batch) if self._vision_frozen else None
@@ -195,8 +233,7 @@ class DeepSpeedPolicy:
             elif self.grpo.kl_coef > 0:
                 with without_adapters(self.engine.module.model):
                     reference = self.engine(batch, features)[0]
-            # With one update per batch the policy that is updated is the one before the update: no second pass.
-            old = self.engine(batch, features)[0] if several else None
+            old = self.engine(batch, features)[0] if needs_old else None
         return Prepared(batch, features, reference, old)
 
     def _backward(
@@ -279,6 +316,12 @@ class DeepSpeedPolicy:
         dist.all_reduce(totals)
         dist.all_reduce(largest, op=dist.ReduceOp.MAX)
         total = dict(zip(names, totals.tolist(), strict=True))
+        grad_norm = float(self.engine.get_global_grad_norm())
+        if not math.isfinite(grad_norm):
+            raise FloatingPointError(
+                f"the gradient's norm is {grad_norm}: the weights are spoilt, and the learner goes back to its last "
+                "checkpoint. If it comes again, lower learner.learning_rate."
+            )
         read, tokens = total["read"], max(1.0, total["tokens"])  # all may be masked out
         kl = {"policy/kl": total["kl"] / tokens} if "kl" in total else {}
         return kl | {
@@ -287,7 +330,7 @@ class DeepSpeedPolicy:
             "policy/clip_low_share": total["clipped_low"] / tokens,
             "policy/clip_high_share": total["clipped_high"] / tokens,
             "policy/importance": total["importance"] / tokens,
-            "policy/grad_norm": float(self.engine.get_global_grad_norm()),
+            "policy/grad_norm": grad_norm,
             "policy/learning_rate": float(self.engine.get_lr()[0]),
             "policy/logprob_gap_mean": total["logprob_gap"] / read,
             "policy/logprob_gap_max": float(largest),

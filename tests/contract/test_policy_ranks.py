@@ -43,6 +43,8 @@ FAMILIES = {
         "entropy, difficulty": (("entropy_coef", 0.1), ("difficulty", DifficultyConfig(group_exponent=1.0))),
     }.items()
 }
+# Without a KL, groups without spread are not computed; with one too small to matter, they are.
+WITHOUT_KL = [Job(CUT_UP, (("kl_coef", kl_coef),)) for kl_coef in (0.0, 1e-12)]
 PARTLY = {
     name: [Job((*changes, *way), saved=way is not PLAIN) for way in (PLAIN, CUT_UP, SHARDED)]
     for name, changes in {
@@ -133,7 +135,9 @@ def outcomes(
     """Of two ranks."""
     (scratch := folder / "world2").mkdir()
     others = [job for jobs in (FAMILIES | PARTLY).values() for job in jobs]
-    return run_ranks([*ON_POLICY, *TWICE, *others], batches, spec, reference, world_size=2, folder=scratch)
+    return run_ranks(
+        [*ON_POLICY, *TWICE, *WITHOUT_KL, *others], batches, spec, reference, world_size=2, folder=scratch
+    )
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +201,14 @@ def test_no_way_of_cutting_a_batch_up_changes_the_update(outcomes: Outcomes, fam
     expected = outcomes[plainest][0]
     for job in others:
         check(outcomes[job], expected)
+
+
+def test_a_group_without_spread_is_left_out_and_changes_nothing(outcomes: Outcomes) -> None:
+    short, whole = (outcomes[job][0] for job in WITHOUT_KL)
+    assert distance(short.weights, whole.weights) < 1e-6
+    for found, expected in zip(short.metrics, whole.metrics, strict=True):
+        assert found["policy/tokens"] < expected["policy/tokens"]
+        assert found["policy/loss"] == pytest.approx(expected["policy/loss"], abs=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

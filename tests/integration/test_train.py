@@ -79,7 +79,7 @@ def test_two_ranks_of_zero_3_two_engines_three_tasks_and_the_exported_model(tmp_
 
 def test_adapters_trained_a_step_ahead_are_exported_from_the_best_checkpoint(tmp_path: Path) -> None:
     arguments = (
-        "learner.lora={rank: 4}", "learner.learning_rate=1e-2", "learner.max_logprob_gap=1e-4",
+        "learner.lora={rank: 4}", "learner.learning_rate=1e-2", "learner.max_logprob_gap=null",
         "grpo.kl_coef=0.01", "grpo.importance=token", "grpo.entropy_coef=1.0", "grpo.max_refills=1",
         "train.max_staleness=1", "train.steps=5", "evaluation.samples_per_task=4", "evaluation.every=2",
     )  # fmt: skip

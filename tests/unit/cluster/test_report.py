@@ -8,6 +8,7 @@ import pytest
 
 from cluster.load import build_config
 from cluster.report import write_report
+from cluster.run_folder import best_checkpoint
 
 CONFIG = build_config({"name": "mine"})
 SECONDS = {"videos": 1.26, "warm-up": 50.04}
@@ -17,6 +18,7 @@ def write_lines(path: Path, records: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
+SPREAD = {"groups/without_spread": 0.5}
 STEPS = {"before": 0, "during": 1, "after": 2}
 
 
@@ -37,7 +39,7 @@ def record(tmp_path: Path) -> Path:
     write_lines(
         tmp_path / "metrics.jsonl",
         [
-            {"step": step, "reward/jigsaw": reward, "reward/mean": reward, "valid/jigsaw": 0.5}
+            {"step": step, "reward/jigsaw": reward, "reward/mean": reward, "valid/jigsaw": 0.5} | SPREAD
             for step, reward in [(0, 0.2), (1, 0.9), (1, 0.3)]
         ],
     )
@@ -84,21 +86,40 @@ def test_the_values(record: Path) -> None:
     assert jigsaw["random"] == pytest.approx(1 / 3)
 
 
-def checkpoint(record: Path, name: str, step: int, score: float | None) -> None:
-    folder = record / "checkpoints" / "learner" / name
-    folder.mkdir(parents=True)
-    (folder / "state.json").write_text(json.dumps({"step": step, "score": score}))
+def checkpoint(folder: Path, name: str, step: int, score: float | None, *, shards: int = 1) -> None:
+    """Of one rank; without its shard it was not written completely."""
+    path = folder / "checkpoints" / "learner" / name
+    (path / "policy").mkdir(parents=True)
+    (path / "state.json").write_text(json.dumps({"step": step, "score": score, "cursor": 0, "ranks": 1}))
+    for rank in range(shards):
+        (path / "policy" / f"{rank}_optim_states.pt").touch()
 
 
 def test_the_best_checkpoint_is_named(record: Path) -> None:
     assert write_report(record, CONFIG, SECONDS, lambda _: None)["best"] is None
     for name, step, score in [("a", 1, 0.6), ("b", 2, 0.7), ("c", 3, None), ("d", 4, 0.65)]:
         checkpoint(record, f"checkpoint_{name}", step, score)
+    checkpoint(record, "checkpoint_e", 5, 0.9, shards=0)
     said: list[str] = []
     best = write_report(record, CONFIG, SECONDS, said.append)["best"]
     folder = record / "checkpoints" / "learner" / "checkpoint_b"
     assert best == {"step": 2, "score": 0.7, "checkpoint": str(folder)}
     assert f"Best held-out score 0.700, after step 2: {folder}" in said
+
+
+def test_the_later_of_two_equal_checkpoints_is_the_best(record: Path) -> None:
+    for name, step in [("a", 1), ("b", 2)]:
+        checkpoint(record, f"checkpoint_{name}", step, 0.5)
+    assert best_checkpoint(record) == record / "checkpoints" / "learner" / "checkpoint_b"
+
+
+def test_a_run_that_could_not_learn_says_so(record: Path) -> None:
+    said: list[str] = []
+    write_report(record, CONFIG, SECONDS, said.append)
+    assert not any("Nothing was learnt" in line for line in said)
+    write_lines(record / "metrics.jsonl", [{"step": 0, "reward/jigsaw": 0.0, "groups/without_spread": 1.0}])
+    write_report(record, CONFIG, SECONDS, said.append)
+    assert any("Nothing was learnt" in line for line in said)
 
 
 def test_the_picture_is_a_png(record: Path) -> None:
@@ -119,7 +140,7 @@ def test_the_table_fits_a_terminal_and_shows_before_against_after(record: Path) 
 
 
 def test_a_run_without_evaluation_is_reported_too(tmp_path: Path) -> None:
-    write_lines(tmp_path / "metrics.jsonl", [{"step": 0, "reward/jigsaw": 0.5, "valid/jigsaw": 1.0}])
+    write_lines(tmp_path / "metrics.jsonl", [{"step": 0, "reward/jigsaw": 0.5, "valid/jigsaw": 1.0} | SPREAD])
     report = write_report(tmp_path, CONFIG, SECONDS, lambda _: None)
     assert report["tasks"] == {}
     assert (tmp_path / "report.png").exists()

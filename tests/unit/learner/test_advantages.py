@@ -1,7 +1,7 @@
 """`learner.advantages`: by hand, against numpy, and the groups that must say nothing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -14,7 +14,8 @@ from learner.advantages import (
     group_advantages,
     has_spread,
     overlong_share,
-    training_rewards,
+    shaped_rewards,
+    trains,
 )
 from learner.config import DifficultyConfig, GrpoConfig, OverlongConfig
 
@@ -141,16 +142,32 @@ def test_the_overlong_punishment_by_hand(length: int, share: float) -> None:
     assert overlong_share(length, max_tokens=100, buffer_tokens=0) == 0
 
 
-def test_training_rewards_by_hand() -> None:
-    found = training_rewards(
-        (1.0, 0.5, 0.0),
-        (80, 90, 100),
-        max_tokens=100,
-        overlong=OverlongConfig(buffer_tokens=20, penalty=0.5),
-        kl_coef=0.1,
-        completion_kl=(2.0, 0.0, -1.0),
+def test_shaped_rewards_by_hand() -> None:
+    config = GrpoConfig(overlong=OverlongConfig(buffer_tokens=20, penalty=0.5))
+    group = replace(scored(1.0, 0.5, 0.0), lengths=(80, 90, 100))
+    assert shaped_rewards(group, config, max_tokens=100) == pytest.approx([1, 0.5 - 0.25, 0 - 0.5])
+
+
+def test_the_kl_of_a_group_without_spread_makes_no_advantages() -> None:
+    config = GrpoConfig(kl_in="reward", kl_coef=1e-3)
+    kl = [[0.01, 0.02, 0.0, 0.013]] * 2
+    found = batch_advantages(
+        [scored(1, 1, 1, 1), scored(1, 0, 1, 1)], config, max_tokens=100, completion_kl=kl
     )
-    assert found == pytest.approx([1 - 0.2, 0.5 - 0.25, 0 - 0.5 + 0.1])
+    assert found[0] == [0.0] * 4
+    shaped = [reward - 1e-3 * nats for reward, nats in zip((1, 0, 1, 1), kl[1], strict=True)]
+    assert found[1] == group_advantages(shaped, tolerance=1e-6)
+
+
+def test_what_trains_is_what_has_an_advantage() -> None:
+    config = GrpoConfig(overlong=OverlongConfig(buffer_tokens=20))
+    alike, overlong = scored(1, 1), replace(scored(1, 1), lengths=(80, 95))
+    assert [trains(group, config, max_tokens=100) for group in (alike, overlong, scored(1, 0))] == [
+        False,
+        True,
+        True,
+    ]
+    assert not trains(overlong, GrpoConfig(), max_tokens=100)
 
 
 # --- difficulty ------------------------------------------------------------------------------------

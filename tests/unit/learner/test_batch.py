@@ -134,7 +134,7 @@ def test_a_rank_with_less_to_do_keeps_step_with_fillers() -> None:
     first, second = plan_micro_batches(groups, max_tokens=100, shared_prefix=True, world_size=2)
     assert [plan.filler for plan in first] == [False, True]
     assert [plan.filler for plan in second] == [False, False]
-    assert first[1].parts == (Part(0, (0, 1)),)
+    assert first[1].parts == (Part(0, (0,)),)
     assert micro_batch(groups, first[1]).filler
 
 
