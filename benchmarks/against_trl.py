@@ -1,7 +1,7 @@
 """A whole learner step of ours against one of TRL's GRPOTrainer: completions trained per second of one core.
 
     bash benchmarks/trl/install.sh            # once: TRL's environment, benchmarks/trl/.venv
-    python -m benchmarks.against_trl          # about four minutes; stored as results/trl.json
+    python -m benchmarks.against_trl          # about five minutes; stored as results/trl.json
 
 Both are given the same random tiny Qwen3-VL, the same frames, prompts of the same words, the same 8 completions per
 prompt and rewards, and nothing to generate. TRL gets the frames as images, since it takes no videos. They take
@@ -150,8 +150,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--trl-python", type=Path, default=TRL_PYTHON, help="of TRL's environment")
-    parser.add_argument("--rounds", type=int, default=2, help="processes of each, taking turns")
-    parser.add_argument("--steps", type=int, default=5, help="measured steps of a process")
+    parser.add_argument("--rounds", type=int, default=1, help="processes of each, taking turns")
+    parser.add_argument("--steps", type=int, default=3, help="measured steps of a process")
     parser.add_argument("--core", type=int, help="the core they run on; the last one if not given")
     options = parser.parse_args()
     for name in ("rounds", "steps"):
