@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.config import TINY_PREFIX, Config
+from learner.config import LOGIT_TOKENS
 
 GIB = 2**30
-LOGIT_TOKENS = 1024  # as learner.model makes logits, in pieces
 # On one GPU, a rollout engine and a learner rank ask Ray for these shares. No GPU can hold two engines, so
 # the engines spread over all GPUs, and what is left of each fits exactly one learner rank.
 SHARED_ROLLOUT_GPU, SHARED_LEARNER_GPU = 0.6, 0.4

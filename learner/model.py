@@ -10,10 +10,8 @@ from torch.utils.checkpoint import checkpoint
 
 from learner.attention import ATTENDS, install
 from learner.batch import MicroBatch
+from learner.config import LOGIT_TOKENS
 from learner.loss import token_logprobs
-
-# Logits of this many tokens at a time: of a vocabulary of 152 000, 0.6 GB in float32.
-_LOGIT_TOKENS = 1024
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ class PolicyModel(torch.nn.Module):
                 entropy_grad=entropy_grad,
             )
 
-        pieces = list(zip(hidden.split(_LOGIT_TOKENS), batch.target_ids.split(_LOGIT_TOKENS), strict=True))
+        pieces = list(zip(hidden.split(LOGIT_TOKENS), batch.target_ids.split(LOGIT_TOKENS), strict=True))
         if len(pieces) == 1:
             return head(*pieces[0])
         # Logits are the largest tensors there are: made again in the backward pass, piece by piece.

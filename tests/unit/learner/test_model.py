@@ -131,7 +131,7 @@ def test_long_batches_have_their_logits_in_pieces(
     policy = policy_of(spec)
     logprobs, entropy = policy(batch, entropy_grad=True)
     expected = gradients(logprobs + entropy, batch, policy.model)
-    monkeypatch.setattr(learner.model, "_LOGIT_TOKENS", 7)
+    monkeypatch.setattr(learner.model, "LOGIT_TOKENS", 7)
     sizes = []
     policy.model.lm_head.register_forward_hook(lambda module, args, output: sizes.append(len(output)))
     pieces, piece_entropy = policy(batch, entropy_grad=True)
