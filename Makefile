@@ -3,7 +3,7 @@ PYTHON_ENV := .venv/bin
 # Waiting threads sleep: on two cores, spinning ones slow the busy ones many times over.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: env demo test bench lint types unit contract integration lock
+.PHONY: env demo test bench lint types suite unit contract integration lock
 
 env:
 	@bash deploy/cpu/install.sh
@@ -11,7 +11,7 @@ env:
 demo: env
 	$(PYTHON_ENV)/videossr train configs/demo.yaml
 
-test: lint types unit contract integration
+test: lint types suite
 
 lint: env
 	$(PYTHON_ENV)/ruff check .
@@ -19,6 +19,10 @@ lint: env
 
 types: env
 	$(PYTHON_ENV)/mypy
+
+# Two at a time, whichever a core is free for; the tests of a file stay together, and share what it has set up.
+suite: env
+	$(PYTHON_ENV)/python -m pytest -n 2 --dist loadscope tests
 
 unit: env
 	$(PYTHON_ENV)/python -m pytest tests/unit

@@ -78,6 +78,7 @@ class RolloutMembers:
 
     def __init__(self, members: Sequence[Member], policy_version: int, timeout_s: float) -> None:
         self._members, self._policy_version, self._timeout_s = members, policy_version, timeout_s
+        self._not_waited_for: list[Any] = []
 
     @property
     def num_ranks(self) -> int:
@@ -97,7 +98,9 @@ class RolloutMembers:
         self._on_all("join the weight transfer", call)
 
     def start_weight_update(self) -> None:
-        self._on_all("start the update", lambda member: member.worker.start_weight_update.remote())
+        # A worker takes calls in the order they are made, so the next call answers for this one too: with many
+        # workers, a round of answers is what a small push costs.
+        self._not_waited_for = [member.worker.start_weight_update.remote() for member in self._members]
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
         self._on_all("receive the weights", lambda member: member.worker.update_weights.remote(update_info))
@@ -113,4 +116,5 @@ class RolloutMembers:
         if late:
             names = ", ".join(str(calls[reference]) for reference in late)
             raise TimeoutError(f"rollout worker {names} did not {what} within {self._timeout_s:.0f} s.")
-        ray.get(done)
+        not_waited_for, self._not_waited_for = self._not_waited_for, []
+        ray.get(not_waited_for + done)

@@ -4,7 +4,8 @@
 
 Two engines of one thread each with the same options: one in this process, called as vLLM's own users call it; one
 in a Ray actor behind the pool that a run has, with prompts in Ray's object store and completions streamed back. They
-take turns, each round with sampling seeds of its own; the fastest round of each counts. Stored as results/rollout.json.
+take turns, each round with new videos and sampling seeds, as a run's steps have; the fastest round of each counts.
+Stored as results/rollout.json.
 """
 
 import argparse
@@ -61,18 +62,19 @@ async def _measure(num_prompts: int, rounds: int) -> list[Result]:
 
     with tempfile.TemporaryDirectory() as scratch:
         model = create_tiny_model(Path(scratch) / "model", corpus=CORPUS)
-        prompts = _prompts(model, num_prompts)
+        builder = _builder(model)
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=f"{scratch}/ray")
         try:
             worker = ray.remote(FittedWorker).options(num_cpus=1).remote(_options(model))
             ours = await _pool(worker)
             bare = VllmEngine(_options(model))._llm
-            stored = [
-                Prompt(_meta(index), ray.put(engine), ray.put(learner))
-                for index, (engine, learner) in enumerate(prompts)
-            ]
             seconds: dict[str, list[float]] = {"bare": [], "ours": []}
             for number in range(rounds + 1):
+                prompts = _prompts(builder, num_prompts, seed=number)
+                stored = [
+                    Prompt(_meta(index), ray.put(engine), ray.put(learner))
+                    for index, (engine, learner) in enumerate(prompts)
+                ]
                 samplings = [replace(SAMPLING, seed=1000 * number + index) for index in range(num_prompts)]
                 started = time.perf_counter()
                 requests = [vllm_prompt(engine) for engine, _ in prompts]
@@ -127,13 +129,16 @@ def _check_same(outputs: Sequence[Any], answers: Sequence[Sequence[Completion]])
         assert {tokens(choice) for choice in output.outputs} == {tokens(each) for each in group}
 
 
-def _prompts(model: Path, count: int) -> list[tuple[EngineInput, ModelInput]]:
+def _builder(model: Path) -> PromptBuilder:
     from transformers import AutoConfig, AutoProcessor
 
-    builder = PromptBuilder(
+    return PromptBuilder(
         AutoProcessor.from_pretrained(model), AutoConfig.from_pretrained(model), max_prompt_tokens=500
     )
-    rng = np.random.default_rng(0)
+
+
+def _prompts(builder: PromptBuilder, count: int, *, seed: int) -> list[tuple[EngineInput, ModelInput]]:
+    rng = np.random.default_rng(seed)
     clips = [
         Clip(rng.integers(0, 256, (NUM_FRAMES, SIDE_PX, SIDE_PX, 3), np.uint8), np.arange(NUM_FRAMES) / 2)
         for _ in range(count)

@@ -1,7 +1,7 @@
 """Reading a configuration: YAML, overrides, and errors that say what to change."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -124,84 +124,93 @@ def _show(value: Any) -> str:
 
 
 def _cross_checks(config: Config) -> list[str]:
-    """Rules that hold between settings."""
-    problems = []
+    """Rules that hold between settings; what each breaks, in words."""
+    rules = (_data_problems, _batch_problems, _staleness_problems, _device_problems)
+    return [problem for rule in rules for problem in rule(config)]
+
+
+def _data_problems(config: Config) -> Iterator[str]:
     params = task_params(config)
     for task in tasks_of(config) if config.data.dataset is None else ():  # its samples are made already
         try:
             TASKS[task].check(params[task], config.data.frames.num_frames)
         except ValueError as error:
-            problems.append(f"data.{task}: {error}")
+            yield f"data.{task}: {error}"
     if not tasks_of(config):
-        problems.append(f"data.mix={config.data.mix}: no task has a weight above 0. Give one a weight of 1.")
-    if config.train.prompts_per_step < config.learner.num_workers:
-        problems.append(
-            f"train.prompts_per_step={config.train.prompts_per_step}: every learner rank needs a prompt. Set it "
-            f"to learner.num_workers={config.learner.num_workers} or more."
-        )
-    elif config.train.prompts_per_step < config.grpo.updates_per_batch * config.learner.num_workers:
-        problems.append(
-            f"grpo.updates_per_batch={config.grpo.updates_per_batch}: too few prompts for as many updates on "
-            f"{config.learner.num_workers} rank(s). Lower it, or raise train.prompts_per_step."
-        )
-    if config.train.max_staleness > 0 and config.cluster.placement == "shared":
-        problems.append(
-            "train.max_staleness=1: on shared GPUs rollout and update take turns, so nothing overlaps. Set "
-            "train.max_staleness=0, or cluster.placement=separate."
-        )
-    if config.train.max_staleness > 0 and config.grpo.importance == "none":
-        problems.append(
-            "grpo.importance='none': with train.max_staleness=1 rollouts are of an older policy, and need weights "
-            "to be unbiased. Set grpo.importance to token or sequence, or train.max_staleness=0."
-        )
-    if config.train.max_staleness > 0 and config.learner.max_logprob_gap is not None:
-        problems.append(
-            f"learner.max_logprob_gap={config.learner.max_logprob_gap:g}: compares engine and learner on rollouts of "
-            "the current policy, and with train.max_staleness=1 they are of the one before. Set it to null."
-        )
-    if config.evaluation.every > 0 and config.evaluation.samples_per_task == 0:
-        problems.append(
-            f"evaluation.every={config.evaluation.every}: there is nothing to evaluate on. Set "
-            "evaluation.samples_per_task above 0, or evaluation.every=0."
-        )
-    if config.learner.schedule.warmup_steps >= config.train.steps:
-        problems.append(
-            f"learner.schedule.warmup_steps={config.learner.schedule.warmup_steps}: the run would end before its "
-            f"learning rate is reached. Set it below train.steps={config.train.steps}."
-        )
+        yield f"data.mix={config.data.mix}: no task has a weight above 0. Give one a weight of 1."
     if unknown := set(config.grpo.task_weights) - set(tasks_of(config)):
-        problems.append(
+        yield (
             f"grpo.task_weights={config.grpo.task_weights}: {', '.join(sorted(unknown))} is not in data.mix "
             f"({', '.join(tasks_of(config))}). Name tasks that are trained."
         )
+    if config.evaluation.every > 0 and config.evaluation.samples_per_task == 0:
+        yield (
+            f"evaluation.every={config.evaluation.every}: there is nothing to evaluate on. Set "
+            "evaluation.samples_per_task above 0, or evaluation.every=0."
+        )
+
+
+def _batch_problems(config: Config) -> Iterator[str]:
+    prompts, ranks = config.train.prompts_per_step, config.learner.num_workers
+    if prompts < ranks:
+        yield (
+            f"train.prompts_per_step={prompts}: every learner rank needs a prompt. Set it to "
+            f"learner.num_workers={ranks} or more."
+        )
+    elif prompts < config.grpo.updates_per_batch * ranks:
+        yield (
+            f"grpo.updates_per_batch={config.grpo.updates_per_batch}: too few prompts for as many updates on "
+            f"{ranks} rank(s). Lower it, or raise train.prompts_per_step."
+        )
+    if config.learner.schedule.warmup_steps >= config.train.steps:
+        yield (
+            f"learner.schedule.warmup_steps={config.learner.schedule.warmup_steps}: the run would end before its "
+            f"learning rate is reached. Set it below train.steps={config.train.steps}."
+        )
     if config.grpo.overlong.buffer_tokens > config.rollout.max_tokens:
-        problems.append(
+        yield (
             f"grpo.overlong.buffer_tokens={config.grpo.overlong.buffer_tokens}: longer than the longest completion. "
             f"Set it below rollout.max_tokens={config.rollout.max_tokens}."
         )
-    if config.cluster.device == "cpu" and config.learner.attention in ("flex", "flash_attention_2"):
-        problems.append(
-            f"learner.attention={config.learner.attention!r}: its kernels need a GPU. Set it to sdpa."
+
+
+def _staleness_problems(config: Config) -> Iterator[str]:
+    if config.train.max_staleness == 0:
+        return
+    if config.cluster.placement == "shared":
+        yield (
+            "train.max_staleness=1: on shared GPUs rollout and update take turns, so nothing overlaps. Set "
+            "train.max_staleness=0, or cluster.placement=separate."
         )
-    if config.cluster.device == "cpu":
-        for name, section in (("rollout", config.rollout), ("learner", config.learner)):
-            if section.dtype != "float32":
-                problems.append(
-                    f"{name}.dtype={section.dtype!r}: on a CPU we train in float32. Set it to float32."
-                )
-        if config.cluster.placement == "shared":
-            problems.append(
-                "cluster.placement='shared': there are no GPUs to share on a CPU. Set it to separate."
+    if config.grpo.importance == "none":
+        yield (
+            "grpo.importance='none': with train.max_staleness=1 rollouts are of an older policy, and need weights "
+            "to be unbiased. Set grpo.importance to token or sequence, or train.max_staleness=0."
+        )
+    if config.learner.max_logprob_gap is not None:
+        yield (
+            f"learner.max_logprob_gap={config.learner.max_logprob_gap:g}: compares engine and learner on rollouts of "
+            "the current policy, and with train.max_staleness=1 they are of the one before. Set it to null."
+        )
+
+
+def _device_problems(config: Config) -> Iterator[str]:
+    rollout, learner, shared = config.rollout, config.learner, config.cluster.placement == "shared"
+    if config.cluster.device == "cuda":
+        if shared and (rollout.tensor_parallel_size > 1 or rollout.num_workers != learner.num_workers):
+            yield (
+                f"cluster.placement='shared': each GPU holds one learner rank and one engine, but rollout has "
+                f"{rollout.num_workers} engines of {rollout.tensor_parallel_size} GPU(s) and learner "
+                f"{learner.num_workers} ranks. Make the numbers equal and tensor_parallel_size 1."
             )
-    elif config.cluster.placement == "shared" and (
-        config.rollout.tensor_parallel_size > 1 or config.rollout.num_workers != config.learner.num_workers
-    ):
-        problems.append(
-            f"cluster.placement='shared': each GPU holds one learner rank and one engine, but rollout has "
-            f"{config.rollout.num_workers} engines of {config.rollout.tensor_parallel_size} GPU(s) and learner "
-            f"{config.learner.num_workers} ranks. Make the numbers equal and tensor_parallel_size 1."
-        )
-    return problems
+        return
+    if learner.attention in ("flex", "flash_attention_2"):
+        yield f"learner.attention={learner.attention!r}: its kernels need a GPU. Set it to sdpa."
+    for name, dtype in (("rollout", rollout.dtype), ("learner", learner.dtype)):
+        if dtype != "float32":
+            yield f"{name}.dtype={dtype!r}: on a CPU we train in float32. Set it to float32."
+    if shared:
+        yield "cluster.placement='shared': there are no GPUs to share on a CPU. Set it to separate."
 
 
 def _with_dataset(config: Config) -> Config:

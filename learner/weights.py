@@ -28,7 +28,8 @@ class PushedPolicy(Protocol):
 class RolloutClient(Protocol):
     """The rollout engines' side of a push, as vLLM's trainer engines drive it (vLLM's VLLMWeightSyncClient).
 
-    Every call reaches all engines and returns when all have answered, or raises naming who did not.
+    Every call reaches all engines and returns when all have answered, or raises naming who did not; what went
+    wrong with `start_weight_update` may be raised by the call after it.
     """
 
     @property

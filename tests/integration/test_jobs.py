@@ -40,7 +40,10 @@ def cluster() -> Iterator[dict[str, str]]:
     environment.pop("RAY_ADDRESS", None)
     head = subprocess.Popen(
         [RAY, "start", "--head", "--block", f"--port={_free_port()}", f"--temp-dir={folder}", "--num-cpus=2",
-         "--min-worker-port=0", "--max-worker-port=0", f"--dashboard-port={port}", "--include-dashboard=true"],
+         "--min-worker-port=0", "--max-worker-port=0", f"--dashboard-port={port}", "--include-dashboard=true",
+         # Of fixed numbers unless named: a second Ray on the machine would be left without the agent that takes jobs.
+         f"--dashboard-agent-listen-port={_free_port()}", f"--dashboard-agent-grpc-port={_free_port()}",
+         f"--metrics-export-port={_free_port()}"],
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
