@@ -19,6 +19,7 @@ OURS: dict[str, set[str]] = {
     "learner": set(),
     "actors": {"pretext", "reward", "dataset", "rollout", "learner"},
     "evaluation": {"pretext", "reward", "dataset", "rollout"},
+    "store": set(),
     "cluster": {"pretext", "reward", "dataset", "rollout", "learner", "actors", "evaluation"},
 }
 OTHERS: dict[str, set[str]] = {
@@ -30,6 +31,7 @@ OTHERS: dict[str, set[str]] = {
     | PYDANTIC,
     "actors": {"numpy", "torch", "transformers", "ray"},
     "evaluation": {"numpy", "matplotlib"} | PYDANTIC,
+    "store": {"sqlalchemy", "alembic"} | PYDANTIC,
     "cluster": {"ray", "torch", "transformers", "deepspeed", "yaml", "rich", "matplotlib"} | PYDANTIC,
 }
 # Modules that vLLM loads into its own processes: the only ones that import it where they stand.

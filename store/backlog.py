@@ -1,0 +1,157 @@
+"""What a run said and the database does not have yet. Pure: the newest of everything that is replaced anyway."""
+
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from store.records import EvaluationRecord, GroupRecord, StoredState, WorkerStatus
+
+# About what an entry takes in memory besides its texts.
+_ENTRY_BYTES, _VALUE_BYTES, _COMPLETION_BYTES, _FRAME_BYTES = 500, 100, 1000, 500
+
+
+@dataclass(frozen=True)
+class StepRow:
+    time_s: float
+    metrics: Mapping[str, float | None]
+
+    @property
+    def num_bytes(self) -> int:
+        return _ENTRY_BYTES + _VALUE_BYTES * len(self.metrics)
+
+
+@dataclass(frozen=True)
+class EventRow:
+    time_s: float
+    kind: str
+    message: str
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def num_bytes(self) -> int:
+        return _ENTRY_BYTES + len(self.message)
+
+
+@dataclass(frozen=True)
+class StateRow:
+    state: StoredState
+    failure: str | None
+    time_s: float
+
+
+@dataclass
+class Backlog:
+    """Entries in the order in which they came, each once: all of it can be written again without harm.
+
+    `forget_after` is carried out before the entries are written: those that it concerned are taken out when it comes.
+    """
+
+    forget_after: int | None = None
+    state: StateRow | None = None
+    steps: dict[int, StepRow] = field(default_factory=dict)
+    groups: dict[tuple[int, str], GroupRecord] = field(default_factory=dict)
+    events: dict[str, EventRow] = field(default_factory=dict)
+    evaluations: dict[tuple[str, int, str, str], EvaluationRecord] = field(default_factory=dict)
+    workers: dict[tuple[str, int], WorkerStatus] = field(default_factory=dict)
+    lost_groups: int = 0  # given up for want of room
+    lost_steps: int = 0
+    lost_events: int = 0
+    num_bytes: int = 0  # of steps, groups and events, about
+
+    def __bool__(self) -> bool:
+        waiting = (self.steps, self.groups, self.events, self.evaluations, self.workers)
+        return any(waiting) or self.state is not None or self.forget_after is not None
+
+    def add_step(self, step: int, row: StepRow) -> None:
+        if old := self.steps.pop(step, None):
+            self.num_bytes -= old.num_bytes
+        self.steps[step] = row
+        self.num_bytes += row.num_bytes
+
+    def add_group(self, group: GroupRecord) -> None:
+        if old := self.groups.pop((group.step, group.group_id), None):
+            self.num_bytes -= _group_bytes(old)
+        self.groups[group.step, group.group_id] = group
+        self.num_bytes += _group_bytes(group)
+
+    def add_event(self, row: EventRow) -> None:
+        self.events[row.key] = row
+        self.num_bytes += row.num_bytes
+
+    def add_evaluation(self, record: EvaluationRecord) -> None:
+        self.evaluations[record.stage, record.step, record.task, record.source] = record
+
+    def add_worker(self, status: WorkerStatus) -> None:
+        self.workers[status.role, status.index] = status
+
+    def forget(self, after: int) -> None:
+        """Take out what is of steps after `after`, and of policies that they made."""
+        self.forget_after = after if self.forget_after is None else min(after, self.forget_after)
+        for step in [step for step in self.steps if step > after]:
+            self.num_bytes -= self.steps.pop(step).num_bytes
+        for key in [key for key in self.groups if key[0] > after]:
+            self.num_bytes -= _group_bytes(self.groups.pop(key))
+        for name in [name for name in self.evaluations if name[1] > after + 1]:
+            del self.evaluations[name]
+
+    def absorb(self, newer: "Backlog") -> None:
+        """Take over what was said after what is here."""
+        if newer.forget_after is not None:
+            self.forget(newer.forget_after)
+        self.state = newer.state or self.state
+        for step, row in newer.steps.items():
+            self.add_step(step, row)
+        for group in newer.groups.values():
+            self.add_group(group)
+        for event in newer.events.values():
+            self.add_event(event)
+        self.evaluations |= newer.evaluations
+        self.workers |= newer.workers
+        self.lost_groups += newer.lost_groups
+        self.lost_steps += newer.lost_steps
+        self.lost_events += newer.lost_events
+
+    def trim(self, max_bytes: int) -> None:
+        """Give up groups, then metrics, then events, the oldest first, until no more than `max_bytes` are left."""
+        while self.num_bytes > max_bytes:
+            if self.groups:
+                self.num_bytes -= _group_bytes(self.groups.pop(next(iter(self.groups))))
+                self.lost_groups += 1
+            elif self.steps:
+                self.num_bytes -= self.steps.pop(next(iter(self.steps))).num_bytes
+                self.lost_steps += 1
+            elif self.events:
+                self.num_bytes -= self.events.pop(next(iter(self.events))).num_bytes
+                self.lost_events += 1
+            else:
+                return
+
+    def lost(self) -> str:
+        """What was given up, in words; empty: nothing."""
+        counts = {
+            "sampled groups": self.lost_groups,
+            "steps' metrics": self.lost_steps,
+            "events": self.lost_events,
+        }
+        return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+    def pieces(self) -> Iterator["Backlog"]:
+        """The same, one entry at a time, in an order in which they can be written."""
+        yield Backlog(forget_after=self.forget_after)
+        yield Backlog(state=self.state)
+        for step, row in self.steps.items():
+            yield Backlog(steps={step: row})
+        for key, group in self.groups.items():
+            yield Backlog(groups={key: group})
+        for key_of_event, event in self.events.items():
+            yield Backlog(events={key_of_event: event})
+        for name, record in self.evaluations.items():
+            yield Backlog(evaluations={name: record})
+        for worker, status in self.workers.items():
+            yield Backlog(workers={worker: status})
+
+
+def _group_bytes(group: GroupRecord) -> int:
+    texts = len(group.question) + sum(len(completion.text) for completion in group.completions)
+    num_frames = sum(len(clip.frames) for clip in group.frames)
+    return _ENTRY_BYTES + texts + _COMPLETION_BYTES * len(group.completions) + _FRAME_BYTES * num_frames

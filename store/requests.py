@@ -1,0 +1,83 @@
+"""What people ask of runs, from the page or the command line, and what came of it."""
+
+import time
+from typing import get_args
+
+from sqlalchemy import select, update
+
+from store.database import Database, StoreError
+from store.records import Action, Request, clean
+from store.tables import Request as Table
+from store.tables import Run
+from store.write import note_changes
+
+_ENDED = ("stopped", "failed", "done")
+
+
+def ask(database: Database, run_id: int | None, action: Action, asked_by: str) -> int:
+    """Write a request down and return its number.
+
+    Args:
+        run_id: None for "start", which is of no run yet.
+
+    Raises:
+        StoreError: no such action or run, or the run has ended and there is nothing to stop.
+    """
+    if action not in get_args(Action):
+        raise StoreError(
+            f"{action!r}: there is no such action. Ask for one of {', '.join(get_args(Action))}."
+        )
+    if (run_id is None) != (action == "start"):
+        raise StoreError(f"{action!r}: is asked of {'no run' if action == 'start' else 'a run'}. Leave the run out "
+                         "to start one, and name it for all else.")  # fmt: skip
+    with database.write() as connection:
+        if run_id is not None:
+            run = connection.execute(select(Run.name, Run.state).where(Run.id == run_id)).one_or_none()
+            if run is None:
+                raise StoreError(
+                    f"run {run_id}: there is none of that number. Look it up in the list of runs."
+                )
+            if action in ("stop", "checkpoint") and run.state in _ENDED:
+                raise StoreError(
+                    f"{run.name}: has ended ({run.state}), so it cannot do a {action}. Resume it first."
+                )
+        values = {"run_id": run_id, "action": action, "asked_by": clean(asked_by), "asked_at": time.time()}
+        statement = Table.__table__.insert().values(values).returning(Table.id)  # type: ignore[attr-defined]
+        number: int = connection.execute(statement).scalar_one()
+        if run_id is not None:
+            note_changes(connection, run_id, ["requests"])
+    return number
+
+
+def take(database: Database, run_id: int) -> list[Request]:
+    """The run's requests that nobody took yet, oldest first. Each goes to one taker only. Raises StoreError."""
+    with database.read() as connection:  # nearly always there is nothing, and looking takes no lock
+        waiting = select(Table.id).where(Table.run_id == run_id, Table.taken_at.is_(None)).limit(1)
+        if connection.execute(waiting).first() is None:
+            return []
+    with database.write() as connection:
+        statement = (
+            update(Table)
+            .where(Table.run_id == run_id, Table.taken_at.is_(None))
+            .values(taken_at=time.time())
+            .returning(*Table.__table__.columns)
+        )
+        taken = [Request(**row) for row in connection.execute(statement).mappings()]
+        note_changes(connection, run_id, ["requests"] if taken else [])
+    return sorted(taken, key=lambda request: request.id)
+
+
+def finish(database: Database, request_id: int, outcome: str) -> None:
+    """Say what came of a request. Raises StoreError if there is none of that number."""
+    with database.write() as connection:
+        statement = (
+            update(Table)
+            .where(Table.id == request_id)
+            .values(done_at=time.time(), outcome=clean(outcome))
+            .returning(Table.run_id)
+        )
+        row = connection.execute(statement).one_or_none()
+        if row is None:
+            raise StoreError(f"request {request_id}: there is none of that number.")
+        if row.run_id is not None:
+            note_changes(connection, row.run_id, ["requests"])

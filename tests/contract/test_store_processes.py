@@ -1,0 +1,132 @@
+"""The run store between processes: many writers and a reader, a killed writer, a database that goes away."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from store.database import Database, open_database
+from store.reader import RunReader
+from store.tables import Point, Step
+from store.writer import RunWriter, register_run
+from tests.contract.store_process import METRICS
+from tests.unit.store.postgres import PostgresServer, programs
+
+ROOT = Path(__file__).parents[2]
+WRITERS, STEPS = 8, 2000
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    if programs() is None:
+        pytest.skip("PostgreSQL's server is not installed (Debian: apt-get install postgresql)")
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'videossr.db'}"
+    server: PostgresServer = request.getfixturevalue("server")
+    return server.new_database()
+
+
+def start_writer(url: str, name: str, steps: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.contract.store_process", url, name, str(steps)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def count(database: Database, table: type[Point] | type[Step]) -> int:
+    with database.read() as connection:
+        return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def eventually(holds: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.1)
+
+
+def test_many_writers_lose_nothing_and_a_reader_waits_for_none(url: str) -> None:
+    database = open_database(url)
+    reader = RunReader(database)
+    processes = [start_writer(url, f"run-{number}", STEPS) for number in range(WRITERS)]
+    slowest_s, reads = 0.0, 0
+    while any(process.poll() is None for process in processes):
+        started = time.monotonic()
+        items = reader.runs().items
+        reader.series([item.id for item in items[:1]], ["metric/0", "metric/1"])
+        reader.curves([item.id for item in items], "metric/0")
+        slowest_s, reads = max(slowest_s, time.monotonic() - started), reads + 1
+        time.sleep(0.02)
+    said = [process.communicate()[1] for process in processes]
+    assert said == [""] * WRITERS  # no "database is locked", nothing kept back
+    assert [process.returncode for process in processes] == [0] * WRITERS
+    assert count(database, Step) == WRITERS * STEPS
+    assert count(database, Point) == WRITERS * STEPS * METRICS
+    assert {(item.state, item.step) for item in reader.runs().items} == {("done", STEPS)}
+    assert reads > 10
+    assert slowest_s < 2.0
+    database.close()
+
+
+def test_a_killed_process_loses_at_most_a_second(url: str) -> None:
+    database = open_database(url)
+    process = start_writer(url, "killed", 0)
+    assert process.stdout is not None
+    lines = [process.stdout.readline().split() for _ in range(600)]
+    os.kill(process.pid, signal.SIGKILL)
+    lines += [line.split() for line in process.stdout.readlines()]
+    process.wait()
+    said = {int(line[0]): float(line[1]) for line in lines if len(line) == 2}
+    (series,) = RunReader(database).series([1], ["metric/0"], max_points=10**6)
+    stored, last = set(series.steps), max(said.values())
+    early = {step for step, time_s in said.items() if time_s < last - 1.0}
+    assert early
+    assert early <= stored
+    assert count(database, Point) == METRICS * count(database, Step)  # no step is there by half
+    database.close()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
+def test_a_postgresql_that_restarts_loses_nothing(
+    server: PostgresServer, how: signal.Signals, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = open_database(server.new_database())
+    run_id = register_run(database, name="demo", folder="/demo", steps=0, config={}, environment={})
+    writer = RunWriter(database, run_id, flush_s=0.02)
+    longest_s = 0.0
+    for step in range(900):
+        if step == 300:
+            server.stop(how)
+            eventually(lambda: "does not answer" in caplog.text)
+        if step == 600:
+            server.start()
+        started = time.monotonic()
+        writer.step(step, float(step), {"kl": float(step)})
+        writer.event("step", str(step))
+        longest_s = max(longest_s, time.monotonic() - started)
+        time.sleep(0.002)
+    assert longest_s < 1.0  # a call waits for no server
+    writer.close(60)
+    reader = RunReader(database)
+    (series,) = reader.series([run_id], ["kl"], max_points=1000)
+    assert series.steps == tuple(range(900))
+    assert series.mean == tuple(float(step) for step in range(900))
+    assert [event.message for event in reader.events(run_id, limit=2000)] == [
+        str(step) for step in range(900)
+    ]
+    assert caplog.text.count("The run goes on") == 1
+    database.close()

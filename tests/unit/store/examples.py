@@ -1,0 +1,55 @@
+"""Runs and records to write."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from store.database import Database
+from store.records import Clip, Completion, Frame, GroupRecord
+from store.writer import RunWriter, register_run
+
+
+def new_run(database: Database, name: str = "demo", **changes: Any) -> int:
+    settings: dict[str, Any] = {
+        "folder": f"/runs/{name}",
+        "steps": 100,
+        "config": {"train": {"steps": 100}},
+        "environment": {"commit": "abc", "dirty": False, "packages": {"torch": "2.13"}, "host": "a"},
+    }
+    return register_run(database, name=name, **(settings | changes))
+
+
+def write(database: Database, run_id: int, steps: Sequence[tuple[int, float, dict[str, float]]]) -> None:
+    """Steps as (step, time_s, metrics), and all of it written."""
+    writer = RunWriter(database, run_id)
+    for step, time_s, metrics in steps:
+        writer.step(step, time_s, metrics)
+    writer.close()
+
+
+def group(
+    step: int, group_id: str = "g", rewards: Sequence[float] = (0.0, 1.0), **changes: Any
+) -> GroupRecord:
+    completions = tuple(
+        Completion(
+            text=f"answer {place}",
+            reward=reward,
+            advantage=reward - 0.5,
+            valid=True,
+            finish_reason="stop",
+            num_tokens=7,
+            logprob_mean=-0.25,
+        )
+        for place, reward in enumerate(rewards)
+    )
+    frame = Frame(time_s=0.5, edited=True, file="frames/0.webp", boxes=((1.0, 2.0, 3.0, 4.0, "circle"),))
+    values: dict[str, Any] = {
+        "task": "grounding",
+        "prompt_key": "train-3",
+        "policy_version": step,
+        "question": "When?",
+        "answer": "1-2",
+        "details": "zoom",
+        "frames": (Clip(label="Clip 1", true_place=2, frames=(frame,)),),
+        "completions": completions,
+    }
+    return GroupRecord(step=step, group_id=group_id, **(values | changes))

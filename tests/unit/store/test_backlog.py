@@ -1,0 +1,83 @@
+"""What waits for the database: each thing once, and never more than fits."""
+
+from store.backlog import Backlog, EventRow, StateRow, StepRow
+from store.records import EvaluationRecord, WorkerStatus
+from tests.unit.store.examples import group
+
+
+def step_row(value: float = 1.0) -> StepRow:
+    return StepRow(0.0, {"kl": value})
+
+
+def full() -> Backlog:
+    backlog = Backlog()
+    for step in range(4):
+        backlog.add_step(step, step_row())
+        backlog.add_group(group(step))
+        backlog.add_event(EventRow(0.0, "stage", f"{step}"))
+        backlog.add_evaluation(EvaluationRecord(stage="during", step=step, task="jigsaw", scores={}))
+    return backlog
+
+
+def counted(backlog: Backlog) -> int:
+    """num_bytes, counted anew."""
+    fresh = Backlog()
+    fresh.absorb(backlog)
+    return fresh.num_bytes
+
+
+def test_bytes_are_those_of_what_is_there() -> None:
+    backlog = full()
+    backlog.add_step(2, StepRow(0.0, {"kl": 1.0, "entropy": 2.0}))
+    backlog.add_group(group(2, rewards=(0.0, 0.5, 1.0)))
+    assert backlog.num_bytes == counted(backlog) > full().num_bytes
+    backlog.forget(1)
+    assert backlog.num_bytes == counted(backlog) < full().num_bytes
+
+
+def test_what_is_said_twice_is_there_once_in_its_last_form() -> None:
+    older, newer = full(), Backlog()
+    newer.add_step(3, step_row(7.0))
+    newer.add_worker(WorkerStatus(role="rollout", index=0, node="a", updated_at=1.0))
+    newer.state = StateRow("done", None, 1.0)
+    older.absorb(newer)
+    assert list(older.steps) == [0, 1, 2, 3]
+    assert older.steps[3].metrics == {"kl": 7.0}
+    assert older.state == newer.state
+    assert len(older.workers) == 1
+
+
+def test_forgetting_takes_later_steps_and_keeps_the_checkpoints_evaluation() -> None:
+    older, newer = full(), Backlog()
+    newer.forget(1)
+    newer.add_step(2, step_row(5.0))
+    older.absorb(newer)
+    assert older.forget_after == 1
+    assert {step: row.metrics["kl"] for step, row in older.steps.items()} == {0: 1.0, 1: 1.0, 2: 5.0}
+    assert [key[0] for key in older.groups] == [0, 1]
+    assert [record.step for record in older.evaluations.values()] == [0, 1, 2]  # of policies: two steps taken
+    assert len(older.events) == 4
+
+
+def test_groups_go_first_then_the_oldest_metrics_then_events() -> None:
+    backlog = full()
+    group_bytes = full().num_bytes
+    backlog.trim(backlog.num_bytes - 1)
+    assert [step for step, _ in backlog.groups] == [1, 2, 3]
+    group_bytes -= backlog.num_bytes
+    backlog.trim(backlog.num_bytes - 3 * group_bytes - 1)
+    assert not backlog.groups
+    assert list(backlog.steps) == [1, 2, 3]
+    assert backlog.lost() == "4 sampled groups, 1 steps' metrics"
+    backlog.trim(0)
+    assert not backlog.steps
+    assert not backlog.events
+    assert len(backlog.evaluations) == 4
+    assert backlog.num_bytes == 0
+
+
+def test_pieces_are_the_whole() -> None:
+    backlog, whole = full(), Backlog()
+    for piece in backlog.pieces():
+        whole.absorb(piece)
+    assert whole == backlog

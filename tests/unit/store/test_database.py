@@ -1,0 +1,134 @@
+"""Opening a store: whatever may be wrong is said in words, and all its processes find the same tables."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
+
+from store.database import StoreAway, StoreError, database_url, open_database
+from store.tables import Base
+from store.upgrade import VERSION_TABLE
+from tests.unit.store.examples import new_run
+from tests.unit.store.postgres import PASSWORD
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_url_is_the_environments_or_a_file_in_the_runs_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDEOSSR_DB", "")
+    assert database_url(tmp_path) == f"sqlite:///{tmp_path}/videossr.db"
+    monkeypatch.setenv("VIDEOSSR_DB", "postgresql://u:p@h/d")
+    assert database_url(tmp_path) == "postgresql://u:p@h/d"
+
+
+def test_migrations_make_exactly_the_tables(url: str) -> None:
+    database = open_database(url)
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        assert compare_metadata(context, Base.metadata) == []
+    database.close()
+
+
+def test_sqlite_points_lie_in_the_order_of_their_key(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path}/x.db")
+    with database.read() as connection:
+        rows = connection.execute(
+            text("SELECT name, sql FROM sqlite_master WHERE name IN ('points', 'steps')")
+        )
+        assert all("WITHOUT ROWID" in sql for _, sql in rows)
+        modes = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in
+                 ("journal_mode", "synchronous", "foreign_keys")]  # fmt: skip
+    assert modes == ["wal", 1, 1]
+    database.close()
+
+
+def test_what_is_there_survives_a_second_opening(url: str) -> None:
+    first = open_database(url)
+    run_id = new_run(first)
+    first.close()
+    second = open_database(url)
+    assert new_run(second) == run_id
+    second.close()
+
+
+def test_processes_that_start_at_once_do_not_collide(url: str) -> None:
+    code = "import sys; from store.database import open_database; open_database(sys.argv[1]).ping()"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, url], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    assert [process.communicate()[1] for process in processes] == [""] * 4
+    assert [process.returncode for process in processes] == [0] * 4
+
+
+def test_a_newer_database_is_refused(url: str) -> None:
+    database = open_database(url)
+    with database.write() as connection:
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+    database.close()
+    with pytest.raises(
+        StoreError, match=r"newer version of videossr \(its tables are 9999\).*Update videossr"
+    ):
+        open_database(url)
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("no address", "is not a database address"),
+        ("mysql://u:hidden-word@h/d", "in SQLite or PostgreSQL"),
+        ("postgresql+psycopg2://u@h/d?password=hidden-word", "in SQLite or PostgreSQL"),
+        ("sqlite://", "names no file"),
+        ("postgresql://u:hidden-word@127.0.0.1:1/d", "does not answer"),
+        ("postgres://u@127.0.0.1:1/d?password=hidden-word", "does not answer"),
+    ],
+)
+def test_a_wrong_address_is_refused_in_words(address: str, words: str) -> None:
+    with pytest.raises(StoreError, match=words) as caught:
+        open_database(address)
+    assert "hidden-word" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_password_is_refused_and_not_shown(new_postgres_url: object) -> None:
+    assert callable(new_postgres_url)
+    url = new_postgres_url().replace(PASSWORD, "wrong-word")
+    with pytest.raises(StoreAway, match="password authentication failed") as caught:
+        open_database(url)
+    assert "wrong-word" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be written there"):
+        open_database(f"sqlite:///{tmp_path}/file/videossr.db")
+    (tmp_path / "taken.db").mkdir()
+    with pytest.raises(StoreError, match="cannot be written there"):
+        open_database(f"sqlite:///{tmp_path}/taken.db")
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "videossr.db").write_text("something else " * 100)
+    with pytest.raises(StoreError, match="file is not a database"):
+        open_database(f"sqlite:///{tmp_path}/videossr.db")
+
+
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StoreError, match=r"pip install 'psycopg\[binary\]'"):
+        open_database("postgresql://u@127.0.0.1:1/d")
+
+
+def test_the_wheel_has_every_folder_of_the_store() -> None:
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {
+        str(path.parent.relative_to(ROOT)).replace("/", ".") for path in (ROOT / "store").rglob("*.py")
+    }
+    assert folders <= set(packages)

@@ -1,0 +1,70 @@
+"""What is asked of a run reaches it once."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from store.database import Database, StoreError
+from store.reader import RunReader
+from store.requests import ask, finish, take
+from store.writer import RunWriter
+from tests.unit.store.examples import new_run
+
+
+def test_a_request_is_asked_taken_and_finished(database: Database) -> None:
+    run_id, reader = new_run(database), RunReader(database)
+    number = ask(database, run_id, "stop", "ann")
+    assert [request.taken_at for request in reader.requests(run_id)] == [None]
+    assert [(request.id, request.action, request.asked_by) for request in take(database, run_id)] == [
+        (number, "stop", "ann")
+    ]
+    assert take(database, run_id) == []
+    finish(database, number, "stopped after step 4")
+    (request,) = reader.requests(run_id)
+    assert request.outcome == "stopped after step 4"
+    assert request.asked_at <= (request.taken_at or 0) <= (request.done_at or 0)
+
+
+def test_each_request_goes_to_one_taker_and_only_of_its_run(database: Database) -> None:
+    run_id, other = new_run(database), new_run(database, "other")
+    asked = [ask(database, run_id, "checkpoint", "ann") for _ in range(20)]
+    ask(database, other, "stop", "ann")
+    with ThreadPoolExecutor(8) as pool:
+        taken = list(pool.map(lambda _: take(database, run_id), range(16)))
+    assert sorted(request.id for requests in taken for request in requests) == asked
+
+
+def test_starting_is_asked_of_no_run(database: Database) -> None:
+    number = ask(database, None, "start", "ann")
+    finish(database, number, "run demo")
+    assert [request.outcome for request in RunReader(database).requests(None)] == ["run demo"]
+
+
+@pytest.mark.parametrize(
+    ("run_id", "action", "words"),
+    [
+        (1, "explode", "no such action"),
+        (99, "stop", "none of that number"),
+        (None, "stop", "asked of a run"),
+        (1, "start", "asked of no run"),
+        (1, "stop", "has ended"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(database: Database, run_id: Any, action: Any, words: str) -> None:
+    assert new_run(database, state="done") == 1
+    with pytest.raises(StoreError, match=words):
+        ask(database, run_id, action, "ann")
+
+
+def test_an_ended_run_can_be_resumed(database: Database) -> None:
+    run_id = new_run(database)
+    writer = RunWriter(database, run_id)
+    writer.state("failed", "out of memory")
+    writer.close()
+    assert ask(database, run_id, "resume", "ann")
+
+
+def test_only_what_is_there_is_finished(database: Database) -> None:
+    with pytest.raises(StoreError, match="none of that number"):
+        finish(database, 5, "done")

@@ -1,0 +1,250 @@
+"""What is written is there, once; and a database that is away costs training nothing."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from store.database import Database, open_database
+from store.reader import RunReader
+from store.records import EvaluationRecord, WorkerStatus
+from store.writer import RunWriter
+from tests.unit.store.examples import group, new_run, write
+
+
+@pytest.fixture
+def run_id(database: Database) -> int:
+    return new_run(database)
+
+
+@pytest.fixture
+def reader(database: Database) -> RunReader:
+    return RunReader(database)
+
+
+@pytest.fixture
+def writer(database: Database, run_id: int) -> Iterator[RunWriter]:
+    writer = RunWriter(database, run_id, flush_s=0.02)
+    yield writer
+    writer.close()
+
+
+def eventually(holds: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+
+
+def values(reader: RunReader, run_id: int, name: str) -> dict[int, float | None]:
+    series = reader.series([run_id], [name])
+    return dict(zip(series[0].steps, series[0].mean, strict=True)) if series else {}
+
+
+def test_all_of_a_run_comes_back(writer: RunWriter, reader: RunReader, run_id: int) -> None:
+    status = WorkerStatus(role="rollout", index=1, node="a", gpu="0", pid=3, queue=2, updated_at=5.0)
+    evaluation = EvaluationRecord(
+        stage="before", step=0, task="jigsaw", scores={"greedy": 0.5, "broken": math.nan}
+    )
+    writer.state("running")
+    writer.step(0, 10.0, {"reward/jigsaw": 0.25, "kl": 0.5})
+    writer.event("stage", "training", 3.0)
+    writer.worker(status)
+    writer.group(group(0))
+    writer.evaluation(evaluation)
+    writer.close()
+    detail = reader.run(run_id)
+    assert detail is not None
+    assert (detail.step, detail.steps, detail.last_rewards) == (1, 100, {"jigsaw": 0.25})
+    assert detail.metric_names == ("kl", "reward/jigsaw")
+    assert detail.config == {"train": {"steps": 100}}
+    assert detail.heartbeat_at is not None
+    assert [(event.time, event.kind, event.message) for event in reader.events(run_id)] == [
+        (3.0, "stage", "training")
+    ]
+    assert reader.workers(run_id) == [status]
+    stored = reader.group(run_id, reader.groups(run_id).items[0].id)
+    assert stored is not None
+    assert stored.model_dump(exclude={"id", "run_id"}) == group(0).model_dump()
+    assert reader.evaluations(run_id)[0].scores == {"greedy": 0.5, "broken": None}
+
+
+def test_what_is_no_finite_number_is_null(writer: RunWriter, reader: RunReader, run_id: int) -> None:
+    writer.step(0, 1.0, {"loss": math.nan, "kl": math.inf, "entropy": 1.0})
+    writer.close()
+    assert values(reader, run_id, "loss") == {0: None}
+    assert values(reader, run_id, "kl") == {0: None}
+    assert values(reader, run_id, "entropy") == {0: 1.0}
+
+
+def test_texts_that_a_database_would_refuse_are_mended(
+    writer: RunWriter, reader: RunReader, run_id: int
+) -> None:
+    writer.event("stage", "zero \0, half a pair \ud800")
+    writer.group(group(0, question="\0"))
+    writer.close()
+    assert reader.events(run_id)[0].message == "zero \ufffd, half a pair ?"
+    assert reader.groups(run_id).items[0].question == "\ufffd"
+
+
+def test_steps_recorded_again_are_there_once(database: Database, reader: RunReader, run_id: int) -> None:
+    for value in (1.0, 2.0):
+        write(database, run_id, [(step, value, {"kl": value}) for step in range(5)])
+        writer = RunWriter(database, run_id)
+        writer.group(group(3, rewards=(0.0, value)))
+        writer.evaluation(EvaluationRecord(stage="during", step=2, task="jigsaw", scores={"greedy": value}))
+        writer.close()
+    assert values(reader, run_id, "kl") == dict.fromkeys(range(5), 2.0)
+    assert reader.series([run_id], ["kl"])[0].times == (2.0,) * 5
+    assert [item.spread for item in reader.groups(run_id).items] == [2.0]
+    assert [record.scores for record in reader.evaluations(run_id)] == [{"greedy": 2.0}]
+
+
+def test_a_resumed_run_forgets_later_steps(database: Database, reader: RunReader, run_id: int) -> None:
+    first = RunWriter(database, run_id)
+    for step in range(6):
+        first.step(step, float(step), {"kl": 1.0})
+        first.group(group(step))
+        first.evaluation(EvaluationRecord(stage="during", step=step, task="jigsaw", scores={}))
+    first.state("failed", "out of memory")
+    first.close()
+    assert new_run(database) == run_id
+    second = RunWriter(database, run_id)
+    second.drop_after(2)  # from the checkpoint of three steps
+    second.state("running")
+    second.close()
+    detail = reader.run(run_id)
+    assert detail is not None
+    assert (detail.step, detail.state, detail.failure, detail.ended_at) == (3, "running", None, None)
+    assert list(values(reader, run_id, "kl")) == [0, 1, 2]
+    assert reader.group_steps(run_id) == [(0, "grounding", 1), (1, "grounding", 1), (2, "grounding", 1)]
+    assert [record.step for record in reader.evaluations(run_id)] == [0, 1, 2, 3]
+
+
+def test_only_the_run_itself_is_forgotten(database: Database, reader: RunReader, run_id: int) -> None:
+    other = new_run(database, "other")
+    write(database, other, [(step, 0.0, {"kl": 1.0}) for step in range(3)])
+    writer = RunWriter(database, run_id)
+    writer.drop_after(-1)
+    writer.close()
+    assert len(values(reader, other, "kl")) == 3
+
+
+def test_states_say_when(database: Database, reader: RunReader, run_id: int) -> None:
+    now = [100.0]
+    writer = RunWriter(database, run_id, flush_s=0.02, clock=lambda: now[0])
+    writer.state("running")
+    eventually(lambda: reader.runs().items[0].started_at == 100.0)
+    now[0] = 200.0
+    writer.state("running")  # said again: it goes on since 100
+    writer.event("stage", "training")
+    eventually(lambda: bool(reader.events(run_id)))
+    writer.state("failed", "a worker died")
+    writer.close()
+    item = reader.runs().items[0]
+    assert (item.state, item.failure, item.started_at, item.ended_at) == (
+        "failed",
+        "a worker died",
+        100.0,
+        200.0,
+    )
+
+
+def test_the_heart_beats_without_news(
+    database: Database, run_id: int, reader: RunReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.writer.HEARTBEAT_S", 0.1)
+    writer = RunWriter(database, run_id, flush_s=0.02)
+    eventually(lambda: reader.runs().items[0].heartbeat_at is not None)
+    first = reader.runs().items[0].heartbeat_at
+    eventually(lambda: reader.runs().items[0].heartbeat_at != first)
+    writer.close()
+
+
+def test_a_locked_database_keeps_nobody_waiting_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("store.database._BUSY_MS", 50)
+    database, other = (open_database(f"sqlite:///{tmp_path}/x.db") for _ in range(2))
+    run_id = new_run(database)
+    writer = RunWriter(database, run_id, flush_s=0.02)
+    with caplog.at_level(logging.WARNING, logger="store.writer"):
+        with other.write():
+            started = time.monotonic()
+            for step in range(200):
+                writer.step(step, float(step), {"kl": 1.0})
+            assert time.monotonic() - started < 5  # and not 50 ms each
+            eventually(lambda: "does not answer" in caplog.text)
+            time.sleep(0.5)
+        eventually(lambda: len(values(RunReader(database), run_id, "kl")) == 200)
+        writer.close()
+    assert caplog.text.count("does not answer (database is locked)") == 1
+    assert caplog.text.count("is back") == 1
+
+
+def test_a_full_disk_keeps_nobody_waiting_and_loses_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = open_database(f"sqlite:///{tmp_path}/x.db")
+    run_id = new_run(database)
+
+    def allow(pages: int) -> None:  # SQLite then says "database or disk is full", as a full disk makes it say
+        connection = database.engine.raw_connection()
+        connection.cursor().execute(f"PRAGMA max_page_count = {pages}")
+        connection.close()
+
+    allow(1)  # the pool's one connection, before the writer takes it
+    writer = RunWriter(database, run_id, flush_s=0.02)
+    for step in range(200):
+        writer.step(step, 0.0, {f"metric {number}": 1.0 for number in range(20)})
+    eventually(lambda: "does not answer (database or disk is full)" in caplog.text)
+    allow(1_000_000)
+    eventually(lambda: len(values(RunReader(database), run_id, "metric 19")) == 200)
+    writer.close()
+
+
+def test_when_room_runs_out_groups_go_first_and_an_event_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.database._BUSY_MS", 50)
+    database, other = (open_database(f"sqlite:///{tmp_path}/x.db") for _ in range(2))
+    run_id = new_run(database)
+    with other.write():
+        writer = RunWriter(database, run_id, flush_s=0.02, max_backlog_bytes=20_000)
+        for step in range(100):
+            writer.step(step, 0.0, {"kl": 1.0})
+            writer.group(group(step))
+        time.sleep(0.3)
+    writer.close()
+    reader = RunReader(database)
+    left = values(reader, run_id, "kl")
+    assert 99 in left
+    assert 0 not in left
+    assert not reader.group_steps(run_id)
+    event = reader.events(run_id)[0]
+    assert event.kind == "record_lost"
+    assert f"100 sampled groups, {100 - len(left)} steps' metrics" in event.message
+
+
+def test_one_entry_that_is_refused_takes_no_other_with_it(
+    writer: RunWriter, reader: RunReader, run_id: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer.step(0, 1.0, {"kl": 1.0})
+    writer.group(group(2**70))  # no database has such a number
+    writer.event("stage", "training")
+    writer.close()
+    assert values(reader, run_id, "kl") == {0: 1.0}
+    assert len(reader.events(run_id)) == 1
+    assert "1 entries were refused" in caplog.text
+
+
+def test_a_run_that_was_deleted_disturbs_nobody(database: Database, run_id: int) -> None:
+    with database.write() as connection:
+        connection.execute(text("DELETE FROM runs"))
+    started = time.monotonic()
+    write(database, run_id, [(0, 1.0, {"kl": 1.0})])
+    assert time.monotonic() - started < 5
