@@ -20,9 +20,10 @@ SPEC = FrameSpec(num_frames=8, min_pixels=4096, max_pixels=4096)
 
 @pytest.fixture
 def guard() -> Iterator[Guard]:
+    others = _children()  # of tests before, as multiprocessing's resource tracker
     with Guard("tests.unit.dataset.acts:act", timeout_s=60.0) as made:
         yield made
-        children = _children()
+        children = _children() - others
     assert not children & _children()  # none is left
 
 

@@ -1,0 +1,53 @@
+"""Ray Train reads the list of checkpoints that we make where its own was cut off."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.ray_record import mend_ray_record
+
+NAMES = ("checkpoint_2026-01-01_00-00-00.000001", "checkpoint_2026-01-01_00-00-01.000001")
+
+
+def checkpoint(folder: Path, name: str, **state: Any) -> None:
+    made = folder / "checkpoints" / "learner" / name
+    (made / "policy").mkdir(parents=True)
+    (made / "policy" / "rank_0_optim_states.pt").touch()
+    (made / "state.json").write_text(json.dumps({"ranks": 1, "cursor": 0, **state}))
+
+
+def manager(folder: Path) -> Any:
+    from ray.train import CheckpointConfig
+    from ray.train.v2._internal.execution.checkpoint.checkpoint_manager import CheckpointManager
+    from ray.train.v2._internal.execution.storage import StorageContext
+
+    storage = StorageContext(storage_path=str(folder / "checkpoints"), experiment_dir_name="learner")
+    config = CheckpointConfig(num_to_keep=2, checkpoint_score_attribute="score", checkpoint_score_order="max")
+    return CheckpointManager(storage_context=storage, checkpoint_config=config)
+
+
+@pytest.mark.parametrize("left", ["", '{"ray_version": "2.60.0", "checkpoint_res'])
+def test_a_list_that_was_cut_off_is_made_anew_as_ray_reads_it(tmp_path: Path, left: str) -> None:
+    checkpoint(tmp_path, NAMES[0], step=2, score=0.75)
+    checkpoint(tmp_path, NAMES[1], step=4, score=None)
+    path = tmp_path / "checkpoints" / "learner" / "checkpoint_manager_snapshot.json"
+    path.write_text(left)
+    with pytest.raises(Exception, match=r"Expecting value|Unterminated string"):
+        manager(tmp_path)
+    assert mend_ray_record(tmp_path)
+    found = manager(tmp_path)
+    assert found.latest_checkpoint_result.checkpoint.path.endswith(NAMES[1])
+    assert found.latest_checkpoint_result.metrics == {"step": 4, "score": -1.0}
+    assert found.best_checkpoint_result.checkpoint.path.endswith(NAMES[0])
+    assert not mend_ray_record(tmp_path)  # it is whole now
+
+
+def test_a_whole_list_and_none_are_left_alone(tmp_path: Path) -> None:
+    assert not mend_ray_record(tmp_path)
+    checkpoint(tmp_path, NAMES[0], step=2, score=None)
+    path = tmp_path / "checkpoints" / "learner" / "checkpoint_manager_snapshot.json"
+    path.write_text('{"ray_version": "2.60.0"}')
+    assert not mend_ray_record(tmp_path)
+    assert path.read_text() == '{"ray_version": "2.60.0"}'
