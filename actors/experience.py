@@ -16,7 +16,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from actors.batches import Batch, Batches, BatchPlan, MakePrompt
 from actors.held_out import EvaluationPlan, HeldOut, held_out_score
@@ -59,6 +59,9 @@ class ExperiencePlan:
     evaluation: EvaluationPlan
 
 
+Wish = Literal["stop", "checkpoint"]
+
+
 class ParityBroken(RuntimeError):
     """The learner's logprobs differ from the engine's by more than the configuration allows."""
 
@@ -73,6 +76,8 @@ class Recorder(Protocol):
     async def evaluation(self, answers: EvaluationAnswers) -> None: ...
 
     async def parity_failure(self, sample: Mapping[str, Any]) -> None: ...
+
+    async def forget(self, step: int) -> None: ...  # steps from this one on are taken again
 
 
 class Experience:
@@ -114,6 +119,8 @@ class Experience:
         self._held_out = HeldOut(plan.evaluation, make_prompt, self._sampler)
         self._producing: asyncio.Task[None] | None = None
         self._evaluated_before = False
+        self._asked: set[Wish] = set()
+        self._stopped = False
 
     # --- what the learner calls ---------------------------------------------------------------------
 
@@ -128,6 +135,7 @@ class Experience:
             self._producing.cancel()
             await asyncio.gather(self._producing, return_exceptions=True)
             await self._record.event("learner_restarted", f"the learner goes on from step {step}")
+        await self._record.forget(step)
         await self._orders.begin(session, step)
         await self._pool.invalidate()
         self._producing = asyncio.ensure_future(self._produce(step, cursor))
@@ -145,9 +153,24 @@ class Experience:
             await self._stop_for_parity(report.parity_failure)
         self._orders.report(session, number, report)
 
+    # --- what people call
+
+    def ask(self, wish: Wish) -> None:
+        """A checkpoint after the step under way, or also the run's end there."""
+        self._asked.add(wish)
+
     def failure(self) -> str | None:
         """Why the run had to stop early; None while all is well."""
         return self._orders.failure()
+
+    @property
+    def version(self) -> int:
+        """Of the weights that the learner holds."""
+        return self._orders.version
+
+    def stopped(self) -> bool:
+        """Whether the run ended before its last step because it was asked to."""
+        return self._stopped
 
     # --- producing ----------------------------------------------------------------------------------
 
@@ -166,8 +189,9 @@ class Experience:
             await self._evaluate_before(first_step)
             await self._record.event("stage", "training")
             cursor = await self._steps(first_step, cursor, batches)
-            await self._evaluate_after(cursor)
-            await self._record.event("stage", "done")
+            if not self._stopped:
+                await self._evaluate_after(cursor)
+            await self._record.event("stage", "stopped" if self._stopped else "done")
             await self._give(StopOrder())
         except Exception as error:  # whatever it is: the learner must not wait for ever
             await self._orders.fail(error)
@@ -203,7 +227,10 @@ class Experience:
                 watch = Stopwatch()
                 if self._is_saved_without_score(step + 1):
                     with watch.timed("save"):
-                        await self._give(SaveOrder(step + 1, cursor, None))
+                        await self._save(step + 1, cursor)
+                if "stop" in self._asked and step + 1 < plan.steps:
+                    self._stopped = True
+                    break
             return cursor
         finally:
             if making is not None:
@@ -213,6 +240,12 @@ class Experience:
     async def _give(self, order: Order) -> Report:
         async with self._orders.turn:
             return await self._orders.give(order)
+
+    async def _save(self, step: int, cursor: int) -> None:
+        await self._give(SaveOrder(step, cursor, None))
+        if self._asked:
+            await self._record.event("checkpoint", f"a checkpoint was written after step {step}, as asked")
+            self._asked.discard("checkpoint")
 
     async def _train(self, step: int, batch: Batch) -> Report:
         assert all(0 <= step - group.policy_version <= self._plan.max_staleness for group in batch.groups)
@@ -246,7 +279,7 @@ class Experience:
     def _is_saved_without_score(self, step: int) -> bool:
         """After an evaluation a checkpoint is written anyway. The last step's is not left to hang on that one."""
         plan = self._plan
-        if step == plan.steps:
+        if step == plan.steps or self._asked:
             return True
         return step % plan.checkpoint_every == 0 and not plan.evaluation.is_due(step)
 

@@ -1,17 +1,20 @@
 """`Experience` as a Ray actor: its hands on the other actors."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
-from actors.experience import Experience, ExperiencePlan
-from actors.messages import EvaluationAnswers, Group, Order, Prompt, Report
+from actors.experience import Experience, ExperiencePlan, Wish
+from actors.messages import EvaluationAnswers, Group, Order, Prompt, Report, WorkerState
+from actors.place import Place
 from actors.reward_pool import RewardPool
-from actors.rollout_pool import RolloutPool
+from actors.rollout_pool import RolloutPool, last_line
+from actors.watch import Watch
 from pretext.source import Split
 
 _PROMPTS_PER_MAKER = 2  # asked for at once: one being made, one waiting
 _PROMPT_TIMEOUT_S = 300.0
+_PICTURES_TIMEOUT_S = 30.0  # at the end of a run, for those that are not drawn yet
 
 
 class ExperienceActor:
@@ -42,6 +45,9 @@ class ExperienceActor:
         self._start_timeout_s, self._generate_timeout_s = start_timeout_s, generate_timeout_s
         self._experience: Experience | None = None
         self._turn = 0
+        self._learners: dict[int, Place] = {}  # by rank
+        self._running: set[asyncio.Task[None]] = set()
+        self._pictures: set[asyncio.Task[None]] = set()
         self._making = asyncio.Semaphore(_PROMPTS_PER_MAKER * len(makers))
 
     # --- called by the learner and the driver
@@ -58,7 +64,12 @@ class ExperienceActor:
             self._experience = Experience(
                 self._plan, make_prompt=self._make_prompt, pool=pool, score=scorers.score, record=self
             )
+            self._watch = Watch(pool, makers=self._makers, scorers=self._scorers, tell=self._tell_of_workers)
+            self._beside(self._watch.keep_watching())
         await self._experience.begin(session, step, cursor)
+
+    async def learner_joined(self, rank: int, place: Place) -> None:
+        self._learners[rank] = place
 
     async def order(self, session: str, number: int, wait_s: float) -> Order | None:
         assert self._experience is not None
@@ -71,6 +82,21 @@ class ExperienceActor:
     async def failure(self) -> str | None:
         return self._experience.failure() if self._experience is not None else None
 
+    async def ask(self, wish: Wish) -> str:
+        """What comes of a person's wish, in words."""
+        if self._experience is None:
+            return "The run has not begun to train: ask again when it has."
+        self._experience.ask(wish)
+        what = "The run ends, with a checkpoint," if wish == "stop" else "A checkpoint is written"
+        return f"{what} after the step under way."
+
+    async def stopped(self) -> bool:
+        return self._experience is not None and self._experience.stopped()
+
+    async def settled(self) -> None:
+        """All that was under way for the record is told."""
+        await asyncio.wait_for(asyncio.gather(*self._pictures, return_exceptions=True), _PICTURES_TIMEOUT_S)
+
     # --- called by Experience
 
     async def event(self, kind: str, message: str) -> None:
@@ -78,12 +104,50 @@ class ExperienceActor:
 
     async def step(self, step: int, metrics: dict[str, float], groups: Sequence[Group]) -> None:
         await self._run_log.step.remote(step, metrics, groups)
+        self._picture(step, groups)
 
     async def evaluation(self, answers: EvaluationAnswers) -> None:
         await self._run_log.evaluation.remote(answers)
+        self._picture(answers.step, answers.groups)
+
+    async def forget(self, step: int) -> None:
+        await self._run_log.forget.remote(step)
 
     async def parity_failure(self, sample: Mapping[str, Any]) -> None:
         await self._run_log.parity_failure.remote(sample)
+
+    def _picture(self, step: int, groups: Sequence[Group]) -> None:
+        """Have the frames of `groups` drawn and told of; nothing waits for it."""
+        for group in groups:
+            task = self._beside(self._pictured(step, group))
+            self._pictures.add(task)
+            task.add_done_callback(self._pictures.discard)
+
+    async def _pictured(self, step: int, group: Group) -> None:
+        clips = await self._next(self._makers).pictures.remote(group.prompt.meta.recipe)
+        await self._run_log.pictures.remote(step, group, clips)
+
+    async def _tell_of_workers(self, states: Sequence[WorkerState]) -> None:
+        version = None if self._experience is None else self._experience.version
+        learners = [
+            WorkerState("learner", rank, "running", place, policy_version=version)
+            for rank, place in sorted(self._learners.items())
+        ]
+        await self._run_log.workers.remote([*learners, *states])
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Do it beside everything else; what it raises is not worth a run."""
+
+        async def quietly() -> None:
+            try:
+                await work
+            except Exception as error:  # whatever it is: it was for the record alone
+                await self.event("record_failed", f"a part of the record is missing: {last_line(error)}")
+
+        task = asyncio.ensure_future(quietly())
+        self._running.add(task)  # asyncio itself does not keep a task alive
+        task.add_done_callback(self._running.discard)
+        return task
 
     async def _make_prompt(self, split: Split, index: int, task: str | None) -> Prompt:
         async with self._making:  # so that the deadline is the making's, not the queue's

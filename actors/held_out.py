@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from actors.batches import MakePrompt
-from actors.messages import EvaluationAnswers, Prompt, Stage
-from actors.sampler import Sampler
+from actors.messages import EvaluationAnswers, Group, Prompt, Stage
+from actors.sampler import Answers, Sampler
 from rollout.engine import Sampling
 
 
@@ -20,6 +20,7 @@ class EvaluationPlan:
         samples_per_task: held out, always the same; 0: no evaluation.
         completions: per sample, for the sampled score.
         every: steps from one evaluation to the next; 0: before the first step and after the last only.
+        recorded: samples of a task whose sampled answers are written down whole, always the same.
         sampling: temperature and length of the sampled answers; the seed is the run's.
     """
 
@@ -27,6 +28,7 @@ class EvaluationPlan:
     samples_per_task: int
     completions: int
     every: int
+    recorded: int
     sampling: Sampling
 
     def is_due(self, step: int) -> bool:
@@ -48,18 +50,28 @@ class HeldOut:
             prompts = await asyncio.gather(
                 *[self._make_prompt("held_out", index, task) for index in range(plan.samples_per_task)]
             )
-            greedy = await self._rewards(prompts, 1, 0.0, step)
-            sampled = await self._rewards(prompts, plan.completions, plan.sampling.temperature, step)
+            greedy = await self._answers(prompts, 1, 0.0, step)
+            sampled = await self._answers(prompts, plan.completions, plan.sampling.temperature, step)
+            groups = tuple(
+                Group(f"held-out-{stage}-{task}-{place}", prompt, each.rollouts, each.policy_version)
+                for place, (prompt, each) in enumerate(zip(prompts[: plan.recorded], sampled, strict=False))
+            )
             truths = tuple(prompt.meta.answer for prompt in prompts)
-            answers.append(EvaluationAnswers(stage, step, task, greedy, sampled, truths))
+            answers.append(
+                EvaluationAnswers(stage, step, task, _rewards(greedy), _rewards(sampled), truths, groups)
+            )
         return answers
 
-    async def _rewards(
+    async def _answers(
         self, prompts: Sequence[Prompt], count: int, temperature: float, step: int
-    ) -> tuple[tuple[float, bool], ...]:
+    ) -> list[Answers]:
         sampling = replace(self._plan.sampling, num_completions=count, temperature=temperature)
         answers, _ = await self._sampler.sample(prompts, sampling, oldest=step)
-        return tuple((rollout.reward, rollout.valid) for each in answers for rollout in each.rollouts)
+        return answers
+
+
+def _rewards(answers: Sequence[Answers]) -> tuple[tuple[float, bool], ...]:
+    return tuple((rollout.reward, rollout.valid) for each in answers for rollout in each.rollouts)
 
 
 def held_out_score(answers: Sequence[EvaluationAnswers]) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 import ray
 
 from actors.messages import Group, Member, ParityFailure, PushOrder, Report, SaveOrder, TrainOrder
+from actors.place import here
 from learner.batch import PromptTensors, TrainingGroup
 from learner.loop import Order, Push, Save, Stop, Train
 
@@ -27,6 +28,9 @@ class LearnerPort:
     experience: Any
     session: str
     push_timeout_s: float
+
+    def joined(self, rank: int) -> None:
+        self.experience.learner_joined.remote(rank, here())
 
     def begin(self, step: int, cursor: int) -> None:
         ray.get(self.experience.begin.remote(self.session, step, cursor))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from actors.place import Place
 from pretext.source import Split
 
 Ref = Any  # a ray.ObjectRef in a run; the value itself in tests without Ray
@@ -80,6 +81,7 @@ class EvaluationAnswers:
     greedy: tuple[tuple[float, bool], ...]  # (reward, valid), one per sample
     sampled: tuple[tuple[float, bool], ...]  # (reward, valid), several per sample
     truths: tuple[str, ...]  # the true answers, one per sample
+    groups: tuple["Group", ...] = ()  # some of them with their sampled answers, whole
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,19 @@ class Member:
     index: int
     life: str
     num_ranks: int  # engine processes that receive weights
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    """How one process of a run is, for people who watch."""
+
+    role: str  # "learner", "rollout", "prompt", "reward"
+    index: int  # within its role
+    state: str  # "starting", "running", "lost"
+    place: Place | None = None  # None: not known yet
+    policy_version: int | None = None  # that it holds
+    queue: int | None = None  # prompts that it was given and has not answered
+    restarts: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.messages import PromptMeta
+from actors.place import Place, here
+from dataset.pictures import ClipPictures, pictures
 from pretext.cache import FrameCache
 from pretext.recipe import Recipe
 from pretext.source import RecipeSource, Split
@@ -58,6 +60,10 @@ class RecipePrompts:
         question = "\n".join("[video]" if isinstance(part, int) else part for part in sample.content)
         return question, engine, model
 
+    def pictures(self, recipe: Recipe) -> tuple[ClipPictures, ...]:
+        """Its frames as a page shows them. Raises VideoError where they cannot be read."""
+        return pictures(render(recipe, self._cache))
+
 
 class PromptMaker:
     """Prompt number `index` of a split is the same whoever makes it, and whenever."""
@@ -94,6 +100,13 @@ class PromptMaker:
             )  # fmt: skip
             return meta, engine, model
         raise ValueError(f"{_ATTEMPTS} videos in a row could not be read, the last: {rejected[-1]}")
+
+    def pictures(self, recipe: str) -> tuple[ClipPictures, ...]:
+        """The frames of a recipe, which is JSON, as a page shows them."""
+        return self._prompts.pictures(Recipe.from_json(recipe))
+
+    def place(self) -> Place:
+        return here()
 
 
 class PromptMakerActor(PromptMaker):

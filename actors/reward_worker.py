@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from actors.messages import Score
+from actors.place import Place, here
 from reward import is_valid, score
 from reward.custom import custom_score, load_reward
 
@@ -23,6 +24,9 @@ class RewardWorker:
     def score(self, items: Sequence[tuple[str, str, str]]) -> list[Score]:
         """The score of each (task, completion text, true answer)."""
         return [self._score(*item) for item in items]
+
+    def place(self) -> Place:
+        return here()
 
     def _score(self, task: str, text: str, answer: str) -> Score:
         valid = is_valid(task, text, answer)

@@ -6,13 +6,15 @@ the prompts the dead one was working on must go to others. That is what stands h
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 
-from actors.messages import Member, Prompt
+from actors.messages import Member, Prompt, WorkerState
+from actors.place import Place
 from rollout.engine import Completion, Sampling
 
 T = TypeVar("T")
@@ -61,7 +63,9 @@ class RolloutPool:
         self._on_event, self._kill = on_event, kill
         self._workers = list(workers)
         self._version: dict[Member, int | None] = {}  # members that are up; None: holds no usable weights
-        self._busy: set[Member] = set()
+        self._busy: dict[Member, int] = {}  # with the number of prompts that each has still to answer
+        self._places: dict[int, Place] = {}  # of workers that are, or were, up
+        self._restarts: Counter[int] = Counter()
         self._lost: dict[int, str] = {}  # workers that will not come back, with the reason
         self._changed = asyncio.Condition()
         self._starting = [
@@ -75,7 +79,9 @@ class RolloutPool:
         reason = ""
         while asyncio.get_running_loop().time() < deadline:
             try:
-                life, num_ranks = await asyncio.wait_for(worker.describe.remote(), self._start_timeout_s)
+                life, num_ranks, place = await asyncio.wait_for(
+                    worker.describe.remote(), self._start_timeout_s
+                )
             except ActorDiedError as error:
                 reason = f"it cannot be started: {last_line(error)}"
                 break
@@ -88,7 +94,9 @@ class RolloutPool:
                     await asyncio.sleep(_RETRY_S)
                     continue
                 if old_life is not None:
+                    self._restarts[index] += 1
                     await self._on_event("rollout_restarted", f"rollout worker {index} is up again")
+                self._places[index] = place
                 async with self._changed:
                     self._version[Member(worker, index, life, num_ranks)] = None
                     self._changed.notify_all()
@@ -119,6 +127,25 @@ class RolloutPool:
     def members_without_weights(self) -> tuple[Member, ...]:
         """Those that are up but hold no version: new, restarted or invalidated ones."""
         return tuple(member for member in self.members() if self._version[member] is None)
+
+    def states(self) -> list[WorkerState]:
+        """How every worker is, in the order of their index."""
+        up = {member.index: member for member in self._version}
+        states = []
+        for index in range(len(self._workers)):
+            member = up.get(index)
+            states.append(
+                WorkerState(
+                    "rollout",
+                    index,
+                    "running" if member else "lost" if index in self._lost else "starting",
+                    self._places.get(index),
+                    policy_version=self._version[member] if member else None,
+                    queue=self._busy.get(member, 0) if member else None,
+                    restarts=self._restarts[index],
+                )
+            )
+        return states
 
     async def wait_for(self, wanted: Callable[[], tuple[Member, ...]]) -> None:
         """Wait until `wanted` names a member.
@@ -211,7 +238,7 @@ class RolloutPool:
                     ) from error
             finally:
                 async with self._changed:
-                    self._busy.discard(member)
+                    del self._busy[member]
                     self._changed.notify_all()
 
     async def _stream(
@@ -219,6 +246,7 @@ class RolloutPool:
     ) -> None:
         """Have `member` complete all that is left, taking each prompt out of `left` when it is finished."""
         asked = list(left)
+        self._busy[member] = len(left)
         async with asyncio.timeout(self._generate_timeout_s):
             groups = member.worker.generate.options(num_returns="streaming").remote(
                 version,
@@ -228,6 +256,7 @@ class RolloutPool:
             async for reference in groups:
                 for position, completions in await reference:
                     del left[asked[position]]
+                    self._busy[member] = len(left)
                     deliver(asked[position], completions, version)
 
     async def _acquire(self, oldest: int) -> tuple[Member, int]:
@@ -243,7 +272,7 @@ class RolloutPool:
             await self._changed.wait_for(lambda: idle() or self._nobody_left())
             self._check_any_left()
             member, version = idle()[0]
-            self._busy.add(member)
+            self._busy[member] = 0
             return member, version
 
     def _nobody_left(self) -> bool:

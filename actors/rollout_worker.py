@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+from actors.place import Place, here
 from rollout.engine import Completion, EngineOptions, Sampling, VllmEngine
 from rollout.prompt import EngineInput
 
@@ -21,9 +22,9 @@ class RolloutWorker:
         self._num_ranks = options.tensor_parallel_size
         self._policy_version: int | None = None
 
-    def describe(self) -> tuple[str, int]:
-        """(this life's id, engine processes that receive weights)."""
-        return self._life, self._num_ranks
+    def describe(self) -> tuple[str, int, Place]:
+        """(this life's id, engine processes that receive weights, where it runs)."""
+        return self._life, self._num_ranks, here()
 
     def generate(
         self, policy_version: int, samplings: list[Sampling], *inputs: EngineInput

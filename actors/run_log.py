@@ -1,104 +1,123 @@
-"""Writes a run's record: metrics, events, sampled rollouts, evaluations, TensorBoard.
-
-Everything is a line of JSON in a file under `runs/NAME/`, flushed at once, so that a crash loses nothing
-that was said and any tool can read it.
-"""
+"""Writes a run's record: metrics, events, sampled rollouts, evaluations, workers."""
 
 import json
-import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from actors.messages import EvaluationAnswers, Group
-from learner.advantages import group_advantages
+from actors.messages import EvaluationAnswers, Group, WorkerState
+from actors.sinks import JsonLines, Mlflow, RayGauges, Sink, TensorBoard, Wandb, advantages_of, finite
+from dataset.pictures import ClipPictures
 from learner.config import GrpoConfig
 
 
-class RunLog:
-    """One per run, on the driver's node.
+@dataclass(frozen=True)
+class RunLogPlan:
+    """Where a run's record goes.
 
     Args:
         folder: runs/NAME.
-        grpo: as the learner's, for the advantages shown beside rollouts. They are those within the group: what
-            compares groups, punishes length or takes off a KL is not in them.
+        grpo: as the learner's, for the advantages shown beside rollouts.
+        name: of the run, for Ray's gauges; empty: none are made.
+        store: address of the run store, and the run's number there; None: not into one.
+        trackers: by name, of actors.sinks.TRACKERS.
+        config: the run's configuration, for trackers.
     """
 
-    def __init__(self, folder: str, grpo: GrpoConfig) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+    folder: str
+    grpo: GrpoConfig
+    name: str = ""
+    store: tuple[str, int] | None = None
+    trackers: tuple[str, ...] = ()
+    config: Mapping[str, Any] | None = None
 
-        self._folder = Path(folder)
-        self._grpo = grpo
-        self._board = SummaryWriter(str(self._folder / "tensorboard"))
+
+class RunLog:
+    """One per run, on the driver's node. What a sink raises costs that sink alone, and is said once."""
+
+    def __init__(self, plan: RunLogPlan) -> None:
+        self._plan, self._folder = plan, Path(plan.folder)
         self._lines: list[dict[str, Any]] = []
+        # The files come first, and what goes wrong with them is raised: they are what a run goes on from.
+        self._files = JsonLines(self._folder)
+        self._others: dict[str, Sink] = {"TensorBoard": TensorBoard(self._folder)}
+        for name, make in self._optional():
+            try:
+                self._others[name] = make()
+            except Exception as error:  # whatever it is, the run does without
+                self.event("record_failed", f"{name} is not written: {type(error).__name__}: {error}")
+
+    def _optional(self) -> list[tuple[str, Callable[[], Sink]]]:
+        from actors.store_sink import StoreSink
+
+        plan, config = self._plan, self._plan.config or {}
+        found: list[tuple[str, Callable[[], Sink]]] = []
+        if plan.store is not None:
+            url, run_id = plan.store
+            found.append(("the run store", partial(StoreSink, url, run_id, self._folder)))
+        if plan.name:
+            found.append(("Ray's metrics", partial(RayGauges, plan.name)))
+        trackers: dict[str, type[Wandb] | type[Mlflow]] = {"wandb": Wandb, "mlflow": Mlflow}
+        for name in plan.trackers:
+            found.append((name, partial(trackers[name], plan.name, self._folder, config)))
+        return found
 
     def event(self, kind: str, message: str) -> None:
-        self._append("events", {"time": time.time(), "kind": kind, "message": message})
+        now = time.time()
+        self._lines.append({"file": "events", "time": now, "kind": kind, "message": message})
+        self._tell(lambda sink: sink.event(now, kind, message))
 
     def step(self, step: int, metrics: dict[str, float], groups: Sequence[Group]) -> None:
         """One training step: its metrics and, whole, the rollouts of some of its groups."""
+        now = time.time()
         metrics = metrics | {"tokens_per_second": metrics["step/tokens"] / metrics["seconds/step"]}
-        self._append("metrics", {"time": time.time(), "step": step, **metrics})
-        for name, value in metrics.items():
-            self._board.add_scalar(name, value, step)
-        self._board.flush()
+        self._lines.append(finite({"file": "metrics", "time": now, "step": step, **metrics}))
+        self._tell(lambda sink: sink.step(step, now, metrics))
         for group in groups:
-            self._append("rollouts", self._group_record(step, group))
+            self._group(step, group)
+
+    def _group(self, step: int, group: Group) -> None:
+        advantages = advantages_of(group, self._plan.grpo)
+        self._tell(lambda sink: sink.group(step, group, advantages))
 
     def evaluation(self, answers: EvaluationAnswers) -> None:
-        self._append("evaluations", asdict(answers))
+        self._tell(lambda sink: sink.evaluation(answers))
+        for group in answers.groups:
+            self._group(answers.step, group)
+
+    def pictures(self, step: int, group: Group, clips: Sequence[ClipPictures]) -> None:
+        """The frames of a group that was told of before."""
+        advantages = advantages_of(group, self._plan.grpo)
+        self._tell(lambda sink: sink.pictures(step, group, advantages, clips))
+
+    def workers(self, states: Sequence[WorkerState]) -> None:
+        self._tell(lambda sink: sink.workers(states))
+
+    def forget(self, step: int) -> None:
+        """The run went back: steps from this one on are taken again."""
+        self._tell(lambda sink: sink.forget(step))
 
     def parity_failure(self, sample: Mapping[str, Any]) -> None:
         """Keep what shows that engine and learner differ, for a person to look at."""
-        text = json.dumps(_finite(dict(sample)), indent=2, allow_nan=False)
+        text = json.dumps(finite(dict(sample)), indent=2, allow_nan=False)
         (self._folder / "parity-failure.json").write_text(text + "\n", encoding="utf-8")
 
     def since(self, cursor: int) -> list[dict[str, Any]]:
         """Events and metrics from number `cursor` on, for a progress display."""
         return self._lines[cursor:]
 
-    def _append(self, name: str, record: dict[str, Any]) -> None:
-        with (self._folder / f"{name}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
-        if name in ("events", "metrics"):
-            self._lines.append({"file": name, **record})
+    def close(self) -> None:
+        """Write what is left; nothing is said after it."""
+        self._tell(lambda sink: sink.close())
 
-    def _group_record(self, step: int, group: Group) -> dict[str, Any]:
-        meta = group.prompt.meta
-        rewards = [rollout.reward for rollout in group.rollouts]
-        advantages = group_advantages(
-            rewards, tolerance=self._grpo.reward_tolerance, estimator=self._grpo.advantage
-        )
-        return {
-            "step": step,
-            "group_id": group.group_id,
-            "policy_version": group.policy_version,
-            "task": meta.task,
-            "question": meta.question,
-            "answer": meta.answer,
-            "recipe": json.loads(meta.recipe),
-            "rollouts": [
-                {
-                    "rollout_id": rollout.rollout_id,
-                    "text": rollout.text,
-                    "reward": rollout.reward,
-                    "advantage": advantage,
-                    "valid": rollout.valid,
-                    "finish_reason": rollout.finish_reason,
-                    "token_ids": list(rollout.token_ids),
-                    "logprobs": list(rollout.logprobs),
-                }
-                for rollout, advantage in zip(group.rollouts, advantages, strict=True)
-            ],
-        }
-
-
-def _finite(value: Any) -> Any:
-    """NaN and infinities are not JSON: they are written as null."""
-    if isinstance(value, dict):
-        return {name: _finite(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    def _tell(self, say: Callable[[Sink], None]) -> None:
+        say(self._files)
+        for name, sink in list(self._others.items()):
+            try:
+                say(sink)
+            except Exception as error:  # whatever it is: a record is not worth a run
+                del self._others[name]
+                self.event("record_failed", f"{name} is no longer written: {type(error).__name__}: {error}")

@@ -22,6 +22,7 @@ from actors.experience import Experience, ExperiencePlan
 from actors.held_out import EvaluationPlan
 from actors.learner_port import RolloutMembers
 from actors.messages import EvaluationAnswers, Group, Prompt, PromptMeta, PushOrder, Report, StopOrder
+from actors.place import Place, here
 from actors.reward_pool import RewardPool
 from actors.reward_worker import RewardWorker
 from actors.rollout_pool import RolloutPool
@@ -43,8 +44,8 @@ class TableWorker:
         answer = Completion((40, 41, 42, 2), (-0.1, -0.2, -0.3, -0.4), "1-2", "stop")
         self._table = [answer] * COMPLETIONS
 
-    def describe(self) -> tuple[str, int]:
-        return self._life, 1
+    def describe(self) -> tuple[str, int, Place]:
+        return self._life, 1, here()
 
     def generate(
         self, policy_version: int, samplings: list[Sampling], *inputs: Any
@@ -163,7 +164,7 @@ def _plan() -> ExperiencePlan:
         recorded_groups=4,
         batch=BatchPlan(prompts=PROMPTS, sampling=sampling, max_refills=0, reward_tolerance=1e-6),
         evaluation=EvaluationPlan(
-            ("grounding",), samples_per_task=0, completions=1, every=0, sampling=sampling
+            ("grounding",), samples_per_task=0, completions=1, every=0, recorded=0, sampling=sampling
         ),
     )
 

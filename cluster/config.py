@@ -113,4 +113,7 @@ class Config(_Section):
     train: TrainConfig = TrainConfig()
     warmup: WarmupConfig | None = Field(None, description="supervised start for a model that knows nothing")
     evaluation: EvaluationConfig = EvaluationConfig()
+    trackers: tuple[Literal["wandb", "mlflow"], ...] = Field(
+        (), description="where metrics go besides TensorBoard and the run store; each is installed by you"
+    )
     cluster: ClusterConfig = ClusterConfig()

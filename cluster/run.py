@@ -8,13 +8,14 @@ The driver owns every process of the run: when it ends, for whatever reason, so 
 import pickle
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.batches import BatchPlan
@@ -26,7 +27,7 @@ from actors.prompt_maker import PromptMaker, PromptMakerActor, PromptSpec
 from actors.reward_worker import RewardWorker
 from actors.rollout_pool import last_line
 from actors.rollout_worker import RolloutWorker
-from actors.run_log import RunLog
+from actors.run_log import RunLog, RunLogPlan
 from cluster.config import TINY_PREFIX, Config
 from cluster.load import ConfigError, tasks_of
 from cluster.plan import Role, roles
@@ -43,14 +44,17 @@ from cluster.prepare import (
     warm_start,
 )
 from cluster.progress import Progress
+from cluster.ray_record import mend_ray_record
 from cluster.ray_session import check_this_machine, ray_session
+from cluster.record import RunRecord, RunStore
 from cluster.report import write_report
-from cluster.run_folder import claimed
+from cluster.run_folder import claimed, runs_folder
 from learner.loop import LoopConfig, train_loop
 from learner.model import ModelSpec
 from rollout.engine import EngineOptions, Sampling
 from rollout.prompt import PromptError
 
+_SETTLE_S, _SETTLE_SOON_S = 40.0, 3.0  # for the record's last lines; where the run was broken off
 _SHOWN_REJECTIONS = 10  # of videos on the terminal; the record holds all
 
 
@@ -65,8 +69,16 @@ def train(config: Config, *, resume: bool, say: Say) -> Path:
     check_model(config)
     data = check_data(config, say)
     check_this_machine(config)
-    with claimed(config, resume=resume) as folder, ray_session(config):
+    store = RunStore(runs_folder(config), say)
+    with (
+        claimed(config, resume=resume, on_kept=store.kept) as folder,
+        store.recorded(config, folder) as record,
+        ray_session(config),
+    ):
+        if mend_ray_record(folder):
+            say("The list of checkpoints was cut off when the run was stopped; it is made anew from them.")
         stages = Stages()
+        record.stage("looking at the videos")
         with stages.timed("videos"):
             data = data or draw_missing_videos(config, folder / "videos")
         for entry in data.rejected[:_SHOWN_REJECTIONS]:
@@ -81,10 +93,11 @@ def train(config: Config, *, resume: bool, say: Say) -> Path:
         _try_prompts(config, prompt_spec(config, data, model_path))
         if config.warmup is not None:
             say("Warming up: a random model first learns what an answer looks like.")
+            record.stage("warming up")
         with stages.timed("warm-up"):
             model_path = warm_start(config, model_path, data, folder / "model-warm", say)
         spec = model_spec(config, model_path)
-        _run_actors(config, folder, data, spec, stages, say)
+        _run_actors(config, folder, data, spec, stages, record, say)
         return folder
 
 
@@ -117,10 +130,21 @@ def _try_prompts(config: Config, spec: PromptSpec) -> None:
         raise ConfigError(f"model.path={config.model.path!r}: {error}") from None
 
 
-def _run_actors(config: Config, folder: Path, data: Data, spec: ModelSpec, stages: Stages, say: Say) -> None:
+def _run_actors(
+    config: Config, folder: Path, data: Data, spec: ModelSpec, stages: Stages, record: RunRecord, say: Say
+) -> None:
     say("Starting the rollout engine(s) and the learner ...")
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    run_log = _actor(RunLog, num_cpus=0, scheduling_strategy=here).remote(str(folder), config.grpo)
+    run_log = _actor(RunLog, num_cpus=0, scheduling_strategy=here).remote(
+        RunLogPlan(
+            folder=str(folder),
+            grpo=config.grpo,
+            name=config.name,
+            store=record.address,
+            trackers=config.trackers,
+            config=config.model_dump(mode="json"),
+        )
+    )
     for entry in data.rejected:
         run_log.event.remote("video_set_aside", f"{entry.path}: {entry.reason}")
     run_log.event.remote("stage", "starting")
@@ -151,14 +175,48 @@ def _run_actors(config: Config, folder: Path, data: Data, spec: ModelSpec, stage
     )
     trainer = _trainer(config, folder, spec, experience)
     progress = Progress(config.train.steps, tasks_of(config), say)
-    _fit(trainer, run_log, progress)
+    answer = partial(_answer_requests, record, experience)
     try:
-        failure = ray.get(experience.failure.remote())
-    except RayActorError:
-        failure = "the process that directs the run (ExperienceActor) died."
-    if failure is not None:
-        raise RunFailed(last_line(failure))
+        _fit(trainer, run_log, progress, answer)
+        failure = _failure(experience)
+        if failure is not None:
+            raise RunFailed(last_line(failure))
+        record.was_stopped = ray.get(experience.stopped.remote())
+        _settle(experience, run_log, _SETTLE_S)
+    except BaseException:
+        _settle(experience, run_log, _SETTLE_SOON_S)
+        raise
+    if record.was_stopped:
+        say(
+            f"Stopped, as asked, with a checkpoint. Go on with: videossr train {folder}/config.yaml --resume {folder}"
+        )
     write_report(folder, config, stages.seconds, say)
+
+
+def _failure(experience: Any) -> str | None:
+    try:
+        failure: str | None = ray.get(experience.failure.remote())
+    except RayActorError:
+        return "the process that directs the run (ExperienceActor) died."
+    return failure
+
+
+def _answer_requests(record: RunRecord, experience: Any) -> None:
+    """Hand on what people have asked of the run."""
+    for request in record.requests():
+        if request.action in ("stop", "checkpoint"):
+            outcome = ray.get(experience.ask.remote(request.action))
+        else:
+            outcome = "The run is going on: there is nothing to do."
+        record.answer(request, outcome)
+
+
+def _settle(experience: Any, run_log: Any, timeout_s: float) -> None:
+    """Have the record written to its end; one that cannot be does not hide how the run ended."""
+    with suppress(RayError):
+        ray.get(experience.settled.remote(), timeout=timeout_s)
+    with suppress(RayError):
+        ray.get(run_log.close.remote(), timeout=timeout_s)
 
 
 def _experience_plan(config: Config) -> ExperiencePlan:
@@ -182,6 +240,7 @@ def _experience_plan(config: Config) -> ExperiencePlan:
             samples_per_task=config.evaluation.samples_per_task,
             completions=config.evaluation.sampled_completions,
             every=config.evaluation.every,
+            recorded=config.train.recorded_groups,
             sampling=sampling,
         ),
     )
@@ -266,8 +325,8 @@ def _trainer(config: Config, folder: Path, spec: ModelSpec, experience: Any) -> 
     )
 
 
-def _fit(trainer: Any, run_log: Any, progress: Progress) -> None:
-    """Run the trainer on a thread, so that the main one can show progress and be interrupted."""
+def _fit(trainer: Any, run_log: Any, progress: Progress, answer_requests: Callable[[], None]) -> None:
+    """Run the trainer on a thread, so that the main one can show progress, be asked and be interrupted."""
     outcome: list[BaseException | None] = []
 
     def fit() -> None:
@@ -284,8 +343,11 @@ def _fit(trainer: Any, run_log: Any, progress: Progress) -> None:
             while thread.is_alive():
                 thread.join(0.5)
                 progress.show(ray.get(run_log.since.remote(progress.cursor)))
+                answer_requests()
             progress.show(ray.get(run_log.since.remote(progress.cursor)))
         except RayActorError:
-            raise RunFailed("the process that writes the record died.") from None
+            raise RunFailed(
+                "the process that directs the run, or the one that writes its record, died."
+            ) from None
     if outcome[0] is not None:
         raise RunFailed(last_line(outcome[0])) from outcome[0]

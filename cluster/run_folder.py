@@ -4,7 +4,7 @@ import fcntl
 import itertools
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,15 @@ _RAY_WORKING_COPY = "runtime_resources/working_dir_files"
 
 
 @contextmanager
-def claimed(config: Config, *, resume: bool) -> Iterator[Path]:
+def claimed(
+    config: Config, *, resume: bool, on_kept: Callable[[Path, Path], None] = lambda before, after: None
+) -> Iterator[Path]:
     """The run's folder, held by this process alone.
 
     A new run finds it empty: what an earlier run of the name left is kept beside it.
+
+    Args:
+        on_kept: told where an earlier run's folder was, and where it is now.
 
     Raises:
         ConfigError: another process holds it; or there is nothing to resume; or the configuration differs
@@ -52,6 +57,7 @@ def claimed(config: Config, *, resume: bool) -> Iterator[Path]:
         elif folder.exists():
             kept = _free(folder.with_name(f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"))
             folder.rename(kept)
+            on_kept(folder, kept)
             print(f"An earlier run of this name is kept as {kept.name}.")
         folder.mkdir(exist_ok=True)
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)

@@ -1,22 +1,17 @@
 """A contact sheet of a sample, so that a person can look at what the model is asked."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import ceil, sqrt
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import matplotlib
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from dataset.marks import details, edited_frames, true_places
 from pretext.recipe import IMAGES, Clip, Frames, Recipe, Sample
-from pretext.tasks import TASKS
-from pretext.tasks.grounding import DESCRIPTIONS
-from pretext.tasks.shapes import KINDS
-from reward.parsing import parse_interval, parse_order
 
 _MAX_WIDTH_PX = 1600
 _MIN_WIDTH_PX = 900  # for the text
@@ -34,7 +29,6 @@ _NAMES_PX = 116  # what the header's lines are called
 _LINE_PX = 21
 _TEXT_SIZE, _TIME_SIZE = 15, 12
 _IDEAL_PX = 165  # side of a square thumbnail
-_MOST_DETAILS = 300  # characters of a recipe that is put into no words
 
 _PAPER, _INK, _GREY, _RULE = "#ffffff", "#1b1f24", "#6a737d", "#d8dee4"
 _EDITED = "#d9480f"
@@ -86,8 +80,8 @@ def draw_sheet(sample: Sample, path: Path) -> None:
     pen = ImageDraw.Draw(sheet)
     _draw_header(pen, sample.recipe, lines)
     pen.line((_MARGIN_PX, head_px - 20, grid.width_px - _MARGIN_PX, head_px - 20), _RULE)
-    places = _places(sample)
-    for number, (clip, edited) in enumerate(zip(sample.clips, _edited(sample), strict=True)):
+    places = true_places(sample)
+    for number, (clip, edited) in enumerate(zip(sample.clips, edited_frames(sample), strict=True)):
         left, top = grid.corner(number)
         top += head_px
         if len(sample.clips) > 1:
@@ -201,7 +195,7 @@ def _header(sample: Sample) -> list[_Line]:
     ]
     if words := details(recipe):
         lines.append(_Line("Details", words))
-    if any(_edited(sample)):
+    if any(edited_frames(sample)):
         lines.append(_Line("Legend", _legend(recipe), edited=True))
     return lines
 
@@ -216,92 +210,12 @@ def _question(sample: Sample) -> str:
     return " ".join(" ".join(words).split())
 
 
-def _edited(sample: Sample) -> list[set[int]]:
-    """Numbers of the coloured frames of each clip."""
-    recipe = sample.recipe
-    nothing: list[set[int]] = [set() for _ in sample.clips]
-    if recipe.reader != IMAGES:
-        return [set(frames) for frames in TASKS[recipe.task].edited(recipe)] or nothing
-    truth = parse_interval(recipe.answer) if recipe.task == "grounding" else None
-    if truth is None:
-        return nothing
-    # Others' recipes do not say what was edited, but the truth does, to its rounding.
-    within = [(truth[0] - 1e-6 <= clip.times_s) & (clip.times_s < truth[1] - 1e-6) for clip in sample.clips]
-    return [set(np.flatnonzero(frames).tolist()) for frames in within]
-
-
 def _legend(recipe: Recipe) -> str:
     if recipe.reader == IMAGES:
         return "frames within the true answer"
     if recipe.task == "counting":
         return "frames on which shapes were drawn"
     return "altered frames"
-
-
-def _places(sample: Sample) -> list[int] | None:
-    """For each clip as shown, its true place from 0; None where that is not what the sample asks."""
-    order = parse_order(sample.recipe.answer) if sample.recipe.task == "jigsaw" else None
-    if order is None or len(order) != len(sample.clips):
-        return None
-    return [order.index(number + 1) for number in range(len(order))]
-
-
-def details(recipe: Recipe) -> str:
-    """What was drawn for a sample, in words."""
-    drawn = recipe.params
-    if recipe.reader == IMAGES:
-        return "made by others; its frames are image files"
-    if recipe.task == "grounding":
-        return _anomaly(drawn, recipe.frame_times_s)
-    if recipe.task == "counting":
-        return _shapes(drawn["shapes"], recipe.frame_times_s)
-    if recipe.task == "jigsaw":
-        gap = drawn.get("gap", 0)
-        return f"{gap} frames dropped at each cut" if gap else "nothing dropped at the cuts"
-    text = json.dumps(drawn)
-    return text if len(text) <= _MOST_DETAILS else text[: _MOST_DETAILS - 1] + "…"
-
-
-def _anomaly(drawn: dict[str, Any], times_s: Sequence[float]) -> str:
-    """
-    >>> _anomaly({"perturbation": "zoom_in", "first": 1, "last": 2, "strength": 1.4}, (0.0, 0.5, 1.0, 1.5))
-    'zoom in, 2 frames at 0.50 to 1.00 s: the picture is enlarged (1.40 times)'
-    """
-    kind, first, last = drawn["perturbation"], drawn["first"], drawn["last"]
-    more = ""
-    match kind:
-        case "channel_swap":
-            names = ("red", "green", "blue")
-            swaps = zip(names, drawn["order"], strict=True)
-            more = ", ".join(f"{new} shows {names[old]}" for new, old in swaps if new != names[old])
-        case "zoom_in" | "zoom_out" | "saturation":
-            more = f"{drawn['strength']:.2f} times"
-        case "noise":
-            more = f"standard deviation {drawn['strength']:.0f} of 255"
-        case "blur":
-            more = f"standard deviation {drawn['strength']:.1f} px"
-        case "shuffle":
-            more = "as " + " ".join(str(place + 1) for place in drawn["order"])
-        case "stutter":
-            more = f"{len(set(drawn['order']))} different frames are left"
-        case "swap":
-            more = Path(drawn["other"]["video"]).name
-    where = f"{last - first + 1} frames at {times_s[first]:.2f} to {times_s[last]:.2f} s"
-    words = f"{kind.replace('_', ' ')}, {where}: {DESCRIPTIONS[kind]}"
-    return f"{words} ({more})" if more else words
-
-
-def _shapes(shapes: Sequence[dict[str, Any]], times_s: Sequence[float]) -> str:
-    """
-    >>> _shapes([{"kind": "circle", "frame": 1}, {"kind": "circle", "frame": 1}], (0.0, 0.5))
-    'circles: 2 at 0.50 s; squares: none; triangles: none'
-    """
-    parts = []
-    for kind in KINDS:
-        frames = [shape["frame"] for shape in shapes if shape["kind"] == kind]
-        places = [f"{frames.count(frame)} at {times_s[frame]:.2f} s" for frame in sorted(set(frames))]
-        parts.append(f"{kind}s: {', '.join(places) or 'none'}")
-    return "; ".join(parts)
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, width_px: int) -> list[str]:

@@ -73,6 +73,8 @@ Order = Train | Push | Save | Stop
 class OrderPort(Protocol):
     """The learner's line to the producer side."""
 
+    def joined(self, rank: int) -> None: ...  # every rank: it is there
+
     def begin(self, step: int, cursor: int) -> None: ...  # rank 0: weights of version `step` are loaded
 
     def order(self, number: int) -> Order: ...  # blocks until it is there
@@ -133,6 +135,7 @@ def train_loop(config: LoopConfig) -> None:
     checkpoint = ray.train.get_checkpoint()
     step, cursor = _restore(policy, checkpoint) if checkpoint is not None else (0, 0)
     port = config.connect(_session_name())
+    port.joined(rank)
     if rank == 0:
         port.begin(step, cursor)
     dist.barrier()  # no rank asks for orders of a session that has not begun

@@ -54,6 +54,15 @@ def register_run(
     return run_id
 
 
+def rename_run(database: Database, folder: str, *, new_name: str, new_folder: str) -> None:
+    """Note that the run of `folder`, if there is one, has another name and folder now. Raises StoreError."""
+    with database.write() as connection:
+        renamed = update(Run).where(Run.folder == clean(folder))
+        renamed = renamed.values(name=clean(new_name), folder=clean(new_folder)).returning(Run.id)
+        for run_id in connection.execute(renamed).scalars().all():
+            note_changes(connection, run_id, ["run"])
+
+
 class RunWriter:
     """Writes one run's record, from any thread. No call waits for the database, and none fails because of it.
 

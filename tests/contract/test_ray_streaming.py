@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import ray
 
+from actors.place import Place, here
 from actors.rollout_pool import RolloutPool
 from rollout.engine import Completion, Sampling
 from tests.unit.actors.fakes import Events, prompt
@@ -25,8 +26,8 @@ class Worker:
     def __init__(self) -> None:
         self._life = uuid.uuid4().hex
 
-    def describe(self) -> tuple[str, int]:
-        return self._life, 1
+    def describe(self) -> tuple[str, int, Place]:
+        return self._life, 1, here()
 
     def generate(
         self, version: int, samplings: list[Sampling], *inputs: Any

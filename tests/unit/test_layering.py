@@ -17,10 +17,10 @@ OURS: dict[str, set[str]] = {
     "dataset": {"pretext", "reward"},
     "rollout": set(),
     "learner": set(),
-    "actors": {"pretext", "reward", "dataset", "rollout", "learner"},
+    "actors": {"pretext", "reward", "dataset", "rollout", "learner", "store"},
     "evaluation": {"pretext", "reward", "dataset", "rollout"},
     "store": set(),
-    "cluster": {"pretext", "reward", "dataset", "rollout", "learner", "actors", "evaluation"},
+    "cluster": {"pretext", "reward", "dataset", "rollout", "learner", "actors", "evaluation", "store"},
 }
 OTHERS: dict[str, set[str]] = {
     "pretext": {"numpy", "cv2", "decord", "av", "fsspec"} | PYDANTIC,
@@ -29,7 +29,7 @@ OTHERS: dict[str, set[str]] = {
     "rollout": {"numpy", "torch", "vllm"} | PYDANTIC,
     "learner": {"numpy", "torch", "deepspeed", "transformers", "tokenizers", "peft", "ray", "vllm"}
     | PYDANTIC,
-    "actors": {"numpy", "torch", "transformers", "ray"},
+    "actors": {"numpy", "torch", "transformers", "ray", "wandb", "mlflow"},
     "evaluation": {"numpy", "matplotlib"} | PYDANTIC,
     "store": {"sqlalchemy", "alembic"} | PYDANTIC,
     "cluster": {"ray", "torch", "transformers", "deepspeed", "yaml", "rich", "matplotlib"} | PYDANTIC,

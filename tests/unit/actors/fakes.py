@@ -8,6 +8,7 @@ from typing import Any
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors.messages import Prompt, PromptMeta
+from actors.place import Place
 from actors.rollout_pool import RolloutPool
 from pretext.source import Split
 from rollout.engine import Completion, Sampling
@@ -94,9 +95,9 @@ class FakeWorker:
         self.life, self.asleep = self.life + 1, False
         self.describing, self.after_kill = self.after_kill, []
 
-    async def _describe(self) -> tuple[str, int]:
+    async def _describe(self) -> tuple[str, int, Place]:
         await _meet(self.describing)
-        return f"{self.index}.{self.life}", 1
+        return f"{self.index}.{self.life}", 1, Place("10.0.0.1", 100 + self.life)
 
     async def _generate(
         self, version: int, samplings: Sequence[Sampling], *inputs: Any

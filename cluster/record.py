@@ -1,0 +1,132 @@
+"""A run as the run store knows it: since when, how it ends, and what people ask of it meanwhile."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from cluster.config import Config
+from cluster.environment import environment
+from cluster.prepare import Say
+from store.database import Database, StoreError, database_url, open_database
+from store.records import Request, StoredState
+from store.requests import finish, take
+from store.writer import RunWriter, register_run, rename_run
+
+_LOOK_EVERY_S = 1.0  # for requests
+
+
+class RunRecord:
+    """Of one run, in the driver. Without a store all of it does nothing.
+
+    Args:
+        address: of the store, and the run's number there.
+    """
+
+    def __init__(self, database: Database | None = None, address: tuple[str, int] | None = None) -> None:
+        self._database, self.address = database, address
+        self._writer = RunWriter(database, address[1]) if database and address else None
+        self._looked_at = 0.0
+        self.was_stopped = False
+
+    def began(self) -> None:
+        if self._writer is not None:
+            self._writer.state("running")
+
+    def stage(self, message: str) -> None:
+        """What the run does before its actors are there to say so."""
+        if self._writer is not None:
+            self._writer.event("stage", message)
+
+    def requests(self) -> list[Request]:
+        """What was asked of the run since the last look; looks once a second at most."""
+        if (
+            self._database is None
+            or self.address is None
+            or time.monotonic() - self._looked_at < _LOOK_EVERY_S
+        ):
+            return []
+        self._looked_at = time.monotonic()
+        try:
+            return take(self._database, self.address[1])
+        except StoreError:  # it is away; the request stays where it is
+            return []
+
+    def answer(self, request: Request, outcome: str) -> None:
+        assert self._database is not None
+        if self._writer is not None:
+            self._writer.event("request", f"{request.asked_by} asked for: {request.action}. {outcome}")
+        try:
+            finish(self._database, request.id, outcome)
+        except StoreError:
+            return  # the event says it too
+
+    def close(self, state: StoredState, failure: str | None = None) -> None:
+        if self._writer is not None:
+            self._writer.state(state, failure)
+            self._writer.close()
+        if self._database is not None:
+            self._database.close()
+
+
+class RunStore:
+    """The store that this run is recorded in, if it can be opened: a run does without rather than not at all."""
+
+    def __init__(self, runs_dir: Path, say: Say) -> None:
+        self._say, self._url = say, database_url(runs_dir)
+        self._database: Database | None = None
+        try:
+            self._database = open_database(self._url)
+        except StoreError as error:
+            say(f"The run store is not written, so no page will show this run: {error}")
+
+    def kept(self, before: Path, after: Path) -> None:
+        """An earlier run of the name is another's now."""
+        if self._database is not None:
+            with suppress(StoreError):  # the page then shows one run less
+                rename_run(self._database, str(before), new_name=after.name, new_folder=str(after))
+
+    @contextmanager
+    def recorded(self, config: Config, folder: Path) -> Iterator[RunRecord]:
+        """The run, from now until the block ends, and how it ends."""
+        record = self._register(config, folder)
+        record.began()
+        try:
+            yield record
+        except KeyboardInterrupt:
+            record.close("stopped")
+            raise
+        except BaseException as error:
+            record.close("failed", str(error) or type(error).__name__)
+            raise
+        record.close("stopped" if record.was_stopped else "done")
+
+    def _register(self, config: Config, folder: Path) -> RunRecord:
+        if self._database is None:
+            return RunRecord()
+        try:
+            run_id = register_run(
+                self._database,
+                name=config.name,
+                folder=str(folder),
+                steps=config.train.steps,
+                config=config.model_dump(mode="json"),
+                environment=environment(),
+                job_id=_job_id(),
+            )
+        except StoreError as error:
+            self._say(f"The run store is not written, so no page will show this run: {error}")
+            return RunRecord()
+        return RunRecord(self._database, (self._url, run_id))
+
+
+def _job_id() -> str | None:
+    """Of the Ray job that this process is the driver of."""
+    try:
+        job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    except ValueError:
+        return None
+    submission_id = job.get("metadata", {}).get("job_submission_id")
+    return str(submission_id) if submission_id else None
