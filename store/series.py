@@ -59,7 +59,7 @@ def _extents(within: Sequence[ColumnElement[bool]], max_points: int) -> CTE:
     """Of each curve, how many steps one of its thinned points stands for: 1 where it need not be thinned."""
     span = func.max(Point.step) - func.min(Point.step) + 1
     # Stretches begin at multiples of their width, so one more than these fit in.
-    width = (span + max_points - 3) // max(1, max_points - 1)
+    width = (span + max_points - 3) // (max_points - 1)
     return (
         select(
             Point.run_id,
