@@ -235,8 +235,10 @@ class RunReader:
             summary = found[0]
             columns = select(Run.folder, Run.config, Run.environment).where(Run.id == summary.id)
             rest = connection.execute(columns).one()._asdict()
-            recorded = select(Point.step).where(Point.run_id == summary.id, Point.metric_id == MetricName.id)
-            names = select(MetricName.name).where(recorded.exists()).order_by(MetricName.name)
+            of_metric = select(Point.step).where(Point.run_id == summary.id, Point.metric_id == MetricName.id)
+            # One look for each name. EXISTS may become a join, which reads all of the run's points.
+            recorded = of_metric.limit(1).correlate(MetricName).scalar_subquery().is_not(None)
+            names = select(MetricName.name).where(recorded).order_by(MetricName.name)
             return RunDetail(
                 **summary.model_dump(), **rest, metric_names=tuple(connection.execute(names).scalars())
             )

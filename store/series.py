@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
-    CTE,
     ColumnElement,
     Connection,
     Integer,
+    Select,
     Subquery,
     and_,
-    case,
     cast,
     func,
     literal,
@@ -33,61 +32,50 @@ def read_series(
     first_step: int | None,
     last_step: int | None,
 ) -> list[Series]:
-    """Each run's curve of each metric, where there is one, ordered as asked. For max_points see RunReader.series."""
+    """Each run's curve of each metric, where there is one, ordered as asked. For max_points see RunReader.series.
+
+    One curve at a time: each is one stretch of the table, and no planner of queries can mistake that.
+    """
     ids = _metric_ids(connection, names)
-    within: list[ColumnElement[bool]] = [Point.run_id.in_(run_ids), Point.metric_id.in_(ids.values())]
-    within += [Point.step >= first_step] if first_step is not None else []
-    within += [Point.step <= last_step] if last_step is not None else []
-    buckets = _buckets(_extents(within, max_points), within)
-    rows = connection.execute(
-        select(buckets, Step.time)
-        .join(Step, and_(Step.run_id == buckets.c.run_id, Step.step == buckets.c.step))
-        .order_by(buckets.c.run_id, buckets.c.metric_id, buckets.c.step)
-    )
-    of_curve: dict[tuple[int, int], list[Any]] = defaultdict(list)
-    for row in rows:
-        of_curve[row.run_id, row.metric_id].append(row)
-    return [
-        _series(run_id, name, of_curve[run_id, ids[name]])
-        for run_id in run_ids
-        for name in names
-        if name in ids and (run_id, ids[name]) in of_curve
-    ]
+    bounds: list[ColumnElement[bool]] = []
+    bounds += [Point.step >= first_step] if first_step is not None else []
+    bounds += [Point.step <= last_step] if last_step is not None else []
+    series = []
+    for run_id in run_ids:
+        for name in names:
+            if name in ids:
+                where = and_(Point.run_id == run_id, Point.metric_id == ids[name], *bounds)
+                rows = connection.execute(_curve(connection, run_id, where, max_points)).all()
+                series += [_series(run_id, name, rows)] if rows else []
+    return series
 
 
-def _extents(within: Sequence[ColumnElement[bool]], max_points: int) -> CTE:
-    """Of each curve, how many steps one of its thinned points stands for: 1 where it need not be thinned."""
-    span = func.max(Point.step) - func.min(Point.step) + 1
-    # Stretches begin at multiples of their width, so one more than these fit in.
-    width = (span + max_points - 3) // max(1, max_points - 1)
+def _curve(connection: Connection, run_id: int, where: ColumnElement[bool], max_points: int) -> Select[Any]:
+    """The query for (step, time, mean, low, high) of the points that `where` selects, all of run `run_id`."""
+    width = _width(connection, where, max_points)
+    values: tuple[Any, ...] = (Point.step, Point.value, Point.value, Point.value)
+    if width > 1:  # a stretch is named by its last step: what comes after a curve's end is new
+        values = (func.max(Point.step), func.avg(Point.value), func.min(Point.value), func.max(Point.value))
+    names = ("step", "mean", "low", "high")
+    query = select(*[value.label(name) for name, value in zip(names, values, strict=True)]).where(where)
+    points = (query.group_by(Point.step // width) if width > 1 else query).subquery()
     return (
-        select(
-            Point.run_id,
-            Point.metric_id,
-            case((func.count() <= max_points, 1), else_=width).label("width"),
-        )
-        .where(*within)
-        .group_by(Point.run_id, Point.metric_id)
-        .cte("extents")
+        select(points, Step.time)
+        .join(Step, and_(Step.run_id == run_id, Step.step == points.c.step))
+        .order_by(points.c.step)
     )
 
 
-def _buckets(extents: CTE, within: Sequence[ColumnElement[bool]]) -> Subquery:
-    bucket = Point.step // extents.c.width
-    return (
-        select(
-            Point.run_id,
-            Point.metric_id,
-            func.max(Point.step).label("step"),  # the last one: what comes after a curve's end is new
-            func.avg(Point.value).label("mean"),
-            func.min(Point.value).label("low"),
-            func.max(Point.value).label("high"),
-        )
-        .join(extents, and_(extents.c.run_id == Point.run_id, extents.c.metric_id == Point.metric_id))
-        .where(*within)
-        .group_by(Point.run_id, Point.metric_id, bucket)
-        .subquery("buckets")
-    )
+def _width(connection: Connection, where: ColumnElement[bool], max_points: int) -> int:
+    """How many steps a point of the curve stands for; 1: the curve need not be thinned."""
+    few = select(literal(1)).select_from(Point).where(where).limit(max_points + 1).subquery()
+    ends = [select(end(Point.step)).where(where).scalar_subquery() for end in (func.min, func.max)]
+    count = select(func.count()).select_from(few).scalar_subquery()
+    num_points, first, last = connection.execute(select(count, *ends)).one()
+    if num_points <= max_points:
+        return 1
+    # Stretches begin at multiples of their width, so there may be one more than these fit in.
+    return -(-(last - first) // (max_points - 1))
 
 
 def _series(run_id: int, name: str, rows: Sequence[Any]) -> Series:
@@ -151,7 +139,7 @@ def _slots(run_ids: Sequence[int], metric_id: int, points: int) -> Subquery:
         select(func.min(Point.step)).where(of_run).scalar_subquery().label("first"),
         select(func.max(Point.step)).where(of_run).scalar_subquery().label("last"),
     ).where(Run.id.in_(run_ids))
-    span = spans.cte("spans")
+    span = spans.cte("spans").prefix_with("MATERIALIZED")  # or both ends are looked up for each stretch
     width = (span.c.last - span.c.first + points) // points
     numbers = select(cast(literal(0), Integer).label("number")).cte("numbers", recursive=True)
     numbers = numbers.union_all(select(numbers.c.number + 1).where(numbers.c.number < points - 1))

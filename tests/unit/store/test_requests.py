@@ -35,6 +35,14 @@ def test_each_request_goes_to_one_taker_and_only_of_its_run(database: Database) 
     assert sorted(request.id for requests in taken for request in requests) == asked
 
 
+def test_many_may_ask_at_once(database: Database) -> None:
+    run_id = new_run(database)
+    with ThreadPoolExecutor(8) as pool:
+        asked = list(pool.map(lambda _: ask(database, run_id, "checkpoint", "ann"), range(40)))
+    assert sorted(asked) == sorted(request.id for request in RunReader(database).requests(run_id))
+    assert len(set(asked)) == 40
+
+
 def test_starting_is_asked_of_no_run(database: Database) -> None:
     number = ask(database, None, "start", "ann")
     finish(database, number, "run demo")

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from store.backlog import Backlog, EventRow, StepRow
 from store.database import Database, open_database
 from store.reader import RunReader
 from store.records import EvaluationRecord, WorkerStatus
+from store.write import metric_ids, write_backlog
 from store.writer import RunWriter
 from tests.unit.store.examples import group, new_run, write
 
@@ -165,6 +167,30 @@ def test_the_heart_beats_without_news(
     writer.close()
 
 
+def test_the_heart_beats_no_faster_because_of_news(writer: RunWriter, run_id: int, reader: RunReader) -> None:
+    eventually(lambda: reader.runs().items[0].heartbeat_at is not None)
+    first = reader.runs().items[0].heartbeat_at
+    writer.event("stage", "training")
+    eventually(lambda: bool(reader.events(run_id)))
+    assert reader.runs().items[0].heartbeat_at == first
+
+
+def test_what_is_written_again_after_an_unconfirmed_commit_is_there_once(
+    database: Database, run_id: int, reader: RunReader
+) -> None:
+    backlog = Backlog()
+    backlog.add_step(0, StepRow(1.0, {"kl": 1.0}))
+    backlog.add_event(EventRow(1.0, "stage", "training"))
+    backlog.add_group(group(0))
+    with database.write() as connection:
+        ids = metric_ids(connection, ["kl"])
+    for _ in range(2):
+        with database.write() as connection:
+            write_backlog(connection, run_id, backlog, ids)
+    assert values(reader, run_id, "kl") == {0: 1.0}
+    assert len(reader.events(run_id)) == reader.groups(run_id).total == 1
+
+
 def test_a_locked_database_keeps_nobody_waiting_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -174,12 +200,14 @@ def test_a_locked_database_keeps_nobody_waiting_and_loses_nothing(
     writer = RunWriter(database, run_id, flush_s=0.02)
     with caplog.at_level(logging.WARNING, logger="store.writer"):
         with other.write():
-            started = time.monotonic()
+            waited_s = 0.0
             for step in range(200):
+                started = time.monotonic()
                 writer.step(step, float(step), {"kl": 1.0})
-            assert time.monotonic() - started < 5  # and not 50 ms each
+                waited_s += time.monotonic() - started
+                time.sleep(0.003)  # so that they come in the midst of tries
+            assert waited_s < 2  # and not 50 ms each
             eventually(lambda: "does not answer" in caplog.text)
-            time.sleep(0.5)
         eventually(lambda: len(values(RunReader(database), run_id, "kl")) == 200)
         writer.close()
     assert caplog.text.count("does not answer (database is locked)") == 1
