@@ -190,6 +190,7 @@ def _experience_plan(config: Config) -> ExperiencePlan:
 def _actor(actor_class: type, role: Role | None = None, **options: Any) -> Any:
     if role is not None:
         options |= {"num_cpus": role.num_cpus, "num_gpus": role.num_gpus}
+        options |= {"label_selector": dict(role.node_labels) or None}
     return ray.remote(actor_class).options(**options)
 
 
@@ -250,7 +251,10 @@ def _trainer(config: Config, folder: Path, spec: ModelSpec, experience: Any) -> 
         lambda: train_loop(loop),
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if role.num_gpus else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=role.count, use_gpu=role.num_gpus > 0, resources_per_worker=resources
+            num_workers=role.count,
+            use_gpu=role.num_gpus > 0,
+            resources_per_worker=resources,
+            label_selector=dict(role.node_labels) or None,
         ),
         # The same name and storage path as before: Ray Train goes on from the last checkpoint there.
         run_config=RunConfig(
