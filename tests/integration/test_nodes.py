@@ -31,7 +31,7 @@ def test_every_process_lands_on_the_node_labelled_for_it(tmp_path: Path) -> None
         cwd=ROOT, env=environment, stdout=log.open("w"), stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
-        assert process.wait(300) == 0, log.read_text()[-3000:]
+        assert process.wait(600) == 0, log.read_text()[-3000:]
     finally:
         if process.poll() is None:
             for each in [*psutil.Process(process.pid).children(recursive=True), process]:
