@@ -94,6 +94,14 @@ class ClusterConfig(_Section):
         "separate", description="rollout and learner on GPUs of their own, or on the same ones in turn"
     )
     address: str = Field("auto", description="Ray to join; auto: the one this runs in, or a new local one")
+    node_labels: bool = Field(
+        False,
+        description="every process asks for a Ray node labelled for it: videossr.io/role=learner, rollout or cpu",
+    )
+    autoscaling: bool = Field(
+        False,
+        description="the Ray joined grows on demand: what it has when the run starts is no reason to refuse",
+    )
     gpu_memory_gib: float = Field(80.0, gt=0, description="of one GPU, for the plan's memory check")
     num_prompt_workers: Positive = 8
     num_reward_workers: Positive = 2

@@ -1,6 +1,7 @@
 """Who runs where, and what it takes: the plan behind `--dry-run` and behind placement."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.config import TINY_PREFIX, Config
@@ -12,6 +13,9 @@ GIB = 2**30
 SHARED_ROLLOUT_GPU, SHARED_LEARNER_GPU = 0.6, 0.4
 # Logical CPUs. On a laptop the processes take turns, so the shares are small enough for one core.
 CPU_SHARE = {"cpu": 0.1, "cuda": 1.0}
+# With cluster.node_labels, the key of the label by which Ray nodes say what they are for. It is valid as a label of
+# Kubernetes too, so that one name serves both.
+NODE_LABEL = "videossr.io/role"
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Role:
     num_cpus: float  # of one process
     num_gpus: float  # of one process
     where: str
+    node_labels: Mapping[str, str] = field(default_factory=dict)  # that its Ray node must have
 
 
 def roles(config: Config) -> tuple[Role, ...]:
@@ -56,17 +61,22 @@ def roles(config: Config) -> tuple[Role, ...]:
     rollout_gpus = (SHARED_ROLLOUT_GPU if shared else float(config.rollout.tensor_parallel_size)) * gpus
     learner_gpus = (SHARED_LEARNER_GPU if shared else 1.0) * gpus
     together = "the same GPUs as the learner, in turn" if shared else "GPUs of their own" if gpus else "CPU"
+    ranks = "GPUs, one rank each" if gpus else "CPU"
+
+    def role(name: str, count: int, num_gpus: float, where: str, label: str) -> Role:
+        if not cluster.node_labels:
+            return Role(name, count, cpus, num_gpus, where)
+        # The table of a dry run has 80 columns, so the label stands in the place of the words.
+        return Role(name, count, cpus, num_gpus, f"{NODE_LABEL}={label}", {NODE_LABEL: label})
+
     return (
-        Role(
-            "learner",
-            config.learner.num_workers,
-            cpus,
-            learner_gpus,
-            "GPUs, one rank each" if gpus else "CPU",
+        role("learner", config.learner.num_workers, learner_gpus, ranks, "learner"),
+        # Engines that share GPUs with learner ranks are on the learner's nodes.
+        role(
+            "rollout", config.rollout.num_workers, rollout_gpus, together, "learner" if shared else "rollout"
         ),
-        Role("rollout", config.rollout.num_workers, cpus, rollout_gpus, together),
-        Role("prompt", cluster.num_prompt_workers, cpus, 0.0, "CPU, any node"),
-        Role("reward", cluster.num_reward_workers, cpus, 0.0, "CPU, any node"),
+        role("prompt", cluster.num_prompt_workers, 0.0, "CPU, any node", "cpu"),
+        role("reward", cluster.num_reward_workers, 0.0, "CPU, any node", "cpu"),
         Role("experience", 1, 0.0, 0.0, "driver's node"),
         Role("run log", 1, 0.0, 0.0, "driver's node"),
     )

@@ -3,7 +3,7 @@
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ import ray
 
 from cluster.config import Config
 from cluster.load import ConfigError
-from cluster.plan import gpus_needed, roles
+from cluster.plan import NODE_LABEL, Role, gpus_needed, roles
 
 # What every worker process of a run needs in its environment.
 WORKER_ENV = {
@@ -85,6 +85,8 @@ def _address(address: str) -> str:
 
 
 def _check_resources(config: Config) -> None:
+    if config.cluster.autoscaling:
+        return  # what is asked for is what makes it grow
     have = ray.cluster_resources()
     _check_gpus(config, int(have.get("GPU", 0)), "this Ray")
     cpus = sum(role.count * role.num_cpus for role in roles(config))
@@ -101,6 +103,7 @@ def _check_resources(config: Config) -> None:
         raise ConfigError(
             f"{counts}: these processes ask for {cpus:g} CPUs, this Ray has {have.get('CPU', 0):g}. Lower the largest."
         )
+    _check_node_labels(config, ray.nodes())
 
 
 def _check_gpus(config: Config, have: int, where: str) -> None:
@@ -111,3 +114,32 @@ def _check_gpus(config: Config, have: int, where: str) -> None:
             f"the run needs {needed} GPU(s), {where} has {have}. Lower them, join a larger cluster with "
             "cluster.address, or set cluster.device=cpu."
         )
+
+
+def _check_node_labels(config: Config, nodes: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse what no labelled node could take: its processes would wait for one until they time out.
+
+    Args:
+        nodes: as ray.nodes() gives them: Alive, Labels, Resources.
+    """
+    for label, asking in _roles_by_label(config).items():
+        labelled = [
+            node["Resources"] for node in nodes if node["Alive"] and node["Labels"].get(NODE_LABEL) == label
+        ]
+        for resource, each in (("CPU", "num_cpus"), ("GPU", "num_gpus")):
+            needed = sum(role.count * getattr(role, each) for role in asking)
+            have = sum(resources.get(resource, 0) for resources in labelled)
+            if needed > have + 1e-6:  # shares of a CPU add up to a bit more
+                raise ConfigError(
+                    f"cluster.node_labels=true: {' and '.join(role.name for role in asking)} ask for {needed:g} "
+                    f"{resource}(s) on nodes labelled {NODE_LABEL}={label}, and those of this Ray have {have:g}. Start "
+                    f"some with `ray start --labels {NODE_LABEL}={label}`, or set cluster.node_labels=false."
+                )
+
+
+def _roles_by_label(config: Config) -> dict[str, list[Role]]:
+    found: dict[str, list[Role]] = {}
+    for role in roles(config):
+        if role.node_labels:
+            found.setdefault(role.node_labels[NODE_LABEL], []).append(role)
+    return found

@@ -249,6 +249,7 @@ def _experience_plan(config: Config) -> ExperiencePlan:
 def _actor(actor_class: type, role: Role | None = None, **options: Any) -> Any:
     if role is not None:
         options |= {"num_cpus": role.num_cpus, "num_gpus": role.num_gpus}
+        options |= {"label_selector": dict(role.node_labels) or None}
     return ray.remote(actor_class).options(**options)
 
 
@@ -281,12 +282,23 @@ def _rollout_workers(config: Config, role: Role, model_path: str, max_clips: int
     ]
 
 
+def _scaling(role: Role) -> Any:
+    """As Ray Train asks for the places of a group."""
+    from ray.train import ScalingConfig
+
+    return ScalingConfig(
+        num_workers=role.count,
+        use_gpu=role.num_gpus > 0,
+        resources_per_worker={"CPU": role.num_cpus} | ({"GPU": role.num_gpus} if role.num_gpus else {}),
+        label_selector=dict(role.node_labels) or None,
+    )
+
+
 def _trainer(config: Config, folder: Path, spec: ModelSpec, experience: Any) -> Any:
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     role = next(role for role in roles(config) if role.name == "learner")
-    resources = {"CPU": role.num_cpus} | ({"GPU": role.num_gpus} if role.num_gpus else {})
     timeout_s = config.cluster.push_timeout_s
 
     def connect(session: str) -> LearnerPort:
@@ -308,9 +320,7 @@ def _trainer(config: Config, folder: Path, spec: ModelSpec, experience: Any) -> 
     return TorchTrainer(
         lambda: train_loop(loop),
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if role.num_gpus else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=role.count, use_gpu=role.num_gpus > 0, resources_per_worker=resources
-        ),
+        scaling_config=_scaling(role),
         # The same name and storage path as before: Ray Train goes on from the last checkpoint there.
         run_config=RunConfig(
             name="learner",

@@ -35,6 +35,13 @@ def test_placement_and_memory_of_the_8b_recipe(capsys: pytest.CaptureFixture[str
     assert any(line[:3] == ["learner", "rank", "45.0"] for line in lines)
 
 
+def test_labels_are_shown_in_the_placement(capsys: pytest.CaptureFixture[str]) -> None:
+    dry_run(load_config(CONFIGS / "qwen3-vl-8b.yaml", ["cluster.node_labels=true"]))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["learner", "4", "1", "1", "videossr.io/role=learner"] in lines
+    assert ["prompt", "8", "1", "0", "videossr.io/role=cpu"] in lines
+
+
 def test_a_plan_that_cannot_fit_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert dry_run(load_config(CONFIGS / "qwen3-vl-8b.yaml", ["cluster.gpu_memory_gib=24"])) == 2
     assert "cluster.gpu_memory_gib" in capsys.readouterr().err

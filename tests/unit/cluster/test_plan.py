@@ -1,5 +1,6 @@
 """`cluster.plan`: who runs where, and a memory estimate that moves the right way."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from cluster.config import Config
 from cluster.load import build_config, load_config
 from cluster.plan import (
+    NODE_LABEL,
     PUBLISHED,
     gpus_needed,
     learner_memory_gib,
@@ -58,6 +60,33 @@ def test_on_a_shared_gpu_one_engine_and_one_rank_fit_and_no_two_engines() -> Non
     assert 2 * by_name["rollout"] > 1
     # Two ranks on one GPU would leave an engine without: all engines are placed first, and leave room for one.
     assert by_name["rollout"] + 2 * by_name["learner"] > 1
+
+
+def test_without_labels_a_process_may_land_on_any_node() -> None:
+    assert all(role.node_labels == {} for role in roles(config()))
+
+
+def test_labelled_nodes_are_asked_for_by_what_runs_on_them() -> None:
+    asked = {
+        role.name: role.node_labels.get(NODE_LABEL) for role in roles(config(cluster={"node_labels": True}))
+    }
+    assert asked == {"learner": "learner", "rollout": "rollout", "prompt": "cpu", "reward": "cpu",
+                     "experience": None, "run log": None}  # fmt: skip
+
+
+def test_engines_that_share_gpus_with_the_learner_are_asked_for_where_it_is() -> None:
+    shared = {role.name: role for role in roles(config(cluster={"node_labels": True, "placement": "shared"}))}
+    assert shared["rollout"].node_labels == shared["learner"].node_labels == {NODE_LABEL: "learner"}
+
+
+def test_the_label_is_one_for_ray_and_for_kubernetes() -> None:
+    from ray._private.label_utils import validate_label_selector
+
+    for role in roles(config(cluster={"node_labels": True})):
+        assert validate_label_selector(dict(role.node_labels)) is None
+        for text in role.node_labels.values():
+            assert re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", text)
+    assert re.fullmatch(r"[a-z0-9.-]{1,253}/[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", NODE_LABEL)
 
 
 def test_the_demo_takes_no_more_cpus_than_a_laptop_has() -> None:

@@ -1,0 +1,101 @@
+"""A process with a Ray of four nodes, one of them for each label: where do our processes land?
+
+Run as `python -m tests.integration.places FOLDER`, with Ray's own folder and token in the environment; it writes
+FOLDER/places.json and ends its Ray.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import ray
+from ray.cluster_utils import Cluster
+
+from cluster.config import Config
+from cluster.load import ConfigError, load_config
+from cluster.plan import NODE_LABEL, Role, roles
+from cluster.ray_session import ray_session
+from cluster.run import _actor, _scaling
+
+ROOT = Path(__file__).parents[2]
+# The driver's node has most room, so that whatever asks for no label would land there.
+CPUS = {"": 8, "learner": 1, "rollout": 1, "cpu": 1}
+_ACTORS = 2  # of each role
+
+
+class Place:
+    """Says on which node it runs."""
+
+    def node(self) -> str:
+        return str(ray.get_runtime_context().get_node_id())
+
+
+def demo(address: str, *overrides: str) -> Config:
+    """The demo, with two learner ranks, on labelled nodes."""
+    return load_config(
+        ROOT / "configs" / "demo.yaml",
+        [f"cluster.address={address}", "cluster.node_labels=true", "learner.num_workers=2", *overrides],
+    )
+
+
+def actor_nodes(role: Role) -> set[str]:
+    """The nodes on which actors of this role start."""
+    places = [_actor(Place, role).remote() for _ in range(_ACTORS)]
+    found = set(ray.get([place.node.remote() for place in places]))
+    for place in places:
+        ray.kill(place)
+    return found
+
+
+def rank_nodes(role: Role, folder: Path) -> set[str]:
+    """The nodes on which Ray Train starts this role's ranks."""
+    from ray.train import RunConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    def write_place() -> None:
+        from ray.train import get_context
+
+        (folder / f"rank{get_context().get_world_rank()}").write_text(Place().node())
+
+    TorchTrainer(
+        write_place, torch_config=TorchConfig(backend="gloo"), scaling_config=_scaling(role),
+        run_config=RunConfig(name="places", storage_path=str(folder)),
+    ).fit()  # fmt: skip
+    found = [path.read_text() for path in folder.glob("rank*")]
+    assert len(found) == role.count
+    return set(found)
+
+
+def refusal(config: Config) -> str:
+    """What the user is told instead of a run."""
+    try:
+        with ray_session(config):
+            return ""
+    except ConfigError as error:
+        return str(error)
+
+
+def main(folder: Path) -> None:
+    cluster = Cluster()
+    for label, cpus in CPUS.items():
+        labels = {NODE_LABEL: label} if label else {}
+        cluster.add_node(num_cpus=cpus, labels=labels, include_dashboard=False)
+    config = demo(cluster.address)
+    by_name = {role.name: role for role in roles(config)}
+    with ray_session(config):
+        label_of = {node["NodeID"]: node["Labels"].get(NODE_LABEL, "") for node in ray.nodes()}
+        nodes = {name: actor_nodes(by_name[name]) for name in ("rollout", "prompt", "reward")}
+        nodes["learner"] = rank_nodes(by_name["learner"], folder)
+        unlabelled = {role.name: role for role in roles(demo(cluster.address, "cluster.node_labels=false"))}
+        nodes["rollout, not asking"] = actor_nodes(unlabelled["rollout"])
+    found = {
+        "nodes": sorted(label_of.values()),
+        "places": {name: sorted({label_of[node] for node in ids}) for name, ids in nodes.items()},
+        "refusal": refusal(demo(cluster.address, "cluster.num_prompt_workers=20")),
+    }
+    (folder / "places.json").write_text(json.dumps(found))
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

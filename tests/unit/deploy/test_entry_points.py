@@ -1,0 +1,99 @@
+"""The commands that manifests and images name exist, and their runs fit the pods that are there for them."""
+
+from typing import Any
+
+import pytest
+
+from cluster.cli import _parse
+from cluster.config import Config
+from cluster.load import load_config
+from cluster.plan import NODE_LABEL, Role, memory_problems, roles
+from tests.unit.deploy.manifests import OVERLAYS, ROOT, Manifest, entry_points, overlay, ray_cluster_specs
+
+IMAGE_TREE = "/opt/videossr/"
+
+
+def configured(name: str) -> Config:
+    """The configuration of the run that an overlay is made for."""
+    (words,) = [words for words in entry_points(overlay(name)) if words[1] == "train"]
+    config_path, *rest = words[2:]
+    assert config_path.startswith(IMAGE_TREE)
+    overrides = [word for word in rest if not word.startswith("-")]
+    return load_config(ROOT / config_path.removeprefix(IMAGE_TREE), overrides)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.xfail(reason="`videossr dashboard` and --no-dashboard come with the dashboard", strict=True)
+def test_every_entry_point_parses(name: str) -> None:
+    for words in entry_points(overlay(name)):
+        assert words[0] == "videossr"
+        _parse(words[1:])
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_configurations_load_with_the_overrides(name: str) -> None:
+    config = configured(name)
+    assert config.runs_dir == "/data/runs"
+    assert memory_problems(config) == []
+    mounted = [mount["mountPath"] for _, group in groups(name) for mount in worker(group)["volumeMounts"]]
+    assert mounted.count("/data") == len(groups(name))
+
+
+def groups(name: str) -> list[tuple[str, Manifest]]:
+    ((_, spec),) = ray_cluster_specs(overlay(name))
+    return [(group["groupName"], group) for group in spec["workerGroupSpecs"]]
+
+
+def worker(group: Manifest) -> Manifest:
+    (container,) = group["template"]["spec"]["containers"]
+    found: Manifest = container
+    return found
+
+
+def nodes(name: str) -> list[dict[str, Any]]:
+    """The Ray nodes that an overlay's groups can grow to: label, CPUs and GPUs of each."""
+    found = []
+    for _, group in groups(name):
+        limits = worker(group)["resources"]["limits"]
+        node = {
+            "label": group.get("labels", {}).get(NODE_LABEL),
+            "cpus": float(limits["cpu"]),
+            "gpus": float(limits.get("nvidia.com/gpu", 0)),
+        }
+        found += [dict(node) for _ in range(group["maxReplicas"])]
+    return found
+
+
+def place(role: Role, free: list[dict[str, Any]]) -> bool:
+    """Take the room of one process; whether there was any."""
+    for node in free:
+        fits = node["cpus"] >= role.num_cpus - 1e-6 and node["gpus"] >= role.num_gpus - 1e-6
+        if fits and role.node_labels.get(NODE_LABEL) in (None, node["label"]):
+            node["cpus"] -= role.num_cpus
+            node["gpus"] -= role.num_gpus
+            return True
+    return False
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_workers_have_room_for_every_process_of_the_run(name: str) -> None:
+    free = nodes(name)
+    for role in sorted(roles(configured(name)), key=lambda role: -role.num_gpus):
+        for number in range(role.count):
+            assert place(role, free), f"{name}: no room for {role.name} {number + 1} of {role.count}"
+    assert sum(node["gpus"] for node in free) == 0  # and no GPU is paid for in vain
+
+
+def test_every_label_that_a_run_asks_for_is_some_groups() -> None:
+    asked = {role.node_labels[NODE_LABEL] for role in roles(configured("multi-node")) if role.node_labels}
+    assert asked == {node["label"] for node in nodes("multi-node")} == {"learner", "rollout", "cpu"}
+
+
+def test_a_shared_ray_grows_from_nothing_and_the_run_knows() -> None:
+    ((_, spec),) = ray_cluster_specs(overlay("multi-node"))
+    assert spec["enableInTreeAutoscaling"] is True
+    assert spec["autoscalerOptions"]["version"] == "v2"  # the first that knows labels
+    for name, group in groups("multi-node"):
+        assert (group["replicas"], group["minReplicas"]) == (0, 0), name
+        assert group["maxReplicas"] > 0, name
+    assert configured("multi-node").cluster.autoscaling
