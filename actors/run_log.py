@@ -36,11 +36,12 @@ class RunLogPlan:
 
 
 class RunLog:
-    """One per run, on the driver's node. What a sink raises costs that sink alone, and is said once."""
+    """One per run, on the driver's node. What a sink raises costs that sink that entry, and is said once."""
 
     def __init__(self, plan: RunLogPlan) -> None:
         self._plan, self._folder = plan, Path(plan.folder)
         self._lines: list[dict[str, Any]] = []
+        self._told_of: set[str] = set()  # sinks that failed
         # The files come first, and what goes wrong with them is raised: they are what a run goes on from.
         self._files = JsonLines(self._folder)
         self._others: dict[str, Sink] = {"TensorBoard": TensorBoard(self._folder)}
@@ -115,9 +116,11 @@ class RunLog:
 
     def _tell(self, say: Callable[[Sink], None]) -> None:
         say(self._files)
-        for name, sink in list(self._others.items()):
+        for name, sink in self._others.items():
             try:
                 say(sink)
             except Exception as error:  # whatever it is: a record is not worth a run
-                del self._others[name]
-                self.event("record_failed", f"{name} is no longer written: {type(error).__name__}: {error}")
+                if name not in self._told_of:
+                    self._told_of.add(name)
+                    reason = f"{type(error).__name__}: {error}"
+                    self.event("record_failed", f"{name} lacks an entry (said once): {reason}")

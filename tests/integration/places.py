@@ -15,7 +15,7 @@ from cluster.config import Config
 from cluster.load import ConfigError, load_config
 from cluster.plan import NODE_LABEL, Role, roles
 from cluster.ray_session import ray_session
-from cluster.run import _actor, _scaling
+from cluster.start import actor, scaling
 
 ROOT = Path(__file__).parents[2]
 # The driver's node has most room, so that whatever asks for no label would land there.
@@ -40,7 +40,7 @@ def demo(address: str, *overrides: str) -> Config:
 
 def actor_nodes(role: Role) -> set[str]:
     """The nodes on which actors of this role start."""
-    places = [_actor(Place, role).remote() for _ in range(_ACTORS)]
+    places = [actor(Place, role).remote() for _ in range(_ACTORS)]
     found = set(ray.get([place.node.remote() for place in places]))
     for place in places:
         ray.kill(place)
@@ -58,7 +58,7 @@ def rank_nodes(role: Role, folder: Path) -> set[str]:
         (folder / f"rank{get_context().get_world_rank()}").write_text(Place().node())
 
     TorchTrainer(
-        write_place, torch_config=TorchConfig(backend="gloo"), scaling_config=_scaling(role),
+        write_place, torch_config=TorchConfig(backend="gloo"), scaling_config=scaling(role),
         run_config=RunConfig(name="places", storage_path=str(folder)),
     ).fit()  # fmt: skip
     found = [path.read_text() for path in folder.glob("rank*")]

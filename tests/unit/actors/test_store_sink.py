@@ -1,0 +1,134 @@
+"""`actors.store_sink` and `actors.run_log`: what a run says, read back from the store."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from actors.messages import EvaluationAnswers, WorkerState
+from actors.place import Place
+from actors.run_log import RunLog, RunLogPlan
+from dataset.marks import Box
+from dataset.pictures import ClipPictures, Picture
+from learner.config import GrpoConfig
+from pretext.recipe import Recipe
+from store.database import database_url, open_database
+from store.reader import RunReader
+from store.writer import register_run
+from tests.unit.actors.test_run_log import group, lines
+
+RECIPE = Recipe("jigsaw", "a.mp4", "pyav", (0, 1), (0.0, 0.5), 8, 8, {"gap": 1}, 0, "21")
+METRICS = {"reward/mean": 0.5, "step/tokens": 300.0, "seconds/step": 1.5}
+
+
+@pytest.fixture
+def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.delenv("VIDEOSSR_DB", raising=False)
+    return database_url(tmp_path)
+
+
+def logged(tmp_path: Path, url: str) -> tuple[RunLog, int]:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with_store = open_database(url)
+    run_id = register_run(with_store, name="run", folder=str(folder), steps=5, config={}, environment={})
+    with_store.close()
+    return RunLog(RunLogPlan(str(folder), GrpoConfig(), store=(url, run_id))), run_id
+
+
+def sampled(rewards: tuple[float, ...] = (1.0, 0.0)):  # type: ignore[no-untyped-def]
+    made = group(rewards)
+    meta = replace(made.prompt.meta, recipe=RECIPE.to_json())
+    return replace(made, prompt=replace(made.prompt, meta=meta))
+
+
+def test_what_a_run_says_is_in_the_store(tmp_path: Path, url: str) -> None:
+    log, run_id = logged(tmp_path, url)
+    log.event("stage", "training")
+    log.step(0, METRICS, [sampled()])
+    answers = EvaluationAnswers(
+        "after", 1, "jigsaw", ((1.0, True), (0.0, False)), ((0.5, True),) * 4, ("21", "12"), (sampled(),)
+    )
+    log.evaluation(answers)
+    log.workers([WorkerState("rollout", 0, "running", Place("10.0.0.1", 7, "3"), 2, 5, 1)])
+    log.close()
+    reader = RunReader(open_database(url))
+    (series,) = reader.series([run_id], ["tokens_per_second"])
+    assert (series.steps, series.mean) == ((0,), (200.0,))
+    assert [event.message for event in reader.events(run_id)] == ["training"]
+    (evaluation,) = reader.evaluations(run_id)
+    assert evaluation.scores == {
+        "greedy_mean": 0.5, "greedy_valid": 0.5, "sampled_mean": 0.5, "sampled_valid": 1.0, "samples": 2,
+    }  # fmt: skip
+    (worker,) = reader.workers(run_id)
+    assert (worker.role, worker.node, worker.pid, worker.gpu, worker.queue) == (
+        "rollout",
+        "10.0.0.1",
+        7,
+        "3",
+        5,
+    )
+    found = reader.groups(run_id)
+    assert {(each.step, each.prompt_key) for each in found.items} == {(0, RECIPE.id), (1, RECIPE.id)}
+    stored = reader.group(run_id, found.items[0].id)
+    assert stored is not None
+    assert [completion.advantage for completion in stored.completions] == pytest.approx(
+        [2**-0.5, -(2**-0.5)], abs=1e-5
+    )
+    assert stored.details == "1 frames dropped at each cut"
+
+
+def test_pictures_are_files_that_the_group_names(tmp_path: Path, url: str) -> None:
+    log, run_id = logged(tmp_path, url)
+    strange = replace(sampled(), group_id="../../up")
+    log.step(3, METRICS, [strange])
+    frame = Picture(0.5, True, b"a picture", (Box(0, 1, 2, 3, 4, "circle"),))
+    log.pictures(3, strange, [ClipPictures("Clip 1", 1, (frame,))])
+    log.close()
+    reader = RunReader(open_database(url))
+    stored = reader.group(run_id, reader.groups(run_id).items[0].id)
+    assert stored is not None
+    (clip,) = stored.frames
+    (found,) = clip.frames
+    assert (clip.true_place, found.time_s, found.edited, found.boxes) == (
+        1,
+        0.5,
+        True,
+        ((1, 2, 3, 4, "circle"),),
+    )
+    file = (tmp_path / "run" / found.file).resolve()
+    assert file.is_relative_to(tmp_path / "run" / "frames")
+    assert file.read_bytes() == b"a picture"
+
+
+def test_steps_that_are_taken_again_are_forgotten(tmp_path: Path, url: str) -> None:
+    log, run_id = logged(tmp_path, url)
+    for step in range(4):
+        log.step(step, METRICS | {"reward/mean": 0.1 * step}, [])
+    log.forget(2)
+    log.close()
+    (series,) = RunReader(open_database(url)).series([run_id], ["reward/mean"])
+    assert series.steps == (0, 1)
+
+
+def test_an_entry_that_a_sink_refuses_costs_that_entry_there_and_is_said_once(
+    tmp_path: Path, url: str
+) -> None:
+    log, run_id = logged(tmp_path, url)
+    broken = replace(sampled(), prompt=replace(sampled().prompt, meta=group((1.0,)).prompt.meta))  # no recipe
+    log.step(0, METRICS, [broken, broken])
+    log.step(1, METRICS, [sampled()])
+    log.close()
+    assert [each.step for each in RunReader(open_database(url)).groups(run_id).items] == [1]
+    said = [line["message"] for line in lines(tmp_path / "run", "events")]
+    assert len(said) == 1
+    assert said[0].startswith("the run store lacks an entry (said once): ")
+    assert len(lines(tmp_path / "run", "metrics")) == 2
+
+
+def test_a_store_that_cannot_be_opened_costs_no_run(tmp_path: Path) -> None:
+    log = RunLog(RunLogPlan(str(tmp_path), GrpoConfig(), store=("nonsense", 1), trackers=("mlflow",)))
+    log.step(0, METRICS, [])
+    said = [line["message"] for line in lines(tmp_path, "events")]
+    assert [line.split(" is not written")[0] for line in said] == ["the run store", "mlflow"]
+    assert len(lines(tmp_path, "metrics")) == 1
