@@ -20,6 +20,7 @@ OURS: dict[str, set[str]] = {
     "actors": {"pretext", "reward", "dataset", "rollout", "learner"},
     "evaluation": {"pretext", "reward", "dataset", "rollout"},
     "store": set(),
+    "dashboard": {"store"},
     "cluster": {"pretext", "reward", "dataset", "rollout", "learner", "actors", "evaluation"},
 }
 OTHERS: dict[str, set[str]] = {
@@ -32,6 +33,7 @@ OTHERS: dict[str, set[str]] = {
     "actors": {"numpy", "torch", "transformers", "ray"},
     "evaluation": {"numpy", "matplotlib"} | PYDANTIC,
     "store": {"sqlalchemy", "alembic"} | PYDANTIC,
+    "dashboard": {"fastapi", "starlette", "uvicorn", "itsdangerous", "sqlalchemy", "yaml", "fsspec"} | PYDANTIC,
     "cluster": {"ray", "torch", "transformers", "deepspeed", "yaml", "rich", "matplotlib"} | PYDANTIC,
 }
 # Modules that vLLM loads into its own processes: the only ones that import it where they stand.
