@@ -1,65 +1,48 @@
-"""Schemathesis asks everything that the API's documentation allows, and what it does not, as whoever may ask.
+"""Schemathesis asks a real server everything that its documentation allows, and what it does not, as whoever may ask.
 
 No answer is an error of the server's, none is undocumented, and each has the documented form. The stream never ends,
 so it has tests of its own (test_dashboard_server.py).
 """
 
-from collections.abc import Callable, Iterator
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fastapi import FastAPI
-from hypothesis import HealthCheck
-from hypothesis import settings as hypothesis_settings
 
-from dashboard.app import create_app
-from dashboard.limits import Allowance
-from dashboard.settings import from_environment
-from tests.unit.dashboard.example import READ_TOKEN, TOKEN, Recorder, make_example, open_copy
+from tests.contract.test_dashboard_server import line_of, start
+from tests.unit.dashboard.example import READ_TOKEN, TOKEN, make_example, open_copy
 
-schemathesis = pytest.importorskip(
-    "schemathesis", reason="schemathesis is not installed (pip install schemathesis)"
-)
+if importlib.util.find_spec("schemathesis") is None:
+    pytest.skip("schemathesis is not installed (pip install schemathesis)", allow_module_level=True)
 
-from schemathesis.checks import load_all_checks  # noqa: E402
-from schemathesis.openapi.checks import positive_data_acceptance  # noqa: E402
-
-load_all_checks()
-ROLES = {"operator": TOKEN, "reader": READ_TOKEN, "nobody": None}
-# Without deadlines: nothing is slow here but the machine.
-SETTINGS = hypothesis_settings(
-    max_examples=8, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("fuzzed")
     make_example(folder / "example")
-    database = open_copy(folder / "example", folder / "copy")
-    environment = {"VIDEOSSR_TOKEN": TOKEN, "VIDEOSSR_READ_TOKEN": READ_TOKEN}
-    settings = from_environment(runs_dir=Path(folder), host="0.0.0.0", environment=environment)
-    app = create_app(settings, database, Recorder())
-    # A fuzzer is what these are there against.
-    app.state.gate._posts = app.state.gate._mistakes = Allowance(burst=10**6, every_s=1e-6)
-    yield app
-    database.close()
+    open_copy(folder / "example", folder / "copy").close()
+    process = start("fuzz", folder / "copy", VIDEOSSR_TOKEN=TOKEN, VIDEOSSR_READ_TOKEN=READ_TOKEN)
+    yield line_of(process.stdout)
+    process.kill()
+    process.wait()
 
 
-@pytest.fixture(scope="module")
-def api(app: FastAPI) -> object:
-    return schemathesis.openapi.from_asgi("/openapi.json", app)
-
-
-schema = schemathesis.pytest.from_fixture("api").exclude(path="/api/stream")
-
-
-@pytest.mark.parametrize("role", list(ROLES))
-@schema.parametrize()
-@SETTINGS
-def test_every_answer_is_documented(case: schemathesis.Case, role: str) -> None:
-    token = ROLES[role]
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    # That a configuration of a name is there cannot be said in a schema.
-    excluded: list[Callable[..., object]] = [positive_data_acceptance] if case.path == "/api/runs" else []
-    case.call_and_validate(headers=headers, excluded_checks=excluded)
+@pytest.mark.parametrize("token", [TOKEN, READ_TOKEN, None], ids=["operator", "reader", "nobody"])
+def test_every_answer_is_documented(address: str, token: str | None, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run"]
+    command += [f"{address}/openapi.json", "--wait-for-schema", "120", "--exclude-path", "/api/stream"]
+    command += ["--checks", "all", "--max-examples", "5", "--generation-deterministic", "--no-color"]
+    command += ["--header", f"Authorization: Bearer {token}"] if token else []
+    environment = os.environ | {"COLUMNS": "160"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    found = re.search(r"(\d+) generated", done.stdout)
+    assert found is not None
+    assert int(found[1]) > 300

@@ -34,11 +34,11 @@ class Server:
         return urlsplit(self.address).port or 0
 
 
-def start(what: str, folder: Path) -> subprocess.Popen[str]:
+def start(what: str, folder: Path, **changes: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.contract.dashboard_process", what, str(folder)]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("VIDEOSSR_")}
     return subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment | changes
     )
 
 
@@ -159,8 +159,8 @@ def test_tokens_and_sites(server: Server, client: httpx.Client) -> None:
     assert client.get("/api/runs", headers={"Host": "evil.example"}).status_code == 403
     assert client.post(stop, headers=right).status_code == 202
     assert client.post(stop, headers=right, content=b"a" * 70_000).status_code == 413
-    codes = {client.post("/api/session", json={"token": "guess"}).status_code for _ in range(12)}
-    assert codes == {401, 429}
+    codes = (client.post("/api/session", json={"token": "guess"}).status_code for _ in range(100))
+    assert next(code for code in codes if code != 401) == 429
 
 
 CLIMBING = (
