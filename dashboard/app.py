@@ -86,8 +86,11 @@ async def _invalid(_: Request, error: Exception) -> Response:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if error.status_code == 405:
-        methods = ", ".join(sorted(_methods(request)))
+    allowed = _methods(request) if error.status_code in (404, 405) else set()
+    if error.status_code == 405 or (
+        allowed and request.method not in allowed
+    ):  # the page's files come after routes
+        methods = ", ".join(sorted(allowed or {"GET", "HEAD"}))
         detail = f"{request.method}: cannot be asked here. Use {methods}."
         return JSONResponse({"detail": detail}, 405, {"Allow": methods})
     unreadable = error.status_code == 400  # FastAPI's answer to a body that is not text
