@@ -35,10 +35,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--steps", type=int, default=10_000)
     arguments = parser.parse_args()
-    names = [f"{area}/{number}" for area in _AREAS for number in range(8)]
+    names = metric_names()
     with tempfile.TemporaryDirectory() as scratch:
         database = open_database(database_url(scratch))
-        _fill(database, arguments.runs, arguments.steps, names)
+        fill(database, arguments.runs, arguments.steps, names)
         size = sum(path.stat().st_size for path in Path(scratch).iterdir())
         results = _measure(RunReader(database), names)
         database.close()
@@ -50,7 +50,11 @@ def main() -> None:
         show([size_mb, *results])
 
 
-def _fill(database: Database, num_runs: int, num_steps: int, names: list[str]) -> None:
+def metric_names() -> list[str]:
+    return [f"{area}/{number}" for area in _AREAS for number in range(8)]
+
+
+def fill(database: Database, num_runs: int, num_steps: int, names: list[str]) -> None:
     """By the database itself: 20 million rows through Python would take longer than all the rest."""
     ids = [
         register_run(

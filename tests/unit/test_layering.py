@@ -20,7 +20,10 @@ OURS: dict[str, set[str]] = {
     "actors": {"pretext", "reward", "dataset", "rollout", "learner", "store"},
     "evaluation": {"pretext", "reward", "dataset", "rollout"},
     "store": set(),
-    "cluster": {"pretext", "reward", "dataset", "rollout", "learner", "actors", "evaluation", "store"},
+    "dashboard": {"store"},
+    "cluster": {
+        "pretext", "reward", "dataset", "rollout", "learner", "actors", "evaluation", "store", "dashboard",
+    },  # fmt: skip
 }
 OTHERS: dict[str, set[str]] = {
     "pretext": {"numpy", "cv2", "decord", "av", "fsspec"} | PYDANTIC,
@@ -32,6 +35,7 @@ OTHERS: dict[str, set[str]] = {
     "actors": {"numpy", "torch", "transformers", "ray", "wandb", "mlflow"},
     "evaluation": {"numpy", "matplotlib"} | PYDANTIC,
     "store": {"sqlalchemy", "alembic"} | PYDANTIC,
+    "dashboard": {"fastapi", "starlette", "uvicorn", "itsdangerous", "sqlalchemy", "yaml", "fsspec"} | PYDANTIC,
     "cluster": {"ray", "torch", "transformers", "deepspeed", "yaml", "rich", "matplotlib"} | PYDANTIC,
 }
 # Modules that vLLM loads into its own processes: the only ones that import it where they stand.
