@@ -1,0 +1,47 @@
+"""The API's documentation, with Swagger UI's own files served from here: it needs no internet."""
+
+from importlib.resources import files
+
+from fastapi import FastAPI
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>videossr API</title>
+<link rel="stylesheet" href="/docs/files/swagger-ui.css">
+<link rel="icon" href="data:,">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="/docs/files/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script>
+</body>
+</html>
+"""
+_START = """SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  validatorUrl: null,
+  presets: [SwaggerUIBundle.presets.apis],
+});
+"""
+
+
+def add_docs(app: FastAPI) -> None:
+    """Serve /docs."""
+
+    @app.get("/docs", include_in_schema=False)
+    def page() -> Response:
+        return HTMLResponse(_PAGE)
+
+    @app.get("/docs/start.js", include_in_schema=False)
+    def start() -> Response:
+        return Response(_START, media_type="text/javascript")
+
+    folder = str(files("fastapi_offline") / "static")
+    app.mount("/docs/files", StaticFiles(directory=folder), name="docs")

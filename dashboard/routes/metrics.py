@@ -1,0 +1,86 @@
+"""Curves, thinned by the store, and the same whole as a file."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from starlette.responses import StreamingResponse
+
+from dashboard.answers import EVERYWHERE, problems
+from dashboard.security import reader
+from dashboard.service import MAX_POINTS, Name, Names, Number, RunIds, Services, Step
+from store.reader import RunReader
+from store.records import Curve, Series
+
+router = APIRouter(prefix="/api", tags=["metrics"], dependencies=[Depends(reader)], responses=EVERYWHERE)
+
+_ROWS = 1000  # of a CSV that are read at once
+
+
+class CsvResponse(StreamingResponse):
+    media_type = "text/csv"
+
+
+@router.get("/curves")
+def small_curves(
+    services: Services, run: RunIds, name: Name, points: Annotated[int, Query(ge=2, le=500)] = 60
+) -> list[Curve]:
+    """One metric of several runs, for small pictures in a list."""
+    return services.reader.curves(run, name, points)
+
+
+@router.get("/series")
+def series(
+    services: Services,
+    run: RunIds,
+    name: Names,
+    max_points: Annotated[int, Query(ge=2, le=MAX_POINTS)] = 500,
+    first_step: Step | None = None,
+    last_step: Step | None = None,
+    since_step: Annotated[Step | None, Query(description="only what came after this step")] = None,
+) -> list[Series]:
+    """Metrics of runs, at most `max_points` of each: means of stretches of steps, with their lowest and highest."""
+    return services.reader.series(
+        run, name, max_points=max_points, first_step=first_step, last_step=last_step, since_step=since_step
+    )
+
+
+@router.get(
+    "/runs/{run_id}/metrics.csv",
+    response_class=CsvResponse,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **problems(404)},
+)
+def metrics_csv(
+    services: Services, run_id: Number, name: Annotated[list[Name] | None, Query(max_length=60)] = None
+) -> CsvResponse:
+    """Every step, exactly, of these metrics or of all."""
+    run = services.detail(run_id)
+    rows = _rows(services.reader, run_id, tuple(name or run.metric_names), last=run.step)
+    file = re.sub(r"[^A-Za-z0-9._-]", "_", run.name)[:100]
+    return CsvResponse(rows, headers={"Content-Disposition": f'attachment; filename="{file}.csv"'})
+
+
+def _rows(reader: RunReader, run_id: int, names: Sequence[str], *, last: int) -> Iterator[str]:
+    """Lines, some at a time: a file of a long run is never whole in memory."""
+    yield _lines([["step", "time", *names]])
+    for first in range(0, last + 1, _ROWS):
+        stretch = reader.series(
+            [run_id], names, max_points=_ROWS, first_step=first, last_step=first + _ROWS - 1
+        )
+        times: dict[int, float] = {}
+        values: dict[str, dict[int, float | None]] = {}
+        for curve in stretch:
+            times.update(zip(curve.steps, curve.times, strict=True))
+            values[curve.name] = dict(zip(curve.steps, curve.mean, strict=True))
+        yield _lines(
+            [step, times[step], *(values.get(name, {}).get(step) for name in names)] for step in sorted(times)
+        )
+
+
+def _lines(rows: Iterator[list[object]] | list[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()

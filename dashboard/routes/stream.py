@@ -1,0 +1,65 @@
+"""News as server-sent events: what changed, so that a page asks for that and nothing else."""
+
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Annotated, get_args
+
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from dashboard.answers import EVERYWHERE, Change, problems
+from dashboard.lookups import steps_done
+from dashboard.security import client_of, reader
+from dashboard.service import Services, no_run
+from dashboard.stream import NoRoom, Subject, Subscription
+from store.records import ChangeKind
+
+router = APIRouter(
+    prefix="/api", tags=["stream"], dependencies=[Depends(reader)], responses=EVERYWHERE | problems(404)
+)
+
+_RETRY_MS = 2000
+_ALL = tuple(sorted(get_args(ChangeKind)))
+
+
+async def subscribed(
+    services: Services,
+    request: Request,
+    run: Annotated[list[Annotated[int, Query(ge=1, le=2**63 - 1)]] | None, Query(max_length=50)] = None,
+) -> AsyncIterator[Subscription]:
+    """Before the answer begins, so that nothing is missed from then on, and errors are answers."""
+    subjects: list[Subject] = list(run) if run else [None]
+    known = await run_in_threadpool(steps_done, services.database, run or [])
+    for run_id in run or []:
+        if run_id not in known:
+            raise no_run(run_id)
+    async with AsyncExitStack() as stack:
+        try:
+            subscription = await stack.enter_async_context(
+                services.hub.subscribe(subjects, client_of(request))
+            )
+        except NoRoom as error:
+            raise HTTPException(503, str(error), {"Retry-After": "30"}) from None
+        yield subscription
+
+
+@router.get("/stream", response_class=EventSourceResponse)
+async def stream(
+    subscription: Annotated[Subscription, Depends(subscribed)],
+    last_event_id: Annotated[str | None, Header(max_length=100)] = None,
+) -> AsyncIterable[ServerSentEvent]:
+    """`changed` events of the runs named (none: of the list of runs). A connection taken up again is told that
+    everything may have changed."""
+    yield ServerSentEvent(comment="connected", retry=_RETRY_MS)
+    number = 0
+    if last_event_id is not None:
+        for subject in subscription.subjects:
+            yield _event(Change(run_id=subject, what=_ALL, step=None), number)
+    async for change in subscription.news():
+        number += 1
+        yield _event(change, number)
+
+
+def _event(change: Change, number: int) -> ServerSentEvent:
+    return ServerSentEvent(event="changed", data=change, id=str(number))

@@ -1,0 +1,121 @@
+"""How the dashboard is served, and who may: read from the environment, refused with words where it is not safe."""
+
+import ipaddress
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8470
+_SHORTEST_TOKEN = 16
+_TOKEN = re.compile(r"[\x21-\x7e]+")  # what a header holds
+
+
+class DashboardError(ValueError):
+    """What keeps the dashboard from being served: value, rule and fix."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be chosen. Made by `from_environment`, which checks it.
+
+    Attributes:
+        token: of operators, who may start, stop and resume runs.
+        read_token: of readers; None: there are none besides operators.
+        open_reading: reading needs no token.
+        made_token: the operator token was made for this start, so somebody has to be told.
+        allow_any_config: configurations that come over HTTP may name import paths and any place.
+        roots: where such configurations may take models and data from otherwise: folders, bucket addresses, and
+            owners of models on the hub.
+    """
+
+    runs_dir: Path
+    host: str
+    port: int
+    token: str = field(repr=False)
+    read_token: str | None = field(default=None, repr=False)
+    open_reading: bool = False
+    made_token: bool = False
+    allow_any_config: bool = False
+    roots: tuple[str, ...] = ()
+
+    @property
+    def on_loopback(self) -> bool:
+        return is_loopback(self.host)
+
+
+def from_environment(
+    *,
+    runs_dir: Path,
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    environment: Mapping[str, str] = os.environ,
+) -> Settings:
+    """Settings from VIDEOSSR_TOKEN, VIDEOSSR_READ_TOKEN, VIDEOSSR_ALLOW_ANY_CONFIG and VIDEOSSR_ROOTS.
+
+    On this machine's own address, without tokens, reading is open and an operator token is made.
+
+    Raises:
+        DashboardError: another address without a token, or a token that is none.
+    """
+    token = _token("VIDEOSSR_TOKEN", environment)
+    read_token = _token("VIDEOSSR_READ_TOKEN", environment)
+    if not 0 <= port <= 65535:
+        raise DashboardError(f"--port={port}: ports go from 0 to 65535 (0: any free one). Name one of these.")
+    if token is None and not is_loopback(host):
+        raise DashboardError(
+            f"--host={host}: others could reach the dashboard there, so it needs a token. Set VIDEOSSR_TOKEN to a "
+            f"secret of {_SHORTEST_TOKEN} characters or more (openssl rand -hex 32), or serve on {DEFAULT_HOST}."
+        )
+    if token is not None and token == read_token:
+        raise DashboardError(
+            "VIDEOSSR_READ_TOKEN: is the same as VIDEOSSR_TOKEN, so every reader could stop runs. Make another."
+        )
+    return Settings(
+        runs_dir=runs_dir,
+        host=host,
+        port=port,
+        token=token or secrets.token_urlsafe(32),
+        read_token=read_token,
+        open_reading=token is None and read_token is None,
+        made_token=token is None,
+        allow_any_config=_switch("VIDEOSSR_ALLOW_ANY_CONFIG", environment),
+        roots=_roots(environment.get("VIDEOSSR_ROOTS", "")),
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _token(name: str, environment: Mapping[str, str]) -> str | None:
+    value = environment.get(name, "").strip()
+    if not value:
+        return None
+    if len(value) < _SHORTEST_TOKEN:
+        raise DashboardError(
+            f"{name}: has {len(value)} characters, which can be guessed. Make it {_SHORTEST_TOKEN} or more, for "
+            "example by openssl rand -hex 32."
+        )
+    if not _TOKEN.fullmatch(value):
+        raise DashboardError(f"{name}: may hold letters, digits and signs of ASCII only, and no spaces.")
+    return value
+
+
+def _switch(name: str, environment: Mapping[str, str]) -> bool:
+    value = environment.get(name, "")
+    if value not in ("", "0", "1"):
+        raise DashboardError(f"{name}={value!r}: is a switch. Set it to 1 or 0.")
+    return value == "1"
+
+
+def _roots(text: str) -> tuple[str, ...]:
+    return tuple(root for part in text.split(",") if (root := part.strip().rstrip("/")))
