@@ -20,7 +20,17 @@ OURS: dict[str, set[str]] = {
     "actors": {"pretext", "reward", "dataset", "rollout", "learner"},
     "evaluation": {"pretext", "reward", "dataset", "rollout"},
     "store": set(),
-    "cluster": {"pretext", "reward", "dataset", "rollout", "learner", "actors", "evaluation"},
+    "cluster": {
+        "pretext",
+        "reward",
+        "dataset",
+        "rollout",
+        "learner",
+        "actors",
+        "evaluation",
+        "store",
+        "dashboard",
+    },
 }
 OTHERS: dict[str, set[str]] = {
     "pretext": {"numpy", "cv2", "decord", "av", "fsspec"} | PYDANTIC,
@@ -32,7 +42,8 @@ OTHERS: dict[str, set[str]] = {
     "actors": {"numpy", "torch", "transformers", "ray"},
     "evaluation": {"numpy", "matplotlib"} | PYDANTIC,
     "store": {"sqlalchemy", "alembic"} | PYDANTIC,
-    "cluster": {"ray", "torch", "transformers", "deepspeed", "yaml", "rich", "matplotlib"} | PYDANTIC,
+    "cluster": {"ray", "aiohttp", "torch", "transformers", "deepspeed", "yaml", "rich", "matplotlib"}
+    | PYDANTIC,
 }
 # Modules that vLLM loads into its own processes: the only ones that import it where they stand.
 VLLM_SIDE = {"rollout/logits.py", "rollout/gloo_transfer.py"}
