@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, Response
+from starlette.routing import compile_path
 from starlette.staticfiles import StaticFiles
 
 from dashboard.docs import add_docs
@@ -83,10 +84,21 @@ async def _invalid(_: Request, error: Exception) -> Response:
     return JSONResponse({"detail": "\n".join(lines)}, 422)
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        methods = ", ".join(sorted(_methods(request)))
+        detail = f"{request.method}: cannot be asked here. Use {methods}."
+        return JSONResponse({"detail": detail}, 405, {"Allow": methods})
     unreadable = error.status_code == 400  # FastAPI's answer to a body that is not text
     return JSONResponse({"detail": error.detail}, 422 if unreadable else error.status_code, error.headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """Of all routes at this path, where Starlette tells those of the first one."""
+    matches = request.app.openapi()["paths"]
+    templates = (path for path in matches if compile_path(path)[0].match(request.url.path))
+    return {method.upper() for path in templates for method in matches[path]}
 
 
 async def _store_away(_: Request, error: Exception) -> Response:

@@ -123,6 +123,8 @@ def _problems(leaves: Iterator[tuple[str, Any]], roots: Sequence[str], runs_dir:
 
 
 def _problem(name: str, value: Any, roots: Sequence[str], runs_dir: str) -> str | None:
+    if value is None or value == {}:
+        return None  # names nothing: a whole configuration as a run stores it has such entries
     shown = f"{name[:80]}={repr(value)[:60]}"
     if name in _PLACES:
         if _allowed_place(name, value, (*roots, runs_dir) if name == "runs_dir" else roots):
@@ -136,8 +138,6 @@ def _problem(name: str, value: Any, roots: Sequence[str], runs_dir: str) -> str 
 
 
 def _allowed_place(name: str, value: Any, roots: Sequence[str]) -> bool:
-    if name == "data.dataset" and value is None:
-        return True
     if not isinstance(value, str):
         return False
     if (name == "data.videos" and value == _DRAWN) or (name == "model.path" and _TINY.fullmatch(value)):

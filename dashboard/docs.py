@@ -1,6 +1,7 @@
 """The API's documentation, with Swagger UI's own files served from here: it needs no internet."""
 
 from importlib.resources import files
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.responses import HTMLResponse, Response
@@ -33,7 +34,18 @@ _START = """SwaggerUIBundle({
 
 
 def add_docs(app: FastAPI) -> None:
-    """Serve /docs."""
+    """Serve /docs, and say there that problems are JSON, whatever a route answers otherwise."""
+    document = app.openapi
+
+    def documented() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            for operation in (op for path in document()["paths"].values() for op in path.values()):
+                for code, response in operation["responses"].items():
+                    if code >= "400":
+                        response["content"] = {"application/json": next(iter(response["content"].values()))}
+        return document()
+
+    app.openapi = documented  # type: ignore[method-assign]
 
     @app.get("/docs", include_in_schema=False)
     def page() -> Response:

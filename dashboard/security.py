@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import time
 from collections.abc import Callable
 from typing import Annotated, cast
 
@@ -29,12 +30,12 @@ class Gate:
     same ones, and none is left when they are changed.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         secret = hashlib.sha256(f"{settings.token} {settings.read_token}".encode()).hexdigest()
         self._signer = URLSafeTimedSerializer(secret, salt="videossr-session")
-        self._mistakes = Allowance(burst=10, every_s=6)
-        self._posts = Allowance(burst=30, every_s=2)
+        self._mistakes = Allowance(burst=10, every_s=6, clock=clock)
+        self._posts = Allowance(burst=30, every_s=2, clock=clock)
         self.cookie = f"{COOKIE}_{settings.port}"  # browsers do not tell ports apart
 
     def role_of_token(self, token: str, client: str) -> Role | None:

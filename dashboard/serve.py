@@ -1,7 +1,9 @@
 """Serving the dashboard from the current process, until it is told to stop."""
 
+import signal
 import socket
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 
@@ -20,6 +22,11 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
         super().__init__(config)
         self._hub = hub
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Ends the server and nothing else: uvicorn would raise the signal again, and the caller could not tidy up."""
+        self.force_exit = self.should_exit and sig == signal.SIGINT  # asked twice
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._hub.close()

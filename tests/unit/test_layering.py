@@ -20,17 +20,8 @@ OURS: dict[str, set[str]] = {
     "actors": {"pretext", "reward", "dataset", "rollout", "learner"},
     "evaluation": {"pretext", "reward", "dataset", "rollout"},
     "store": set(),
-    "cluster": {
-        "pretext",
-        "reward",
-        "dataset",
-        "rollout",
-        "learner",
-        "actors",
-        "evaluation",
-        "store",
-        "dashboard",
-    },
+    "dashboard": {"store"},
+    "cluster": {"pretext", "reward", "dataset", "rollout", "learner", "actors", "evaluation"},
 }
 OTHERS: dict[str, set[str]] = {
     "pretext": {"numpy", "cv2", "decord", "av", "fsspec"} | PYDANTIC,
@@ -42,8 +33,8 @@ OTHERS: dict[str, set[str]] = {
     "actors": {"numpy", "torch", "transformers", "ray"},
     "evaluation": {"numpy", "matplotlib"} | PYDANTIC,
     "store": {"sqlalchemy", "alembic"} | PYDANTIC,
-    "cluster": {"ray", "aiohttp", "torch", "transformers", "deepspeed", "yaml", "rich", "matplotlib"}
-    | PYDANTIC,
+    "dashboard": {"fastapi", "starlette", "uvicorn", "itsdangerous", "sqlalchemy", "yaml", "fsspec"} | PYDANTIC,
+    "cluster": {"ray", "torch", "transformers", "deepspeed", "yaml", "rich", "matplotlib"} | PYDANTIC,
 }
 # Modules that vLLM loads into its own processes: the only ones that import it where they stand.
 VLLM_SIDE = {"rollout/logits.py", "rollout/gloo_transfer.py"}

@@ -1,0 +1,48 @@
+"""Schemathesis asks a real server everything that its documentation allows, and what it does not, as whoever may ask.
+
+No answer is an error of the server's, none is undocumented, and each has the documented form. The stream never ends,
+so it has tests of its own (test_dashboard_server.py).
+"""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.test_dashboard_server import line_of, start
+from tests.unit.dashboard.example import READ_TOKEN, TOKEN, make_example, open_copy
+
+if importlib.util.find_spec("schemathesis") is None:
+    pytest.skip("schemathesis is not installed (pip install schemathesis)", allow_module_level=True)
+
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("fuzzed")
+    make_example(folder / "example")
+    open_copy(folder / "example", folder / "copy").close()
+    process = start("fuzz", folder / "copy", VIDEOSSR_TOKEN=TOKEN, VIDEOSSR_READ_TOKEN=READ_TOKEN)
+    yield line_of(process.stdout)
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("token", [TOKEN, READ_TOKEN, None], ids=["operator", "reader", "nobody"])
+def test_every_answer_is_documented(address: str, token: str | None, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run"]
+    command += [f"{address}/openapi.json", "--wait-for-schema", "120", "--exclude-path", "/api/stream"]
+    command += ["--checks", "all", "--max-examples", "5", "--generation-deterministic", "--no-color"]
+    command += ["--header", f"Authorization: Bearer {token}"] if token else []
+    environment = os.environ | {"COLUMNS": "160"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    found = re.search(r"(\d+) generated", done.stdout)
+    assert found is not None
+    assert int(found[1]) > 300

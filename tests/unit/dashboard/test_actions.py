@@ -1,0 +1,137 @@
+"""What operators ask is checked, written down, and handed on."""
+
+from dataclasses import replace
+
+import pytest
+from fastapi.testclient import TestClient
+
+from dashboard.settings import Settings
+from store.database import Database
+from store.requests import take
+from tests.unit.dashboard.conftest import NewClient
+from tests.unit.dashboard.example import Recorder
+
+
+def test_stop_and_checkpoint_reach_the_run(client: TestClient, database: Database) -> None:
+    for action in ("checkpoint", "stop"):
+        answer = client.post(f"/api/runs/1/{action}")
+        assert answer.status_code == 202
+        assert "alpha" in answer.json()["message"]
+    taken = take(database, 1)
+    assert [(request.action, request.asked_by) for request in taken] == [
+        ("checkpoint", "operator at testclient"),
+        ("stop", "operator at testclient"),
+    ]
+    log = client.get("/api/runs/1/requests").json()
+    assert [entry["action"] for entry in log] == ["stop", "checkpoint"]
+    event = client.get("/api/runs/1/events").json()[-1]
+    assert event["kind"] == "request"
+    assert "operator at testclient asks for: stop" in event["message"]
+
+
+@pytest.mark.parametrize(
+    ("run", "action", "code"),
+    [
+        (2, "stop", 409), (3, "checkpoint", 409), (5, "checkpoint", 409), (5, "stop", 202), (4, "stop", 202),
+        (1, "resume", 409), (2, "resume", 409), (5, "resume", 409), (4, "resume", 202), (3, "resume", 202),
+        (99, "stop", 404), (99, "resume", 404),
+    ],
+)  # fmt: skip
+def test_what_a_state_allows(
+    client: TestClient, launcher: Recorder, run: int, action: str, code: int
+) -> None:
+    answer = client.post(f"/api/runs/{run}/{action}")
+    assert answer.status_code == code
+    assert bool(launcher.asked) == (code == 202 and action == "resume")
+
+
+def test_resume_says_what_became_of_it(client: TestClient, launcher: Recorder) -> None:
+    assert client.post("/api/runs/3/resume").json()["message"] == "gamma goes on"
+    assert launcher.asked == [("resume", "gamma", "operator at testclient")]
+    (request,) = client.get("/api/runs/3/requests").json()
+    assert request["outcome"] == "gamma goes on"
+    assert request["done_at"] is not None
+
+
+def test_resume_is_not_asked_twice_at_once(client: TestClient, launcher: Recorder) -> None:
+    answers: list[int] = []
+
+    def resume_again(run_name: str, by: str) -> str:
+        answers.append(client.post("/api/runs/3/resume").status_code)
+        return "goes on"
+
+    launcher.resume = resume_again  # type: ignore[method-assign]
+    assert client.post("/api/runs/3/resume").status_code == 202
+    assert answers == [409]
+
+
+def test_start_by_name(client: TestClient, launcher: Recorder) -> None:
+    answer = client.post("/api/runs", json={"config": "demo", "overrides": ["train.steps=10"]})
+    assert (answer.status_code, answer.json()["message"]) == (202, "started as mine")
+    assert launcher.asked == [
+        ("start", launcher.configs()["demo"], "train.steps=10", "operator at testclient")
+    ]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"config": "../demo"},
+        {"config": {"yaml": "reward: {function: 'os:system'}"}},
+        {"config": {"yaml": "model: {path: /etc}"}},
+        {"config": "demo", "overrides": ["reward.function=os:system"]},
+        {"config": "demo", "overrides": ["data.videos=/etc"]},
+        {"config": "demo", "overrides": ["train.steps=0"]},  # the launcher's own rule
+        {"config": "demo", "overrides": ["a=1"] * 51},
+        {"config": "demo", "overrides": ["a" * 501]},
+        {"config": "demo", "more": 1},
+        {"config": {"yaml": "a", "path": "/etc/passwd"}},
+        {"config": 3},
+        {},
+        [],
+    ],
+)
+def test_what_is_not_started(client: TestClient, launcher: Recorder, wanted: object) -> None:
+    answer = client.post("/api/runs", json=wanted)
+    assert answer.status_code == 422
+    assert isinstance(answer.json()["detail"], str)
+    assert launcher.asked == []
+
+
+def test_the_operator_of_the_server_may_allow_any(
+    new_client: NewClient, settings: Settings, launcher: Recorder
+) -> None:
+    text = "reward: {function: 'ours:score'}"
+    client = new_client(settings=replace(settings, allow_any_config=True))
+    assert client.post("/api/runs", json={"config": {"yaml": text}}).status_code == 202
+    assert launcher.asked[0][1] == text
+
+
+def test_without_a_cluster(client: TestClient, launcher: Recorder, database: Database) -> None:
+    launcher.has_cluster = False
+    answer = client.post("/api/runs", json={"config": "demo"})
+    assert (answer.status_code, answer.json()["detail"]) == (503, "no Ray cluster answers. Start one.")
+    with database.read() as connection:
+        (outcome,) = connection.exec_driver_sql("SELECT outcome FROM requests").one()
+    assert outcome == "refused: no Ray cluster answers. Start one."
+
+
+def test_a_launcher_that_breaks_is_written_down(
+    client: TestClient, launcher: Recorder, database: Database
+) -> None:
+    def broken(config_yaml: str, overrides: object, by: str) -> str:
+        raise KeyError("secret")
+
+    launcher.start = broken  # type: ignore[method-assign]
+    answer = client.post("/api/runs", json={"config": "demo"})
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    with database.read() as connection:
+        (outcome,) = connection.exec_driver_sql("SELECT outcome FROM requests").one()
+    assert "log" in outcome
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff\xfe", b'{"config": "demo"'])
+def test_what_is_no_json(client: TestClient, body: bytes) -> None:
+    answer = client.post("/api/runs", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422

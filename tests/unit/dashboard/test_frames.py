@@ -1,0 +1,81 @@
+"""Pictures are read from a run's folder and from nowhere else."""
+
+import os
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from dashboard import frames
+from dashboard.frames import FrameRefused, read_frame
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    (folder / "frames").mkdir(parents=True)
+    (folder / "frames/0.webp").write_bytes(b"picture")
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (tmp_path / "run-2").mkdir()
+    (tmp_path / "run-2/0.png").write_bytes(b"secret")
+    return folder
+
+
+WAYS_OUT = (
+    "../secret.png",
+    "frames/../../secret.png",
+    "/etc/a.png",
+    "..\\secret.png",
+    "../run-2/0.png",
+    "a\0.png",
+    "frames/../../run/frames/0.webp",
+)
+
+
+@pytest.mark.parametrize("file", WAYS_OUT)
+def test_ways_out_are_refused(run: Path, file: str) -> None:
+    with pytest.raises(FrameRefused, match="not inside"):
+        read_frame(str(run), file)
+
+
+def test_links_that_lead_out_are_refused_and_others_are_followed(run: Path) -> None:
+    (run / "frames/out.png").symlink_to("../../secret.png")
+    (run / "outside").symlink_to("..")
+    (run / "frames/in.webp").symlink_to("0.webp")
+    for file in ("frames/out.png", "outside/secret.png"):
+        with pytest.raises(FrameRefused, match="leads out"):
+            read_frame(str(run), file)
+    assert read_frame(str(run), "frames/in.webp") == (b"picture", "image/webp")
+
+
+def test_what_is_no_picture_is_refused(run: Path) -> None:
+    (run / "config.yaml").write_text("secret: 1")
+    (run / "folder.png").mkdir()
+    os.mkfifo(run / "pipe.png")
+    for file, words in (
+        ("config.yaml", "no picture"),
+        ("folder.png", r"cannot be read|no file"),
+        ("pipe.png", "no file"),
+        ("9.png", "cannot be read"),
+        ("", "no picture"),
+    ):
+        with pytest.raises(FrameRefused, match=words):
+            read_frame(str(run), file)
+
+
+def test_what_is_too_large_is_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "MAX_BYTES", 6)
+    with pytest.raises(FrameRefused, match="larger than 6"):
+        read_frame(str(run), "frames/0.webp")
+
+
+def test_a_bucket_is_read_too_and_not_left() -> None:
+    files = fsspec.filesystem("memory")
+    files.pipe("/bucket/run/frames/0.png", b"picture")
+    files.pipe("/bucket/secret.png", b"secret")
+    assert read_frame("memory://bucket/run", "frames/0.png") == (b"picture", "image/png")
+    for file in ("../secret.png", "0.png::file:///etc/x.png"):
+        with pytest.raises(FrameRefused, match="not inside"):
+            read_frame("memory://bucket/run", file)
+    with pytest.raises(FrameRefused, match="cannot be read"):
+        read_frame("memory://bucket/run", "frames/1.png")

@@ -1,0 +1,190 @@
+"""What the API answers, over a real store."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from store.database import Database
+from tests.unit.dashboard.example import STEPS
+
+
+def test_the_list_of_runs(client: TestClient) -> None:
+    page = client.get("/api/runs", params={"sort": "name"}).json()
+    states = {run["name"]: run["state"] for run in page["items"]}
+    expected = {
+        "alpha": "running",
+        "beta": "done",
+        "gamma": "stopped",
+        "delta": "stalled",
+        "epsilon": "queued",
+    }
+    assert states == expected
+    assert page["total"] == 5
+    assert page["items"][0]["last_rewards"] == {"grounding": 0.5}
+    found = client.get(
+        "/api/runs", params={"text": "A", "state": ["done", "stalled"], "limit": 1, "offset": 1}
+    )
+    assert (found.json()["total"], len(found.json()["items"])) == (2, 1)
+
+
+def test_a_run_and_its_lists(client: TestClient) -> None:
+    run = client.get("/api/runs/1").json()
+    assert (run["name"], run["step"]) == ("alpha", STEPS)
+    assert run["metric_names"] == ["policy/loss", "reward/grounding", "reward/mean"]
+    assert [event["kind"] for event in client.get("/api/runs/1/events").json()] == ["started", "worker_died"]
+    last = client.get("/api/runs/1/events", params={"kind": "worker_died", "limit": 1}).json()
+    assert client.get("/api/runs/1/events", params={"after_id": last[0]["id"]}).json() == []
+    assert client.get("/api/runs/1/workers").json()[0]["role"] == "rollout"
+    assert client.get("/api/runs/1/evaluations").json()[0]["scores"] == {"greedy_mean": 0.4}
+    assert client.get("/api/runs/1/requests").json() == []
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["", "/events", "/workers", "/evaluations", "/requests", "/config", "/steps", "/groups", "/groups/1",
+     "/groups/1/frames/0/0", "/prompts/x", "/metrics.csv"],
+)  # fmt: skip
+def test_a_run_that_is_not_there(client: TestClient, rest: str) -> None:
+    answer = client.get(f"/api/runs/99{rest}")
+    assert answer.status_code == 404
+    assert "run 99" in answer.json()["detail"]
+
+
+def test_configs_are_compared_by_dotted_keys(client: TestClient) -> None:
+    assert client.get("/api/runs/1/config").json()["differences"] is None
+    view = client.get("/api/runs/1/config", params={"against": 2}).json()
+    assert view["differences"] == [{"key": "seed", "mine": 5, "theirs": 4}]
+    queued = client.get("/api/runs/1/config", params={"against": 5}).json()["differences"]
+    assert {"key": "data.mix", "mine": {}, "theirs": None} in queued
+    assert client.get("/api/runs/1/config", params={"against": 99}).status_code == 404
+
+
+def test_curves(client: TestClient) -> None:
+    params = {"run": [1, 2, 99], "name": ["reward/mean", "policy/loss", "none"], "max_points": 10}
+    curves = client.get("/api/series", params=params).json()
+    names = [(curve["run_id"], curve["name"]) for curve in curves]
+    assert names == [(1, "reward/mean"), (1, "policy/loss"), (2, "reward/mean"), (2, "policy/loss")]
+    assert len(curves[0]["steps"]) <= 10
+    assert curves[0]["high"][-1] == (STEPS - 1) / STEPS
+    assert curves[1]["mean"][0] is None
+    news = client.get("/api/series", params=params | {"since_step": STEPS - 3}).json()
+    assert news[0]["steps"] == [STEPS - 2, STEPS - 1]
+    small = client.get("/api/curves", params={"run": [1, 2], "name": "reward/mean", "points": 5}).json()
+    assert [len(curve["steps"]) for curve in small] == [5, 5]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "/api/runs?limit=201", "/api/runs?limit=0", "/api/runs?offset=-1", "/api/runs?sort=folder",
+        "/api/runs?state=odd", f"/api/runs?text={'a' * 201}", "/api/runs/0", "/api/runs/x",
+        f"/api/runs/{2**63}", "/api/series?run=1", "/api/series?name=a", "/api/series?run=1&name=a&max_points=5001",
+        "/api/series?name=a&" + "&".join(f"run={number}" for number in range(1, 52)),
+        "/api/series?run=1&" + "&".join(f"name={number}" for number in range(61)),
+        f"/api/curves?run=1&name={'a' * 201}", "/api/curves?run=1&name=a&points=1",
+        f"/api/stream?run={2**63}", "/api/runs/1/groups?sort=task",
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_in_words(client: TestClient, query: str) -> None:
+    answer = client.get(query)
+    assert answer.status_code == 422
+    assert "Change " in answer.json()["detail"]
+
+
+def test_csv_is_whole_and_exact(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboard.routes.metrics._ROWS", 7)  # so that it takes several pieces
+    answer = client.get("/api/runs/1/metrics.csv")
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.headers["content-disposition"] == 'attachment; filename="alpha.csv"'
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [int(row["step"]) for row in rows] == list(range(STEPS))
+    assert [float(row["reward/mean"]) for row in rows] == [step / STEPS for step in range(STEPS)]
+    assert rows[0]["policy/loss"] == ""
+    some = client.get(
+        "/api/runs/1/metrics.csv", params={"name": ["reward/grounding", "none"]}
+    ).text.splitlines()
+    assert some[0] == "step,time,reward/grounding,none"
+    assert some[1].endswith(",0.5,")
+    assert client.get("/api/runs/5/metrics.csv").text.splitlines() == ["step,time"]
+
+
+def test_rollouts(client: TestClient) -> None:
+    assert client.get("/api/runs/1/steps").json()[0] == {"step": 1, "task": "grounding", "count": 1}
+    groups = client.get("/api/runs/1/groups", params={"step": 2, "task": "grounding"}).json()
+    assert groups["total"] == 1
+    group = client.get(f"/api/runs/1/groups/{groups['items'][0]['id']}").json()
+    assert len(group["completions"]) == 2
+    assert client.get(f"/api/runs/2/groups/{group['id']}").status_code == 404
+    history = client.get(f"/api/runs/1/prompts/{group['prompt_key']}").json()
+    assert [entry["step"] for entry in history] == [1, 2]
+
+
+def test_pictures(client: TestClient, tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (tmp_path / "alpha/notes.txt").write_text("secret")
+    (tmp_path / "alpha/frames/link.png").symlink_to(tmp_path / "secret.png")
+    frames = client.get("/api/runs/1/groups/1").json()["frames"][0]["frames"]
+    for frame, kind in zip(frames[:3], ("webp", "png", "jpeg"), strict=True):
+        answer = client.get(frame["url"])
+        assert answer.headers["content-type"] == f"image/{kind}"
+        assert answer.headers["cache-control"] == "private, max-age=31536000, immutable"
+        assert Image.open(io.BytesIO(answer.content)).size == (32, 24)
+    for frame, words in zip(
+        frames[3:], ("not inside", "leads out", "no picture", "cannot be read"), strict=True
+    ):
+        answer = client.get(frame["url"])
+        assert answer.status_code == 404
+        assert words in answer.json()["detail"]
+        assert "secret" not in answer.text.replace("secret.png", "")
+    assert client.get("/api/runs/1/groups/1/frames/0/99").status_code == 404
+    assert client.get("/api/runs/1/groups/1/frames/1/0").status_code == 404
+
+
+def test_a_picture_sampled_anew_has_another_address(client: TestClient) -> None:
+    first, second = (
+        client.get(f"/api/runs/1/groups/{number}").json()["frames"][0]["frames"][0]["url"]
+        for number in (1, 2)
+    )
+    assert first.split("?")[1] != second.split("?")[1]
+
+
+def test_the_page_and_its_files(client: TestClient) -> None:
+    assert "<title>videossr" in client.get("/").text
+    for path in ("/../settings.py", "/%2e%2e/secret", "/..%2f..%2fetc/passwd", "//etc/passwd"):
+        assert client.get(path).status_code == 404
+
+
+def test_docs_are_served_from_here(client: TestClient) -> None:
+    page = client.get("/docs").text
+    assert "http" not in page
+    for path in (
+        "/docs/files/swagger-ui.css",
+        "/docs/files/swagger-ui-bundle.js",
+        "/docs/start.js",
+        "/openapi.json",
+    ):
+        assert path in page or path in client.get("/docs/start.js").text
+        assert client.get(path).status_code == 200
+
+
+def test_long_answers_are_packed(client: TestClient) -> None:
+    answer = client.get("/api/runs", headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "gzip"
+
+
+def test_health(client: TestClient, database: Database, tmp_path: Path) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").json() == {"status": "ok"}
+    database.close()
+    for path in tmp_path.glob("videossr.db*"):
+        path.unlink()
+    (tmp_path / "videossr.db").mkdir()
+    assert client.get("/healthz").status_code == 200
+    for path in ("/readyz", "/api/runs", "/api/runs/1"):
+        answer = client.get(path)
+        assert answer.status_code == 503
+        assert str(tmp_path) not in answer.text
