@@ -2,14 +2,13 @@
 
 import argparse
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster import bench_commands, data_commands
-from cluster.load import ConfigError, load_config
+from cluster import bench_commands, dashboard_command, data_commands, runs_commands, submit, train_command
+from cluster.load import ConfigError
 
 _STOPPED = 130  # what a shell reports for Ctrl-C
 
@@ -52,18 +51,10 @@ def _parser() -> argparse.ArgumentParser:
         description="Makes a video language model watch better, from unlabelled videos alone.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    train = commands.add_parser("train", help="train a model as a configuration says")
-    train.add_argument(
-        "config", type=Path, metavar="CONFIG", help="a YAML file, for example configs/demo.yaml"
-    )
-    train.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="settings to change, dotted: train.steps=10"
-    )
-    train.add_argument(
-        "--dry-run", action="store_true", help="show the configuration, placement and memory; start nothing"
-    )
-    train.add_argument("--resume", metavar="RUN", help="go on with this run from its last checkpoint")
-    train.set_defaults(run=_train)
+    train_command.add_command(commands)
+    submit.add_command(commands)
+    runs_commands.add_commands(commands)
+    dashboard_command.add_command(commands)
     export = commands.add_parser("export", help="write a run's model as a Hugging Face folder")
     export.add_argument("run_folder", metavar="RUN", help="a run's name under runs/, or its folder")
     export.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
@@ -75,37 +66,6 @@ def _parser() -> argparse.ArgumentParser:
     data_commands.add_commands(commands)
     bench_commands.add_commands(commands)
     return parser
-
-
-def _train(options: argparse.Namespace) -> int:
-    overrides = list(options.overrides)
-    if options.resume:  # a run's name, or its folder
-        run = Path(options.resume)
-        overrides += [f"name={run.name}", *([f"runs_dir={run.parent}"] if run.parent != Path() else [])]
-    config = load_config(options.config, overrides)
-    if options.dry_run:
-        from cluster.dry_run import dry_run
-
-        return dry_run(config)
-    from cluster.run import RunFailed, train
-
-    def say(text: str) -> None:
-        print(text, flush=True)
-
-    try:
-        train(config, resume=options.resume is not None, say=say)
-    except RunFailed as error:
-        print(f"The run failed: {error}\n{_how_to_go_on(options, config.name)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"\nStopped. {_how_to_go_on(options, config.name)}", file=sys.stderr)
-        return _STOPPED
-    return 0
-
-
-def _how_to_go_on(options: argparse.Namespace, name: str) -> str:
-    words = ["videossr", "train", str(options.config), *options.overrides, "--resume", name]
-    return f"Go on from the last checkpoint with:\n  {shlex.join(words)}"
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -24,6 +24,7 @@ from actors.bench_worker import BenchEngine, BenchPrompts, Unreadable
 from actors.prompt_maker import RecipePrompts
 from actors.rollout_pool import last_line
 from cluster.config import TINY_PREFIX, DataConfig
+from cluster.evaluation_record import record_results
 from cluster.export import export
 from cluster.load import ConfigError, build_config
 from cluster.plan import CPU_SHARE
@@ -115,6 +116,7 @@ def evaluate(
     }
     out.mkdir(parents=True, exist_ok=True)
     write_results(out, found, answers, about)
+    record_results(model, bench, out, found, say)
     return found, unreadable
 
 

@@ -26,18 +26,38 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: the file cannot be read, or says something that cannot be.
     """
+    return build_config(settings_of(read_text(path), str(path), overrides))
+
+
+def read_text(path: Path) -> str:
+    """A configuration's text. Raises ConfigError."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}). Name a YAML file, for example "
                           "configs/demo.yaml.") from None  # fmt: skip
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not YAML: {error}") from None
+
+
+def settings_of(text: str, source: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """YAML with `dotted.key=value` overrides as plain values, not checked yet.
+
+    Args:
+        source: where the text is from, for messages.
+
+    Raises:
+        ConfigError: it is not YAML, or holds no settings.
+    """
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: holds no settings. Start from configs/demo.yaml.")
+        raise ConfigError(f"{source}: holds no settings. Start from configs/demo.yaml.")
     for override in overrides:
         apply_override(tree, override)
-    return build_config(tree)
+    return tree
 
 
 def build_config(tree: dict[str, Any]) -> Config:

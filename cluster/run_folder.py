@@ -3,6 +3,7 @@
 import fcntl
 import itertools
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,6 +66,18 @@ def claimed(
         yield folder
 
 
+def is_going_on(folder: Path) -> bool:
+    """Whether a process of this machine, or of one that shares the folder, holds the run in `folder`."""
+    try:
+        with (folder.parent / f".{folder.name}.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def _free(path: Path) -> Path:
     """`path`, or where that is taken (two runs within a second) the first of path-2, path-3, ... that is not."""
     names = itertools.chain([path.name], (f"{path.name}-{number}" for number in itertools.count(2)))
@@ -77,15 +90,23 @@ def runs_folder(config: Config) -> Path:
     A Ray job runs in a copy of the checkout that Ray throws away, so there a relative `runs_dir` counts from
     ~/videossr instead of the working folder.
     """
-    base = Path.cwd()
-    if _RAY_WORKING_COPY in str(base):
-        base = Path.home() / "videossr"
+    base = Path.home() / "videossr" if in_ray_working_copy() else Path.cwd()
     return base / config.runs_dir
 
 
+def default_runs() -> str:
+    """Where commands look for runs, unless --runs says otherwise."""
+    return os.environ.get("VIDEOSSR_RUNS") or "runs"
+
+
+def in_ray_working_copy() -> bool:
+    """Whether this process was started in what Ray unpacks for a job."""
+    return _RAY_WORKING_COPY in str(Path.cwd())
+
+
 def _check_unchanged(folder: Path, config: Config) -> None:
-    before = _flatten(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
-    now = _flatten(config.model_dump(mode="json"))
+    before = flatten(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+    now = flatten(config.model_dump(mode="json"))
     changed = [
         f"{key}={now.get(key)!r}: the run was started with {before.get(key)!r}. Leave it so, or start a new "
         "run under another name."
@@ -96,11 +117,12 @@ def _check_unchanged(folder: Path, config: Config) -> None:
         raise ConfigError("\n".join(changed))
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by dotted name."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat

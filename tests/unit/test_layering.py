@@ -21,9 +21,8 @@ OURS: dict[str, set[str]] = {
     "evaluation": {"pretext", "reward", "dataset", "rollout"},
     "store": set(),
     "dashboard": {"store"},
-    "cluster": {
-        "pretext", "reward", "dataset", "rollout", "learner", "actors", "evaluation", "store", "dashboard",
-    },  # fmt: skip
+    "cluster": {"pretext", "reward", "dataset", "rollout", "learner", "actors", "evaluation"}
+    | {"store", "dashboard"},
 }
 OTHERS: dict[str, set[str]] = {
     "pretext": {"numpy", "cv2", "decord", "av", "fsspec"} | PYDANTIC,
@@ -35,8 +34,10 @@ OTHERS: dict[str, set[str]] = {
     "actors": {"numpy", "torch", "transformers", "ray", "wandb", "mlflow"},
     "evaluation": {"numpy", "matplotlib"} | PYDANTIC,
     "store": {"sqlalchemy", "alembic"} | PYDANTIC,
-    "dashboard": {"fastapi", "starlette", "uvicorn", "itsdangerous", "sqlalchemy", "yaml", "fsspec"} | PYDANTIC,
-    "cluster": {"ray", "torch", "transformers", "deepspeed", "yaml", "rich", "matplotlib"} | PYDANTIC,
+    "dashboard": {"fastapi", "starlette", "uvicorn", "itsdangerous", "sqlalchemy", "yaml", "fsspec"}
+    | PYDANTIC,
+    "cluster": {"ray", "aiohttp", "torch", "transformers", "deepspeed", "yaml", "rich", "matplotlib"}
+    | PYDANTIC,
 }
 # Modules that vLLM loads into its own processes: the only ones that import it where they stand.
 VLLM_SIDE = {"rollout/logits.py", "rollout/gloo_transfer.py"}

@@ -1,0 +1,76 @@
+"""`videossr dashboard`."""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cluster.load import ConfigError
+from cluster.run_folder import default_runs
+from cluster.submit import add_address
+
+if TYPE_CHECKING:
+    from dashboard.launcher import Launcher
+    from store.database import Database
+
+_HOST, _PORT = "127.0.0.1", 8470
+
+
+def add_command(commands: Any) -> None:
+    """Add it to the subparsers of `videossr`. What is heavy is imported when it runs."""
+    dashboard = commands.add_parser("dashboard", help="show runs on a page, and start and stop them there")
+    dashboard.add_argument(
+        "--runs",
+        type=Path,
+        default=Path(default_runs()),
+        metavar="DIR",
+        help="where runs are (VIDEOSSR_RUNS); with --address, an absolute one is taken to be shared with that Ray",
+    )
+    dashboard.add_argument(
+        "--host", default=_HOST, help=f"what to listen on ({_HOST}); others need VIDEOSSR_TOKEN"
+    )
+    dashboard.add_argument("--port", type=int, default=_PORT, help=f"({_PORT}); 0: any free one")
+    add_address(dashboard)
+    # For `train`: end when standard input does, as it does even where the run is killed.
+    dashboard.add_argument("--until-input-ends", action="store_true", help=argparse.SUPPRESS)
+    dashboard.set_defaults(run=_dashboard)
+
+
+def _dashboard(options: argparse.Namespace) -> int:
+    from cluster.dashboard_process import announced
+    from cluster.run_store import opened_store
+    from dashboard.serve import serve
+    from dashboard.settings import DashboardError, from_environment
+
+    if options.until_input_ends:
+        threading.Thread(target=_end_with_input, daemon=True).start()
+    try:
+        settings = from_environment(runs_dir=options.runs.absolute(), host=options.host, port=options.port)
+        with opened_store(options.runs) as database, announced(options.runs, settings.on_loopback) as say:
+            serve(settings, database, _launcher(options, database), say=say)
+    except DashboardError as error:
+        raise ConfigError(str(error)) from None
+    except KeyboardInterrupt:  # the way it ends; the server has shut down by then
+        pass
+    return 0
+
+
+def _launcher(options: argparse.Namespace, database: "Database") -> "Launcher | None":
+    """What starts runs; None where the folder of runs can only be read."""
+    from cluster.launch import JobLauncher, LocalLauncher
+
+    if options.address is not None:
+        shared = options.runs if options.runs.is_absolute() else None
+        return JobLauncher(options.address, shared, database)
+    with suppress(OSError):
+        options.runs.mkdir(parents=True, exist_ok=True)
+    return LocalLauncher(options.runs) if os.access(options.runs, os.W_OK) else None
+
+
+def _end_with_input() -> None:
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)

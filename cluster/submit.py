@@ -1,0 +1,168 @@
+"""`videossr submit`: a run on a Ray that is somewhere else, as a job of it."""
+
+import argparse
+import getpass
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cluster.checkout import packed
+from cluster.config import Config
+from cluster.load import ConfigError, build_config, read_text, settings_of, validated
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+Say = Callable[[str], None]
+
+_STOPPED = 130  # what a shell reports for Ctrl-C
+
+
+def add_command(commands: Any) -> None:
+    """Add it to the subparsers of `videossr`. What is heavy is imported when it runs."""
+    submit = commands.add_parser("submit", help="train on a Ray that is somewhere else, as a job of it")
+    submit.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file")
+    submit.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change, dotted")
+    add_address(submit, required=True)
+    submit.add_argument("--name", metavar="NAME", help="the run's name, in place of the configuration's")
+    add_follow(submit)
+    submit.set_defaults(run=_submit)
+
+
+def add_address(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """--address, for which the environment may stand in as it does for Ray's own commands."""
+    given = os.environ.get("RAY_API_SERVER_ADDRESS") or None
+    parser.add_argument(
+        "--address",
+        metavar="URL",
+        default=given,
+        required=required and given is None,
+        help="of the Ray's dashboard, as http://HOST:8265 (RAY_API_SERVER_ADDRESS); its token is RAY_AUTH_TOKEN",
+    )
+
+
+def add_follow(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--follow",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="show what the job prints, until it ends",
+    )
+
+
+def _submit(options: argparse.Namespace) -> int:
+    overrides = [*options.overrides, *([f"name={options.name}"] if options.name is not None else [])]
+    text = read_text(options.config)
+    config = checked_for_elsewhere(settings_of(text, str(options.config), overrides), _say)
+    return run_job(
+        text, config.name, overrides, file=options.config, address=options.address, follow=options.follow
+    )
+
+
+def run_job(
+    text: str,
+    name: str,
+    overrides: Sequence[str] = (),
+    *,
+    address: str,
+    follow: bool,
+    file: Path | None = None,
+    resume: str | None = None,
+) -> int:
+    """Send run `name` to the Ray at `address`, and follow it if wanted; the exit status. Raises ConfigError."""
+    from cluster.ray_jobs import JobError, connect, follow_job, sent_environment
+
+    client = connect(address)
+    try:
+        job_id = send(client, text, name, overrides, file=file, resume=resume, by=who(), say=_say)
+        _say(f"Job {job_id}: run {name!r}. Look at it here: {address.rstrip('/')}/#/jobs/{job_id}")
+        if sent := sent_environment():
+            _say(f"Sent along from the environment: {', '.join(sorted(sent))}.")
+        if not follow:
+            _say(_later(address, job_id))
+            return 0
+        try:
+            return follow_job(client, job_id, _write)
+        except KeyboardInterrupt:
+            _say(f"\nNo longer followed; the job goes on.\n{_later(address, job_id)}")
+            return _STOPPED
+    except JobError as error:
+        print(f"{address}: {error}", file=sys.stderr)
+        return 1
+
+
+def send(
+    client: "JobSubmissionClient",
+    text: str,
+    name: str,
+    overrides: Sequence[str] = (),
+    *,
+    by: str,
+    say: Say,
+    file: Path | None = None,
+    resume: str | None = None,
+) -> str:
+    """Pack and start a job; returns its id.
+
+    Args:
+        text: the configuration, checked.
+        file: where it was read, if it was.
+        resume: the folder of the run that goes on, as the cluster sees it.
+
+    Raises:
+        ConfigError: the checkout cannot be sent, or a run of that name is going on there.
+        JobError: Ray refused the job.
+    """
+    from cluster.ray_jobs import runs_going_on, start_job
+
+    if other := runs_going_on(client).get(name):
+        raise ConfigError(
+            f"name={name!r}: a run of that name is going on there (job {other}). Stop it, or choose another name=..."
+        )
+    with packed(text, name, file=file) as (folder, config):
+        files = sum(path.is_file() for path in folder.rglob("*"))
+        if files > 1:
+            say(f"Sending {files} files of this checkout ...")
+        else:
+            say("There is no checkout here to send, so the cluster's own videossr trains.")
+        going_on = ["--resume", resume] if resume is not None else []
+        words = ["videossr", "train", config, *overrides, *going_on, "--no-dashboard"]
+        return start_job(client, words, name=name, folder=folder, by=by)
+
+
+def checked_for_elsewhere(settings: dict[str, Any], say: Say) -> Config:
+    """As build_config, but a dataset that cannot be read here is left for the cluster to look at."""
+    try:
+        return build_config(settings)
+    except ConfigError as error:
+        config = validated(Config, settings)
+        if config.data.dataset is None or not str(error).startswith("data.dataset="):
+            raise
+        say(f"Not checked, as only the cluster may have it: {error}")
+        return config
+
+
+def who() -> str:
+    """Whose process this is, for the log of what was asked of runs."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number without a name
+        user = f"user {os.getuid()}"
+    return f"{user} at {socket.gethostname()}"
+
+
+def _later(address: str, job_id: str) -> str:
+    words = f"--address {shlex.quote(address)} {job_id}"
+    return f"Follow it:  ray job logs --follow {words}\nStop it:    ray job stop {words}"
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _write(text: str) -> None:
+    print(text, end="", flush=True)
