@@ -45,6 +45,7 @@ class ExperienceActor:
         self._start_timeout_s, self._generate_timeout_s = start_timeout_s, generate_timeout_s
         self._experience: Experience | None = None
         self._turn = 0
+        self._early_wishes: list[Wish] = []
         self._learners: dict[int, Place] = {}  # by rank
         self._running: set[asyncio.Task[None]] = set()
         self._pictures: set[asyncio.Task[None]] = set()
@@ -64,6 +65,8 @@ class ExperienceActor:
             self._experience = Experience(
                 self._plan, make_prompt=self._make_prompt, pool=pool, score=scorers.score, record=self
             )
+            for wish in self._early_wishes:
+                self._experience.ask(wish)
             self._watch = Watch(pool, makers=self._makers, scorers=self._scorers, tell=self._tell_of_workers)
             self._beside(self._watch.keep_watching())
         await self._experience.begin(session, step, cursor)
@@ -84,10 +87,11 @@ class ExperienceActor:
 
     async def ask(self, wish: Wish) -> str:
         """What comes of a person's wish, in words."""
-        if self._experience is None:
-            return "The run has not begun to train: ask again when it has."
-        self._experience.ask(wish)
         what = "The run ends, with a checkpoint," if wish == "stop" else "A checkpoint is written"
+        if self._experience is None:
+            self._early_wishes.append(wish)
+            return f"{what} after the first step."
+        self._experience.ask(wish)
         return f"{what} after the step under way."
 
     async def stopped(self) -> bool:

@@ -9,11 +9,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
 from store.records import RunState, RunSummary
-from store.tables import MetricName, Point, Run, Step
+from store.tables import Event, MetricName, Point, Run, Step
 
 STALE_HEARTBEAT_S = 30.0
 _SLOW_S = 60.0  # without a step, at least, before a run counts as stalled,
 _SLOW_TIMES = 10.0  # and this many times its usual seconds per step
+_SLOW_STAGE_S = 900.0  # in a stage without steps, as an evaluation is
 _RECENT_STEPS = 50  # that the usual seconds are the median of
 _REWARDS = "reward/"  # what metrics of tasks' mean rewards begin with; reward/mean is that of all
 
@@ -25,9 +26,12 @@ def summaries(connection: Connection, query: Select[Any], now: float) -> list[Ru
     """The runs that `query`, a selection of run numbers, finds, in its order."""
     run_ids = list(connection.execute(query).scalars())
     rows = {row.id: row for row in connection.execute(select(*_COLUMNS).where(Run.id.in_(run_ids)))}
-    paces = _paces(connection, run_ids)
+    paces, stages = _paces(connection, run_ids), _stages(connection, run_ids)
     rewards = _last_rewards(connection, run_ids)
-    return [_summary(rows[run_id], paces.get(run_id, ()), rewards[run_id], now) for run_id in run_ids]
+    return [
+        _summary(rows[run_id], paces.get(run_id, ()), stages.get(run_id), rewards[run_id], now)
+        for run_id in run_ids
+    ]
 
 
 def in_states(connection: Connection, states: Sequence[RunState], now: float) -> ColumnElement[bool]:
@@ -49,13 +53,19 @@ def stalled_runs(connection: Connection, now: float) -> list[int]:
     query = select(Run.id, Run.state, Run.created_at, Run.started_at, Run.heartbeat_at)
     rows = connection.execute(query.where(Run.state == "running")).all()
     alive = [row.id for row in rows if not _is_silent(row, now)]
-    paces = _paces(connection, alive)
-    return sorted(row.id for row in rows if _is_stalled(row, paces.get(row.id, ()), now))
+    paces, stages = _paces(connection, alive), _stages(connection, alive)
+    return sorted(row.id for row in rows if _is_stalled(row, paces.get(row.id, ()), stages.get(row.id), now))
 
 
-def _summary(row: Any, times: Sequence[float], rewards: Mapping[str, float], now: float) -> RunSummary:
+def _summary(
+    row: Any,
+    times: Sequence[float],
+    stage: tuple[float, str] | None,
+    rewards: Mapping[str, float],
+    now: float,
+) -> RunSummary:
     seconds = _usual_seconds(times)
-    state = "stalled" if row.state == "running" and _is_stalled(row, times, now) else row.state
+    state = "stalled" if row.state == "running" and _is_stalled(row, times, stage, now) else row.state
     goes_on = state == "running" and seconds is not None
     return RunSummary(
         **(row._asdict() | {"state": state}),
@@ -70,13 +80,16 @@ def _is_silent(row: Any, now: float) -> bool:
     return now - heard_at > STALE_HEARTBEAT_S
 
 
-def _is_stalled(row: Any, times: Sequence[float], now: float) -> bool:
+def _is_stalled(row: Any, times: Sequence[float], stage: tuple[float, str] | None, now: float) -> bool:
     """Of a running run. Before the first step since it started it may take its time: engines are starting."""
     if _is_silent(row, now):
         return True
     if not times or times[-1] < (row.started_at or row.created_at):
         return False
-    return now - times[-1] > max(_SLOW_S, _SLOW_TIMES * (_usual_seconds(times) or 0.0))
+    if stage is not None and stage[0] >= times[-1] and stage[1] != "training":
+        return now - stage[0] > _SLOW_STAGE_S
+    moved_at = times[-1] if stage is None else max(stage[0], times[-1])
+    return now - moved_at > max(_SLOW_S, _SLOW_TIMES * (_usual_seconds(times) or 0.0))
 
 
 def _usual_seconds(times: Sequence[float]) -> float | None:
@@ -96,6 +109,18 @@ def _paces(connection: Connection, run_ids: Sequence[int]) -> dict[int, list[flo
     for run_id, time_s in connection.execute(query):
         times[run_id].append(time_s)
     return times
+
+
+def _stages(connection: Connection, run_ids: Sequence[int]) -> dict[int, tuple[float, str]]:
+    """When each run's latest stage began, and which it is."""
+    of_run = and_(Event.run_id == Run.id, Event.kind == "stage")
+    last = select(Event.id).where(of_run).order_by(Event.id.desc()).limit(1).correlate(Run).scalar_subquery()
+    query = (
+        select(Run.id, Event.time, Event.message)
+        .join(Event, Event.id == last)
+        .where(Run.id.in_(run_ids), Run.state == "running")
+    )
+    return {run_id: (time_s, message) for run_id, time_s, message in connection.execute(query)}
 
 
 def _last_rewards(connection: Connection, run_ids: Sequence[int]) -> dict[int, dict[str, float]]:

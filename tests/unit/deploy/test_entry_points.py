@@ -23,7 +23,6 @@ def configured(name: str) -> Config:
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-@pytest.mark.xfail(reason="`videossr dashboard` and --no-dashboard come with the dashboard", strict=True)
 def test_every_entry_point_parses(name: str) -> None:
     for words in entry_points(overlay(name)):
         assert words[0] == "videossr"

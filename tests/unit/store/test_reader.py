@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from store.database import Database, StoreError
 from store.reader import RunReader
 from store.records import Series
-from store.tables import Run
+from store.tables import Event, Run
 from store.writer import RunWriter
 from tests.unit.store.examples import group, new_run, write
 
@@ -69,6 +69,28 @@ def test_a_run_that_does_not_get_on_is_stalled(
     assert reader.runs(states=[state]).total == 1  # type: ignore[list-item]
     others = {"running", "stalled", "done", "failed", "queued"} - {state}
     assert reader.runs(states=sorted(others)).total == 0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("message", "ago_s", "state"),
+    [
+        ("evaluating after training", 70, "running"),  # for which it takes no steps
+        ("evaluating after training", 890, "running"),
+        ("evaluating after training", 910, "stalled"),
+        ("training", 70, "stalled"),
+        ("training", 50, "running"),
+        ("evaluating before training", 2000, "stalled"),  # that was before the last step
+    ],
+)
+def test_a_stage_without_steps_may_take_its_time(
+    database: Database, reader: RunReader, message: str, ago_s: float, state: str
+) -> None:
+    run_id = a_run(database, "demo", steps=(NOW - 1000, NOW - 999))
+    with database.write() as connection:
+        stage = {"run_id": run_id, "kind": "stage", "message": message, "time": NOW - ago_s, "key": "a"}
+        connection.execute(insert(Event).values(stage))
+    assert [item.state for item in reader.runs().items] == [state]
+    assert reader.runs(states=[state]).total == 1  # type: ignore[list-item]
 
 
 def test_pace_and_what_is_left(database: Database, reader: RunReader) -> None:
