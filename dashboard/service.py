@@ -14,7 +14,7 @@ from store.database import Database
 from store.reader import RunReader
 from store.records import RunDetail, clean
 
-_LARGEST = 2**63 - 1  # that a database holds
+LARGEST = 2**31 - 1  # number of a run or step: more is an error in PostgreSQL, whose columns are of 4 bytes
 MAX_LIMIT = 200
 MAX_POINTS = 5000
 
@@ -50,16 +50,16 @@ def _service(request: Request) -> Service:
 
 Services = Annotated[Service, Depends(_service)]
 
-Number = Annotated[int, Path(ge=1, le=_LARGEST)]
+Number = Annotated[int, Path(ge=1, le=LARGEST)]
 Place = Annotated[int, Path(ge=0, le=10_000)]  # in a list
 PathText = Annotated[str, Path(max_length=200), AfterValidator(clean)]
 Text = Annotated[str, AfterValidator(clean)]
 RunIds = Annotated[
-    list[Annotated[int, Query(ge=1, le=_LARGEST)]], Query(alias="run", min_length=1, max_length=50)
+    list[Annotated[int, Query(ge=1, le=LARGEST)]], Query(alias="run", min_length=1, max_length=50)
 ]
 Name = Annotated[str, Query(min_length=1, max_length=200), AfterValidator(clean)]
 Names = Annotated[list[Name], Query(alias="name", min_length=1, max_length=60)]
-Step = Annotated[int, Query(ge=-1, le=_LARGEST - 1)]
+Step = Annotated[int, Query(ge=-1, le=LARGEST - 1)]
 Offset = Annotated[int, Query(ge=0, le=10**9)]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
-Id = Annotated[int, Query(ge=0, le=_LARGEST)]
+Id = Annotated[int, Query(ge=0, le=LARGEST)]

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from dashboard.answers import EVERYWHERE, Change, problems
 from dashboard.lookups import steps_done
 from dashboard.security import client_of, reader
-from dashboard.service import Services, no_run
+from dashboard.service import LARGEST, Services, no_run
 from dashboard.stream import NoRoom, Subject, Subscription
 from store.records import ChangeKind
 
@@ -26,7 +26,7 @@ _ALL = tuple(sorted(get_args(ChangeKind)))
 async def subscribed(
     services: Services,
     request: Request,
-    run: Annotated[list[Annotated[int, Query(ge=1, le=2**63 - 1)]] | None, Query(max_length=50)] = None,
+    run: Annotated[list[Annotated[int, Query(ge=1, le=LARGEST)]] | None, Query(max_length=50)] = None,
 ) -> AsyncIterator[Subscription]:
     """Before the answer begins, so that nothing is missed from then on, and errors are answers."""
     subjects: list[Subject] = list(run) if run else [None]

@@ -99,6 +99,7 @@ def test_news_arrive_within_two_seconds(
             written_at = float(line_of(writer.stdout))
             while True:
                 line = next(lines)
+                assert time.time() - written_at < 60, "no news, only signs of life"
                 if line.startswith("data: ") and "metrics" in (news := json.loads(line[6:]))["what"]:
                     break
             delays.append(time.time() - written_at)

@@ -54,6 +54,7 @@ def test_code_and_commands_are_refused(text: str) -> None:
         "model: {path: Other/Model}",
         "model: {path: 'tiny:../x'}",
         "data: {videos: /videos/../etc}",
+        "data: {videos: /videos/link/../b}",
         "data: {videos: /videosecrets}",
         "data: {videos: ~/videos}",
         "data: {videos: 's3://bucket/clips/../other'}",
