@@ -1,0 +1,96 @@
+// The frame round all views: who asks, where one is, whether the line stands.
+import { get, post } from "./api.js";
+import { html, render, useEffect, useState } from "./html.js";
+import { line, me, useShared } from "./live.js";
+import { link, useRoute } from "./router.js";
+import { switchTheme, theme } from "./theme.js";
+import { Empty, Failure, Loading } from "./ui.js";
+import { signOut, TokenForm } from "./views/actions.js";
+import { Benchmarks } from "./views/benchmarks.js";
+import { Run } from "./views/run.js";
+import { Runs } from "./views/runs.js";
+
+const TOKEN = /^#token=(.+)$/;
+
+function App() {
+  const [error, setError] = useState(/** @type {Error | null} */ (null));
+  const who = useShared(me);
+  const begin = () => {
+    setError(null);
+    enter().catch(setError);
+  };
+  useEffect(() => {
+    begin();
+    const arrive = () => TOKEN.test(window.location.hash) && begin(); // pasted into a page that is open
+    window.addEventListener("hashchange", arrive);
+    return () => window.removeEventListener("hashchange", arrive);
+  }, []);
+  return html`
+    <a class="skip" href="#main" onClick=${toMain}>Skip to content</a>
+    <${Top} />
+    <main id="main" tabindex="-1">
+      ${error ? html`<div class="page"><${Failure} error=${error} retry=${begin} /></div>` : who ? html`<${View} who=${who} />` : html`<${Loading} />`}
+    </main>`;
+}
+
+/** A token in the address, as the command prints it, becomes a session and is wiped from the address. */
+async function enter() {
+  const found = TOKEN.exec(window.location.hash);
+  if (found) {
+    window.history.replaceState(null, "", "#/runs");
+    window.dispatchEvent(new HashChangeEvent("hashchange"));
+    await post("/api/session", { token: decodeURIComponent(found[1]) });
+  }
+  me.set(await get("/api/me"));
+}
+
+/** @param {{who: import("./types.js").Me}} props */
+function View({ who }) {
+  const { path } = useRoute();
+  if (who.needs_token && !who.role) return html`<${Entrance} />`;
+  const [view = "runs", id, tab = "curves"] = path;
+  if (view === "runs") return html`<${Runs} />`;
+  if (view === "benchmarks") return html`<${Benchmarks} />`;
+  if (view === "run" && /^\d+$/.test(id ?? "")) return html`<${Run} key=${id} id=${Number(id)} tab=${tab} />`;
+  return html`<div class="page"><${Empty} title="There is nothing at this address"><a href=${link(["runs"])}>Go to the runs</a><//></div>`;
+}
+
+function Entrance() {
+  return html`<section class="page entrance"><div class="card pad"><h1>This dashboard asks for a token</h1>
+    <p class="soft">Reading needs VIDEOSSR_READ_TOKEN or VIDEOSSR_TOKEN, as the person who runs it has set them.</p>
+    <${TokenForm} done=${() => {}} words="Enter" /></div></section>`;
+}
+
+function Top() {
+  const { path } = useRoute();
+  const who = useShared(me);
+  const here = path[0] ?? "runs";
+  const look = useShared(theme);
+  return html`<header class="top">
+    <a class="brand" href=${link(["runs"])}><span class="mark" aria-hidden="true">▶</span>VideoSSR</a>
+    <nav aria-label="Views">
+      <a href=${link(["runs"])} aria-current=${here === "runs" || here === "run" ? "page" : undefined}>Runs</a>
+      <a href=${link(["benchmarks"])} aria-current=${here === "benchmarks" ? "page" : undefined}>Benchmarks</a>
+    </nav>
+    <span class="space"></span>
+    <${LineState} />
+    ${who?.role === "operator" && html`<button class="quiet" title="You may start and stop runs. Give the right back." onClick=${signOut}>Operator ×</button>`}
+    <button class="quiet" aria-label=${`Switch to ${look === "dark" ? "light" : "dark"} colours`} onClick=${switchTheme}>${look === "dark" ? "☀" : "☾"}</button>
+  </header>`;
+}
+
+function LineState() {
+  const state = useShared(line);
+  const words = { opening: "connecting", live: "live", lost: "connection lost, trying again" }[state];
+  return html`<span class="line ${state}" role="status"><span aria-hidden="true">${state === "lost" ? "▲" : state === "live" ? "●" : "○"}</span> ${words}</span>`;
+}
+
+/** The address is the view's, so the browser's own jump to an anchor is not for us. @param {Event} event */
+function toMain(event) {
+  event.preventDefault();
+  document.getElementById("main")?.focus();
+}
+
+const root = /** @type {HTMLElement} */ (document.getElementById("app"));
+root.replaceChildren();
+render(html`<${App} />`, root);

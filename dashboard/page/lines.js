@@ -1,0 +1,98 @@
+// From the server's series to what a chart draws. Pure.
+import uPlot from "./vendor/uplot.js";
+
+/** @typedef {import("./types.js").Values} Values */
+/**
+ * @typedef {object} Line
+ * @property {string} label
+ * @property {number} colour see theme.lineColour
+ * @property {number[]} x
+ * @property {Values} mean
+ * @property {Values} low lowest of the steps a point stands for
+ * @property {Values} high
+ */
+
+export const SERIES_PER_LINE = 4; // smoothed, raw, low, high
+
+/**
+ * Exponential moving average, in which the first values weigh no more than later ones.
+ *
+ * @param {Values} values
+ * @param {number} weight of what was before, 0 to 1
+ */
+export function smoothed(values, weight) {
+  if (weight === 0) return values;
+  let [sum, norm] = [0, 0];
+  return values.map((value) => {
+    if (value === null) return null;
+    sum = weight * sum + (1 - weight) * value;
+    norm = weight * norm + (1 - weight);
+    return sum / norm;
+  });
+}
+
+/**
+ * One table for uPlot: x, then SERIES_PER_LINE columns of each line.
+ *
+ * @param {Line[]} lines
+ * @param {number} smoothing
+ */
+export function table(lines, smoothing) {
+  const tables = lines.map((line) => {
+    // Where a point is one step, there is no band.
+    const thinned = line.mean.map((value, i) => line.low[i] !== value || line.high[i] !== value);
+    return [
+      line.x,
+      smoothed(line.mean, smoothing),
+      smoothing ? line.mean : line.mean.map(() => null),
+      line.low.map((value, i) => (thinned[i] ? value : null)),
+      line.high.map((value, i) => (thinned[i] ? value : null)),
+    ];
+  });
+  const same = tables.every(([x]) =>
+    sameNumbers(/** @type {number[]} */ (x), /** @type {number[]} */ (tables[0][0])),
+  );
+  if (same) return [tables[0]?.[0] ?? [], ...tables.flatMap((columns) => columns.slice(1))];
+  return uPlot.join(/** @type {any} */ (tables));
+}
+
+/** @param {number[]} a @param {number[]} b */
+function sameNumbers(a, b) {
+  return a === b || (a.length === b.length && a.every((value, i) => value === b[i]));
+}
+
+/** @typedef {"step" | "time"} Axis */
+
+/**
+ * @param {import("./types.js").Series} series
+ * @param {Axis} axis
+ * @param {string} label
+ * @param {number} colour
+ * @param {number} [began] when the run began, for a time axis
+ * @returns {Line}
+ */
+export function lineOf(series, axis, label, colour, began = series.times[0] ?? 0) {
+  const x = axis === "step" ? series.steps : series.times.map((time) => time - began);
+  return { label, colour, x, mean: series.mean, low: series.low, high: series.high };
+}
+
+/**
+ * `more` after `old`; where they overlap, `more` is right.
+ *
+ * @param {import("./types.js").Series} old
+ * @param {import("./types.js").Series} more
+ * @returns {import("./types.js").Series}
+ */
+export function extended(old, more) {
+  if (!more.steps.length) return old;
+  const found = old.steps.findIndex((step) => step >= more.steps[0]);
+  const kept = found < 0 ? old.steps.length : found;
+  return {
+    ...old,
+    steps: [...old.steps.slice(0, kept), ...more.steps],
+    times: [...old.times.slice(0, kept), ...more.times],
+    mean: [...old.mean.slice(0, kept), ...more.mean],
+    low: [...old.low.slice(0, kept), ...more.low],
+    high: [...old.high.slice(0, kept), ...more.high],
+  };
+}

@@ -1,0 +1,50 @@
+// Dark or light: the system's choice until a person makes another.
+import { Shared } from "./live.js";
+
+const KEY = "videossr-theme";
+const system = window.matchMedia("(prefers-color-scheme: dark)");
+
+/** @type {Shared<"dark" | "light">} */
+export const theme = new Shared(/** @type {"dark" | "light"} */ ("light"));
+
+/** @type {Map<string, string>} */
+const colours = new Map();
+
+function apply() {
+  const chosen = window.localStorage.getItem(KEY);
+  const dark = chosen ? chosen === "dark" : system.matches;
+  document.documentElement.dataset.theme = dark ? "dark" : "light";
+  colours.clear();
+  theme.set(dark ? "dark" : "light");
+}
+
+export function switchTheme() {
+  const next = theme.value === "dark" ? "light" : "dark";
+  if ((next === "dark") === system.matches) window.localStorage.removeItem(KEY);
+  else window.localStorage.setItem(KEY, next);
+  apply();
+}
+
+/** A colour of the style sheet, for canvases. @param {string} name as "--text" */
+export function colour(name) {
+  let value = colours.get(name);
+  if (value === undefined) {
+    value = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    colours.set(name, value);
+  }
+  return value;
+}
+
+/** Line 0 is of the text's colour, -1 is grey, the others take turns. @param {number} line */
+export function lineColour(line) {
+  return colour(`--${lineClass(line)}`);
+}
+
+/** @param {number} line */
+export function lineClass(line) {
+  if (line < 0) return "cg";
+  return line === 0 ? "c0" : `c${((line - 1) % 8) + 1}`;
+}
+
+system.addEventListener("change", apply);
+apply();

@@ -1,0 +1,116 @@
+// Small parts that several views are made of.
+import { ago, dateTime } from "./format.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
+import { now, useShared } from "./live.js";
+
+/** @type {Record<import("./types.js").RunState, string>} a shape for each, so that colour is not alone */
+const SHAPES = { queued: "○", running: "●", stalled: "▲", failed: "✕", stopped: "■", done: "✓" };
+export const STATES = /** @type {import("./types.js").RunState[]} */ (Object.keys(SHAPES));
+
+/** @param {{state: import("./types.js").RunState}} props */
+export function State({ state }) {
+  return html`<span class="state ${state}"><span class="shape" aria-hidden="true">${SHAPES[state]}</span>${state}</span>`;
+}
+
+/** How long ago; on pointing, when. @param {{time: number | null}} props */
+export function Ago({ time }) {
+  const at = useShared(now);
+  if (time === null) return "–";
+  return html`<time dateTime=${new Date(1000 * time).toISOString()} title=${dateTime(time)}>${ago(at - time)}</time>`;
+}
+
+// Preact writes a progress of 0 again at every update.
+const LITTLE = 1e-9;
+
+/** @param {{step: number, steps: number, state?: string}} props */
+export function Progress({ step, steps, state = "running" }) {
+  return html`<span class="steps">
+    <progress class=${state} max=${steps || 1} value=${step || LITTLE} aria-label="steps done"></progress>
+    <span class="num">${step.toLocaleString("en").replaceAll(",", "\u202f")}<span class="soft"> / ${steps.toLocaleString("en").replaceAll(",", "\u202f")}</span></span>
+  </span>`;
+}
+
+/** What is not there, and what to do. @param {{title: string, children?: any}} props */
+export function Empty({ title, children }) {
+  return html`<div class="empty"><p class="empty-title">${title}</p>${children && html`<p>${children}</p>`}</div>`;
+}
+
+/** @param {{error: Error | null, retry?: () => void}} props */
+export function Failure({ error, retry }) {
+  if (!error) return null;
+  return html`<div class="notice bad" role="alert">
+    <span>${error.message}</span>${retry && html`<button class="plain" onClick=${retry}>Try again</button>`}
+  </div>`;
+}
+
+export function Loading() {
+  return html`<p class="loading" role="status">Loading…</p>`;
+}
+
+/**
+ * One of a few, as buttons side by side.
+ *
+ * @param {{label: string, choices: [string, string][], value: string, choose: (value: string) => void}} props
+ *   choices: value, words
+ */
+export function Choice({ label, choices, value, choose }) {
+  return html`<div class="choice" role="group" aria-label=${label}>
+    ${choices.map(
+      ([name, words]) =>
+        html`<button key=${name} aria-pressed=${String(name === value)} onClick=${() => choose(name)}>${words}</button>`,
+    )}
+  </div>`;
+}
+
+/**
+ * @param {{label: string, options: [string, string][], value: string, choose: (value: string) => void, hidden?: boolean}} props
+ *   hidden: the label is for screen readers only
+ */
+export function Select({ label, options, value, choose, hidden = false }) {
+  return html`<label class="field"><span class=${hidden ? "sr" : ""}>${label}</span>
+    <select value=${value} onChange=${(/** @type {any} */ event) => choose(event.target.value)}>
+      ${options.map(([name, words]) => html`<option key=${name} value=${name} selected=${name === value}>${words}</option>`)}
+    </select>
+  </label>`;
+}
+
+/** A modal dialog: the browser's own, so Escape closes it and focus stays in. @param {{title: string, close: () => void, children?: any}} props */
+export function Dialog({ title, close, children }) {
+  const box = useRef(/** @type {HTMLDialogElement | null} */ (null));
+  useEffect(() => {
+    const before = /** @type {HTMLElement | null} */ (document.activeElement);
+    box.current?.showModal();
+    return () => before?.focus();
+  }, []);
+  return html`<dialog ref=${box} aria-label=${title} onClose=${close}
+    onClick=${(/** @type {MouseEvent} */ event) => event.target === box.current && close()}>
+    <div class="dialog"><h2>${title}</h2>${children}</div>
+  </dialog>`;
+}
+
+/** Whether the element has been on the screen. @param {{current: Element | null}} ref */
+export function useSeen(ref) {
+  const [seen, setSeen] = useState(false);
+  useLayoutEffect(() => {
+    const watcher = new IntersectionObserver(
+      (entries) => {
+        if (!entries.some((entry) => entry.isIntersecting)) return;
+        setSeen(true);
+        watcher.disconnect();
+      },
+      { rootMargin: "150px" },
+    );
+    if (ref.current) watcher.observe(ref.current);
+    return () => watcher.disconnect();
+  }, []);
+  return seen;
+}
+
+/** Offer text as a file. @param {Blob} content @param {string} name */
+export function download(content, name) {
+  const anchor = document.createElement("a");
+  anchor.href = URL.createObjectURL(content);
+  anchor.download = name;
+  anchor.click();
+  window.setTimeout(() => URL.revokeObjectURL(anchor.href), 1000);
+}

@@ -1,0 +1,104 @@
+// Benchmarks: what `videossr eval` found, beside the paper's row and what guessing earns.
+import { get } from "../api.js";
+import { BarChart } from "../bars.js";
+import { dateTime } from "../format.js";
+import { html, useMemo } from "../html.js";
+import { useChanges, useLoaded } from "../live.js";
+import { link } from "../router.js";
+import { Empty, Failure, Loading } from "../ui.js";
+import { ChartCard } from "./parts.js";
+
+const PUBLISHED = "VideoSSR-8B, published";
+const GUESSING = "Guessing";
+const MOST_ROWS = 6; // in the plot
+
+/** @typedef {import("../types.js").BenchmarkColumn} Column */
+/** @typedef {import("../types.js").BenchmarkRow} Row */
+
+export function Benchmarks() {
+  const { data, error, reload } = useLoaded(() => get("/api/benchmarks"), []);
+  useChanges(
+    undefined,
+    (changes) => (changes === null || changes.some((change) => change.what.includes("run"))) && reload(),
+  );
+  const found = /** @type {{columns: Column[], rows: Row[]} | undefined} */ (data);
+  const bars = useMemo(() => (found ? barsOf(found.columns, found.rows) : []), [found]);
+  return html`<section class="page" aria-labelledby="title">
+    <div class="head"><h1 id="title">Benchmarks</h1>${found && html`<span class="soft num">${found.rows.length}</span>`}</div>
+    <${Failure} error=${error} retry=${reload} />
+    ${!found && !error && html`<${Loading} />`}
+    ${found && !found.rows.length && html`<${Empty} title="No evaluations yet">Ask a model VIUBench's questions: <code>videossr eval --model runs/NAME/export</code>. Its row appears here, beside the paper's.<//>`}
+    ${
+      found &&
+      found.rows.length > 0 &&
+      html`
+      <${ChartCard} title="Scores" note="percent" file="benchmarks" csv=${() => asCsv(found.columns, found.rows)}
+        chart=${(/** @type {any} */ onPlot) => html`<${BarChart} label="Scores of each benchmark" groups=${found.columns.map((column) => column.label)} bars=${bars} onPlot=${onPlot} />`} />
+      <div class="card scroll"><${Table} columns=${found.columns} rows=${found.rows} /></div>`
+    }
+  </section>`;
+}
+
+/** @param {{columns: Column[], rows: Row[]}} props */
+function Table({ columns, rows }) {
+  const best = new Map(
+    columns.map((column) => [column.name, Math.max(...rows.map((row) => row.scores[column.name] ?? -1))]),
+  );
+  const whole = (/** @type {(number | null | undefined)[]} */ values) =>
+    values.every((value) => typeof value === "number");
+  const mean = (/** @type {(number | null | undefined)[]} */ values) =>
+    whole(values)
+      ? percentText(
+          values.reduce((sum, value) => /** @type {number} */ (sum) + /** @type {number} */ (value), 0) /
+            values.length,
+        )
+      : "–";
+  return html`<table class="benchmarks">
+    <thead><tr><th scope="col">Model</th>${columns.map((column) => html`<th key=${column.name} scope="col" class="right"><span class="soft small">${column.task}</span><br />${column.label}</th>`)}<th scope="col" class="right">Mean</th></tr></thead>
+    <tbody>
+      ${rows.map(
+        (row, i) => html`<tr key=${i}>
+        <th scope="row">${row.run_id === null ? row.name : html`<a href=${link(["run", row.run_id])}>${row.name}</a>`}<span class="soft small when">${dateTime(row.time)}</span></th>
+        ${columns.map((column) => html`<td key=${column.name} class="right num ${rows.length > 1 && row.scores[column.name] === best.get(column.name) ? "best" : ""}">${percentText(row.scores[column.name])}</td>`)}
+        <td class="right num"><b>${mean(columns.map((column) => row.scores[column.name]))}</b></td></tr>`,
+      )}
+    </tbody>
+    <tfoot>
+      <tr><th scope="row">${PUBLISHED}</th>${columns.map((column) => html`<td key=${column.name} class="right num">${percentText(column.published)}</td>`)}<td class="right num">${mean(columns.map((column) => column.published))}</td></tr>
+      <tr><th scope="row">${GUESSING}</th>${columns.map((column) => html`<td key=${column.name} class="right num">${percentText(column.random)}</td>`)}<td class="right num">${mean(columns.map((column) => column.random))}</td></tr>
+    </tfoot>
+  </table>`;
+}
+
+/** @param {Column[]} columns @param {Row[]} rows */
+function barsOf(columns, rows) {
+  const models = rows.slice(0, MOST_ROWS).map((row, i) => ({
+    label: row.name,
+    colour: i + 1,
+    values: columns.map((column) => row.scores[column.name] ?? null),
+  }));
+  return [
+    { label: GUESSING, values: columns.map((column) => column.random), colour: -1 },
+    ...models,
+    { label: PUBLISHED, values: columns.map((column) => column.published), colour: 0 },
+  ];
+}
+
+/** @param {Column[]} columns @param {Row[]} rows */
+function asCsv(columns, rows) {
+  const line = (
+    /** @type {string} */ name,
+    /** @type {(column: Column) => number | null | undefined} */ of,
+  ) => [name, ...columns.map((column) => of(column) ?? "")].join();
+  return [
+    line("model", (column) => /** @type {any} */ (column.name)),
+    ...rows.map((row) => line(row.name, (column) => row.scores[column.name])),
+    line(PUBLISHED, (column) => column.published),
+    line(GUESSING, (column) => column.random),
+  ].join("\n");
+}
+
+/** @param {number | null | undefined} value */
+function percentText(value) {
+  return value === null || value === undefined ? "–" : value.toFixed(1);
+}

@@ -1,0 +1,108 @@
+// One run: its state in words above, and a tab for each way of looking at it.
+import { get } from "../api.js";
+import { ago, dateTime, duration } from "../format.js";
+import { html, useState } from "../html.js";
+import { now, useChanges, useLoaded, useShared } from "../live.js";
+import { link } from "../router.js";
+import { Ago, Empty, Failure, Loading, Progress, State } from "../ui.js";
+import { ActionButtons } from "./actions.js";
+import { Clock } from "./clock.js";
+import { Config } from "./config.js";
+import { Curves } from "./curves.js";
+import { Evaluations } from "./evaluations.js";
+import { Events } from "./events.js";
+import { Rollouts } from "./rollouts.js";
+import { Workers } from "./workers.js";
+
+/** @type {Record<string, [string, any]>} */
+const TABS = {
+  curves: ["Curves", Curves],
+  clock: ["Clock", Clock],
+  rollouts: ["Rollouts", Rollouts],
+  evaluations: ["Evaluations", Evaluations],
+  workers: ["Workers", Workers],
+  events: ["Events", Events],
+  config: ["Config", Config],
+};
+
+/**
+ * What each tab gets.
+ *
+ * @typedef {object} TabProps
+ * @property {import("../types.js").RunDetail} run
+ * @property {Record<string, number>} changes how often each kind of thing has changed since the view was opened
+ */
+
+/** @param {{id: number, tab: string}} props */
+export function Run({ id, tab }) {
+  const { data, error, reload } = useLoaded(() => get(`/api/runs/${id}`), [id]);
+  const run = /** @type {import("../types.js").RunDetail | undefined} */ (data);
+  const [changes, setChanges] = useState(/** @type {Record<string, number>} */ ({}));
+  useChanges(id, (told) => {
+    const what = new Set(
+      told
+        ? told.flatMap((change) => change.what)
+        : ["run", "metrics", "events", "workers", "groups", "evaluations", "requests"],
+    );
+    if (what.has("run") || what.has("metrics")) reload();
+    setChanges((old) =>
+      Object.fromEntries(
+        [...new Set([...Object.keys(old), ...what])].map((kind) => [
+          kind,
+          (old[kind] ?? 0) + Number(what.has(kind)),
+        ]),
+      ),
+    );
+  });
+  if (!run) {
+    if (/** @type {any} */ (error)?.status === 404) {
+      return html`<div class="page"><${Empty} title=${`There is no run number ${id}`}><a href=${link(["runs"])}>All runs</a><//></div>`;
+    }
+    return html`<div class="page"><${Failure} error=${error} retry=${reload} />${!error && html`<${Loading} />`}</div>`;
+  }
+  const [, View] = TABS[tab] ?? TABS.curves;
+  return html`<section class="page" aria-labelledby="title">
+    <${Header} run=${run} />
+    <${Failure} error=${error} retry=${reload} />
+    <nav class="tabs" aria-label="Views of this run">
+      ${Object.entries(TABS).map(([name, [words]]) => html`<a key=${name} href=${link(["run", id, name])} aria-current=${name === tab ? "page" : undefined}>${words}</a>`)}
+    </nav>
+    <${View} key=${tab} run=${run} changes=${changes} />
+  </section>`;
+}
+
+/** @param {{run: import("../types.js").RunDetail}} props */
+function Header({ run }) {
+  const active = run.state === "running" || run.state === "stalled";
+  const end = run.ended_at ?? run.heartbeat_at;
+  return html`<header class="run-head">
+    <p class="crumbs"><a href=${link(["runs"])}>Runs</a> <span aria-hidden="true">/</span></p>
+    <div class="head"><h1 id="title">${run.name}</h1><${State} state=${run.state} /><span class="space"></span><${ActionButtons} run=${run} /></div>
+    <dl class="facts">
+      <div class="wide"><dt>Progress</dt><dd><${Progress} step=${run.step} steps=${run.steps} state=${run.state} /></dd></div>
+      <div><dt>To go</dt><dd class="num">${active ? duration(run.eta_s) : "–"}</dd></div>
+      <div><dt>Step</dt><dd class="num">${duration(run.seconds_per_step)}</dd></div>
+      <div><dt>Created</dt><dd class="num"><${Ago} time=${run.created_at} /></dd></div>
+      ${!active && run.started_at && end && html`<div><dt>Took</dt><dd class="num">${duration(end - run.started_at)}</dd></div>`}
+      ${active && html`<div><dt>Sign of life</dt><dd class="num"><${Ago} time=${run.heartbeat_at} /></dd></div>`}
+      ${run.job_id && html`<div><dt>Ray job</dt><dd><code>${run.job_id}</code></dd></div>`}
+      <div class="folder"><dt>Folder</dt><dd><code>${run.folder}</code></dd></div>
+    </dl>
+    ${run.state === "failed" && html`<div class="notice bad" role="alert"><b>Failed</b> <span>${run.failure ?? "without a word. See the events."}</span></div>`}
+    ${run.state === "stalled" && html`<${Stalled} run=${run} />`}
+  </header>`;
+}
+
+/** @param {{run: import("../types.js").RunDetail}} props */
+function Stalled({ run }) {
+  const at = useShared(now);
+  const silent = run.heartbeat_at === null || at - run.heartbeat_at > 30;
+  return html`<div class="notice warn" role="alert"><b>Stalled</b>
+    <span>${
+      silent
+        ? html`No sign of life ${run.heartbeat_at ? html`since ${dateTime(run.heartbeat_at)} (${ago(at - run.heartbeat_at)})` : "yet"}. Its process may have been killed or its machine lost.
+          If it does not come back: <code>videossr train CONFIG --resume</code> goes on from the last checkpoint.`
+        : html`The process lives, but no step has ended for much longer than steps take here (${duration(run.seconds_per_step)}). See the workers and the last events.`
+    }</span>
+  </div>`;
+}

@@ -1,0 +1,136 @@
+"""A real browser before the real server over a filled store."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from store.database import Database, database_url, open_database
+from store.writer import RunWriter
+from tests.browser.fill import fill
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+WAIT_MS = 60_000  # a shared machine may be slow; what is waited for comes at once on a quiet one
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    address: str
+    token: str  # of operators; reading needs none
+    runs_dir: Path
+    database: Database
+    runs: dict[str, tuple[int, RunWriter]]  # number and writer by name
+
+    def at(self, view: str) -> str:
+        return f"{self.address}#/{view}"
+
+    def run(self, name: str, tab: str = "curves") -> str:
+        return self.at(f"run/{self.runs[name][0]}/{tab}")
+
+
+@dataclass
+class Watched:
+    """A page, and whatever it did that it should not."""
+
+    page: "playwright.Page"
+    problems: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["playwright.Browser"]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here (Debian: apt-get install chromium)")
+    with playwright.sync_playwright() as driver:
+        rootless = [] if os.getuid() else ["--no-sandbox"]  # Chromium's sandbox refuses to be root's
+        launched = driver.chromium.launch(executable_path=CHROMIUM, args=rootless, timeout=2 * WAIT_MS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="session")
+def dashboard(browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+    runs_dir = tmp_path_factory.mktemp("runs")
+    database = open_database(database_url(runs_dir))
+    runs = fill(database, runs_dir)
+    with served(runs_dir) as (address, token):
+        yield Dashboard(address, token, runs_dir, database, runs)
+    for _, writer in runs.values():
+        writer.close()
+    database.close()
+
+
+class served:
+    """The server in a process of its own; gives its address, and the operators' token that it made, if it made one."""
+
+    def __init__(self, runs_dir: Path, port: int = 0, **environment: str) -> None:
+        self._command = [sys.executable, "-m", "tests.browser.server", str(runs_dir), str(port)]
+        self._environment = os.environ | {"VIDEOSSR_TOKEN": "", "VIDEOSSR_READ_TOKEN": ""} | environment
+
+    def __enter__(self) -> tuple[str, str]:
+        self._process = subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line.startswith("Dashboard: "), "the server did not start"
+        address, _, token = line.removeprefix("Dashboard: ").strip().partition("#token=")
+        return address, token
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+
+
+@pytest.fixture
+def open_page(
+    browser: "playwright.Browser", dashboard: Dashboard
+) -> Iterator[Callable[..., "playwright.Page"]]:
+    """Opens pages of the dashboard; at the end, none of them may have complained or asked another host."""
+    opened: list[Watched] = []
+
+    def open_one(address: str, *, signed_in: bool = False, **options: object) -> "playwright.Page":
+        context = browser.new_context(**({"viewport": {"width": 1360, "height": 860}} | options))
+        context.set_default_timeout(WAIT_MS)
+        watched = watch(context.new_page(), address)
+        opened.append(watched)
+        origin = address.split("#")[0]
+        watched.page.goto(f"{origin}#token={dashboard.token}" if signed_in else address)
+        if signed_in:
+            watched.page.get_by_role("button", name="Operator").wait_for()
+            watched.page.goto(address)
+        return watched.page
+
+    yield open_one
+    for watched in opened:
+        watched.page.context.close()
+    assert not [problem for watched in opened for problem in watched.problems]
+
+
+def watch(page: "playwright.Page", address: str) -> Watched:
+    """Note errors on the console, exceptions, refusals by the content policy and requests to other hosts."""
+    watched = Watched(page)
+    origin = address.split("#")[0]
+
+    def console(message: "playwright.ConsoleMessage") -> None:
+        if message.type in ("error", "warning"):
+            watched.problems.append(f"console: {message.text} {message.location}")
+
+    def request(asked: "playwright.Request") -> None:
+        if not asked.url.startswith((origin, "data:", "blob:")):
+            watched.problems.append(f"asked another host: {asked.url}")
+
+    page.on("console", console)
+    page.on("pageerror", lambda error: watched.problems.append(f"exception: {error}"))
+    page.on("request", request)
+    return watched

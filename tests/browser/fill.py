@@ -1,0 +1,273 @@
+"""Fills a run store as runs do, through store.writer: one run of each state, and one that a test goes on with."""
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import update
+
+from store.database import Database
+from store.records import EvaluationRecord, StoredState, WorkerStatus
+from store.tables import Run
+from store.writer import RunWriter, register_run
+from tests.browser.groups import QUESTIONS, group
+
+TASKS = tuple(QUESTIONS)
+_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run to be.
+
+    Attributes:
+        age_s: since it was created; its last step ended `idle_s` ago.
+        silent_s: since its last sign of life.
+    """
+
+    name: str
+    state: StoredState
+    steps: int
+    done: int
+    step_s: float = 2.1
+    idle_s: float = 0.0
+    silent_s: float = 0.0
+    tasks: tuple[str, ...] = TASKS
+    failure: str | None = None
+    rate: float = 60.0  # steps in which most is learnt
+    rollouts_every: int = 0
+    config: tuple[tuple[str, Any], ...] = ()
+
+
+RUNS = (
+    Plan("demo", "running", 150, 84, rollouts_every=12),
+    Plan("qwen3-vl-8b-shared", "running", 3000, 1720, step_s=41.0, rate=500, config=(("max_staleness", 1),)),
+    Plan("demo-kl", "running", 150, 61, idle_s=260, silent_s=240, config=(("kl_coef", 0.02),)),
+    Plan(
+        "qwen3-vl-8b-lr3e-5", "failed", 3000, 402, step_s=40.0, idle_s=7 * _HOUR, rate=500,
+        config=(("learning_rate", 3e-5),),
+        failure="The learner's logprobs and the engine's differ by 0.41 nats (learner.max_logprob_gap=0.05): the "
+        "sampled distribution is not the trained one. See parity-failure.json in the run's folder.",
+    ),
+    Plan("demo-counting", "stopped", 150, 97, idle_s=2 * _HOUR, tasks=("counting",)),
+    Plan("demo-seed-1", "done", 150, 150, idle_s=27 * _HOUR, rollouts_every=50, config=(("seed", 1),)),
+    Plan("demo-seed-2", "queued", 150, 0, config=(("seed", 2),)),
+)  # fmt: skip
+
+
+def fill(database: Database, runs_dir: Path) -> dict[str, tuple[int, RunWriter]]:
+    """Run number and writer by name. The writers of running runs are open, so that these are heard of."""
+    made = {plan.name: _run(database, runs_dir, plan) for plan in reversed(RUNS)}
+    for plan in RUNS:
+        run_id, writer = made[plan.name]
+        if plan.state != "running" or plan.silent_s:
+            writer.close()
+        _set_times(database, run_id, plan)
+    _benchmarks(runs_dir)
+    return made
+
+
+def step_metrics(plan: Plan, step: int, rng: np.random.Generator) -> dict[str, float]:
+    """What a step of such a run says."""
+    skill = _skill(plan, step)
+    noise = rng.normal(0, 1, 32)
+    metrics = {}
+    for place, task in enumerate(plan.tasks):
+        metrics[f"reward/{task}"] = _share(0.35 + 0.5 * skill - 0.1 * place + 0.05 * noise[place])
+        metrics[f"valid/{task}"] = _share(0.8 + 0.2 * skill + 0.02 * noise[3 + place])
+        metrics[f"spread/{task}"] = _share(0.75 - 0.35 * skill + 0.05 * noise[6 + place])
+    for area in ("reward", "valid"):
+        metrics[f"{area}/mean"] = float(np.mean([metrics[f"{area}/{task}"] for task in plan.tasks]))
+    seconds = {
+        "push": 0.03, "prompts": 0.05, "rollout": 0.62, "reward": 0.02, "update": 0.24, "waited_for_groups": 0.66,
+        "waited_for_update": 0.25,
+    }  # fmt: skip
+    for place, (phase, share) in enumerate(seconds.items()):
+        metrics[f"seconds/{phase}"] = plan.step_s * share * float(np.exp(0.08 * noise[10 + place]))
+    if step % 20 == 19:
+        metrics["seconds/save"] = 0.15 * plan.step_s
+    phases = ("push", "prompts", "rollout", "reward", "update", "save")
+    metrics["seconds/step"] = sum(metrics.get(f"seconds/{phase}", 0.0) for phase in phases) * 1.02
+    gap = 0.002 * float(np.exp(0.4 * noise[20])) * (30 if rng.uniform() > 0.995 else 1)
+    return metrics | {
+        "policy/loss": 0.02 * noise[21],
+        "policy/entropy": 0.9 * math.exp(-step / (2 * plan.rate)) + 0.25 + 0.02 * noise[22],
+        "policy/kl": 0.01 + 0.08 * skill + 0.004 * abs(noise[23]),
+        "policy/clip_share": abs(0.01 * noise[24]),
+        "policy/grad_norm": 0.6 + 0.2 * abs(noise[25]),
+        "policy/learning_rate": 3e-4 * min(1.0, (step + 1) / 10),
+        "policy/logprob_gap_mean": gap / 4,
+        "policy/logprob_gap_max": gap,
+        "policy/logprob_gap_k3": gap * gap,
+        "staleness/mean": float(plan.step_s > 10),
+        "groups/without_spread": _share(0.1 + 0.4 * skill + 0.03 * noise[26]),
+        "completion/tokens": 9 + 2 * skill + 0.2 * noise[27],
+        "completion/cut": _share(0.05 * (1 - skill) + 0.005 * noise[28]),
+        "prompt/tokens": 90 + noise[29],
+        "tokens_per_second": 38_000 / plan.step_s * (1 + 0.05 * noise[30]),
+        "step/tokens": 38_000.0,
+    }
+
+
+def _run(database: Database, runs_dir: Path, plan: Plan) -> tuple[int, RunWriter]:
+    folder = runs_dir / plan.name
+    folder.mkdir(parents=True, exist_ok=True)
+    run_id = register_run(
+        database, name=plan.name, folder=str(folder), steps=plan.steps, config=_config(plan),
+        environment=_ENVIRONMENT, state="queued",
+    )  # fmt: skip
+    now = time.time()
+    writer = RunWriter(database, run_id, clock=lambda: time.time() - plan.silent_s)
+    if plan.state == "queued":
+        return run_id, writer
+    writer.state("running")
+    end = now - max(plan.idle_s, plan.silent_s)
+    began = end - plan.done * plan.step_s
+    rng = np.random.default_rng(len(plan.name))
+    for step in range(plan.done):
+        writer.step(step, began + (step + 1) * plan.step_s, step_metrics(plan, step, rng))
+        if plan.rollouts_every and (step % plan.rollouts_every == 0 or step == plan.done - 1):
+            for task in plan.tasks:
+                for prompt in range(3):
+                    number = prompt if prompt < 2 else prompt + step % 7
+                    writer.group(
+                        group(
+                            folder, step=step, task=task, prompt=number, skill=0.2 + 0.6 * _skill(plan, step)
+                        )
+                    )
+    _events(writer, plan, began)
+    workers(writer, plan.done, end)
+    _evaluations(writer, plan)
+    if plan.state != "running":
+        writer.state(plan.state, plan.failure)
+    return run_id, writer
+
+
+def _events(writer: RunWriter, plan: Plan, began: float) -> None:
+    writer.event("stage", "looking at 320 videos", began - 95)
+    writer.event(
+        "video_set_aside", "videos/clip-0188.mp4: the file ends in the middle of a frame", began - 80
+    )
+    writer.event("stage", "evaluating before training", began - 31)
+    writer.event("held_out_score", "held-out score after step 0: 0.412", began - 4)
+    writer.event("stage", "training", began)
+    if plan.done > 60:
+        when = began + 55 * plan.step_s
+        writer.event(
+            "worker_lost",
+            "rollout worker 1 on node gpu-b died (exit code -9); its 6 prompts go to others",
+            when,
+        )
+        writer.event(
+            "worker_restarted", "rollout worker 1 serves again with policy 55, after 14.8 s", when + 15
+        )
+        writer.event("checkpoint", "checkpoint of step 60 in 0.3 s", began + 60 * plan.step_s)
+    if plan.failure:
+        writer.event("failed", plan.failure, began + plan.done * plan.step_s)
+
+
+def workers(writer: RunWriter, version: int, at: float) -> None:
+    """What each process says at time `at`, when policy `version` is the newest."""
+    roles = {"prompts": 2, "rollout": 3, "rewards": 1, "learner": 2}
+    for role, number in roles.items():
+        for index in range(number):
+            on_gpu = role in ("rollout", "learner")
+            writer.worker(
+                WorkerStatus(
+                    role=role, index=index, node=f"gpu-{'ab'[index % 2]}" if on_gpu else "cpu-a",
+                    gpu=f"H200 #{index + (4 if role == 'learner' else 0)}" if on_gpu else None,
+                    pid=4100 + 10 * list(roles).index(role) + index,
+                    policy_version=version if on_gpu else None,
+                    queue=[3, 6, 0][index] if role != "learner" else None,
+                    restarts=int(role == "rollout" and index == 1), updated_at=at,
+                )
+            )  # fmt: skip
+
+
+def _evaluations(writer: RunWriter, plan: Plan) -> None:
+    stages = [("before", 0), *[("during", step) for step in range(50, plan.done, 50)]]
+    stages += [("after", plan.done)] if plan.state == "done" else []
+    for stage, step in stages:
+        for place, task in enumerate(plan.tasks):
+            mean = 0.4 + 0.45 * _skill(plan, step) - 0.08 * place
+            scores = {
+                "greedy_mean": mean + 0.03, "sampled_mean": mean, "greedy_valid": 0.99,
+                "sampled_valid": 0.85 + 0.14 * _skill(plan, step), "samples": 200,
+            }  # fmt: skip
+            writer.evaluation(EvaluationRecord(stage=stage, step=step, task=task, scores=scores))
+
+
+def _benchmarks(runs_dir: Path) -> None:
+    """As `videossr eval` writes them."""
+    columns = [
+        ("grounding", "Temporal grounding", 12.4, 52.1), ("counting", "Counting, easy", 4.6, 44.7),
+        ("counting", "Counting, hard", 2.1, 24.3), ("jigsaw", "Jigsaw, 4 clips", 4.2, 71.9),
+        ("jigsaw", "Jigsaw, 6 clips", 0.1, 48.5),
+    ]  # fmt: skip
+    for model, gain in {"demo-seed-1": 1.06, "qwen3-vl-8b-shared": 0.94}.items():
+        found = {
+            f"{task}-{place}": {
+                "task": task, "label": label, "n": 300, "unreadable": 0, "score": round(gain * published - 3 * place, 1),
+                "valid": 0.98, "random": random, "published": published,
+            }
+            for place, (task, label, random, published) in enumerate(columns)
+        }  # fmt: skip
+        path = runs_dir / "evaluations" / model / "results.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"model": f"runs/{model}", "columns": found}), encoding="utf-8")
+
+
+def _set_times(database: Database, run_id: int, plan: Plan) -> None:
+    """The store notes when it was told; these runs are older than the test."""
+    now = time.time()
+    ended = plan.state in ("done", "failed", "stopped")
+    created = now - max(plan.idle_s, plan.silent_s) - plan.done * plan.step_s - 120
+    values = {"created_at": created, "started_at": created + 10 if plan.done else None}
+    if ended:
+        values |= {"ended_at": now - plan.idle_s, "heartbeat_at": now - plan.idle_s}
+    with database.write() as connection:
+        connection.execute(update(Run).where(Run.id == run_id).values(**values))
+
+
+def _skill(plan: Plan, step: int) -> float:
+    return 1 - math.exp(-step / plan.rate)
+
+
+def _share(value: float) -> float:
+    return float(min(1.0, max(0.0, value)))
+
+
+def _config(plan: Plan) -> dict[str, Any]:
+    chosen = dict(plan.config)
+    large = plan.step_s > 10
+    return {
+        "name": plan.name,
+        "seed": chosen.get("seed", 0),
+        "model": {"path": "Qwen/Qwen3-VL-8B-Instruct" if large else "tiny:qwen3_vl"},
+        "data": {
+            "videos": "/data/videos" if large else "drawn", "mix": dict.fromkeys(plan.tasks, 1),
+            "frames": {"num_frames": 48 if large else 12, "min_pixels": 4096, "max_pixels": 65536},
+            "max_prompt_tokens": 8192 if large else 512,
+        },
+        "rollout": {"max_tokens": 12, "dtype": "bfloat16" if large else "float32"},
+        "grpo": {"group_size": 8, "clip_high": 0.28, "kl_coef": chosen.get("kl_coef", 0.0)},
+        "learner": {"zero_stage": 2, "learning_rate": chosen.get("learning_rate", 3e-4), "adam_betas": [0.9, 0.95]},
+        "train": {"steps": plan.steps, "prompts_per_step": 48, "max_staleness": chosen.get("max_staleness", 0)},
+    }  # fmt: skip
+
+
+_ENVIRONMENT: dict[str, Any] = {
+    "git": {"commit": "8b02b62f4a7d", "dirty": False},
+    "host": "gpu-a",
+    "packages": {
+        "ray": "2.60.0",
+        "vllm": "0.32.0",
+        "torch": "2.13.0",
+        "deepspeed": "0.19.2",
+        "transformers": "5.19.0",
+    },
+}

@@ -1,0 +1,132 @@
+"""Sampled groups of three tasks, with frames on disk, as a run would record them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from store.records import Clip, Completion, Frame, GroupRecord
+from tests.browser import pictures
+
+_FRAMES = 12
+_SECONDS = 2.5  # from one frame to the next
+_COMPLETIONS = 8
+QUESTIONS = {
+    "grounding": "In part of this video the picture is upside down. From which second to which? Reply like 4.5 - 9.0.",
+    "jigsaw": "These clips of one video are shuffled. In which order do they belong? Reply their numbers, like 2413.",
+    "counting": "How many circles, squares, triangles were drawn on the video? Reply three numbers, like 4,0,5.",
+}
+
+
+def group(folder: Path, *, step: int, task: str, prompt: int, skill: float) -> GroupRecord:
+    """What prompt number `prompt` was answered at `step` by a policy that is right with probability `skill`."""
+    clips, answer, wrong = _SHOWN[task](folder, prompt)
+    rng = np.random.default_rng([step, prompt, list(QUESTIONS).index(task)])
+    completions = [_completion(answer, wrong, rng, skill) for _ in range(_COMPLETIONS)]
+    rewards = np.array([reward for _, reward, _ in completions])
+    advantages = (rewards - rewards.mean()) / (rewards.std() + 1e-4)
+    return GroupRecord(
+        step=step,
+        group_id=f"{step}-{task}-{prompt}",
+        task=task,
+        prompt_key=f"{task}-{prompt}",
+        policy_version=step,
+        question=QUESTIONS[task],
+        answer=answer,
+        details=f"videos/landscape-{prompt}.mp4, {_FRAMES} frames of 2 fps",
+        frames=clips,
+        completions=tuple(
+            Completion(
+                text=text,
+                reward=reward,
+                advantage=float(advantage),
+                valid=valid,
+                finish_reason="length" if not valid else "stop",
+                num_tokens=len(text) // 2 + 2,
+                logprob_mean=-float(rng.uniform(0.02, 0.6)),
+            )
+            for (text, reward, valid), advantage in zip(completions, advantages, strict=True)
+        ),
+    )
+
+
+def _completion(
+    answer: str, wrong: list[str], rng: np.random.Generator, skill: float
+) -> tuple[str, float, bool]:
+    """(text, reward, whether it has the task's form)"""
+    luck = rng.uniform()
+    if luck < skill:
+        return answer, 1.0, True
+    if luck > 0.97:
+        return (
+            "The video shows a landscape with a ball that rolls from the left to the right, and",
+            0.0,
+            False,
+        )
+    worse = int(rng.integers(len(wrong)))
+    return wrong[worse], [0.62, 0.33, 0.0][worse], True
+
+
+def _grounding(folder: Path, prompt: int) -> tuple[tuple[Clip, ...], str, list[str]]:
+    first, last = 3 + prompt % 4, 6 + prompt % 5
+    frames = []
+    for place in range(_FRAMES):
+        picture = pictures.frame(prompt, place / _FRAMES)
+        edited = first <= place <= last
+        picture = pictures.upside_down(picture) if edited else picture
+        frames.append(_frame(folder, f"grounding-{prompt}-{place}", picture, place * _SECONDS, edited))
+    start, end = first * _SECONDS, (last + 1) * _SECONDS
+    wrong = [f"{start - 2.5} - {end}", f"{start - 5} - {end + 5}", "0.0 - 2.5"]
+    return (Clip(label="", frames=tuple(frames)),), f"{start} - {end}", wrong
+
+
+def _jigsaw(folder: Path, prompt: int) -> tuple[tuple[Clip, ...], str, list[str]]:
+    shown = [2, 0, 3, 1] if prompt % 2 else [1, 0, 2, 3]
+    clips = []
+    for number, part in enumerate(shown):
+        frames = [
+            _frame(
+                folder,
+                f"jigsaw-{prompt}-{number}-{place}",
+                pictures.frame(prompt + 5, (3 * part + place) / _FRAMES),
+                place * _SECONDS,
+                False,
+            )
+            for place in range(3)
+        ]
+        clips.append(Clip(label=f"Clip {number + 1}", true_place=part, frames=tuple(frames)))
+    answer = "".join(str(shown.index(part) + 1) for part in range(4))
+    return tuple(clips), answer, [answer[:2] + answer[:1:-1], answer[::-1], "1234"]
+
+
+def _counting(folder: Path, prompt: int) -> tuple[tuple[Clip, ...], str, list[str]]:
+    rng = np.random.default_rng(prompt)
+    counts, frames = [0, 0, 0], []
+    for place in range(_FRAMES):
+        picture = pictures.frame(prompt + 2, place / _FRAMES)
+        boxes: list[pictures.Box] = []
+        if place % 4 == 1:
+            kind, number = place // 4, int(rng.integers(1, 4))
+            picture, boxes = pictures.with_shapes(picture, kind, number, rng)
+            counts[kind] += number
+        name = f"counting-{prompt}-{place}"
+        frames.append(_frame(folder, name, picture, place * _SECONDS, bool(boxes), tuple(boxes)))
+    circles, squares, triangles = counts
+    wrong = [f"{circles},{squares},{triangles + 1}", f"{circles + 1},{squares},0", "1,1,1"]
+    return (Clip(label="", frames=tuple(frames)),), f"{circles},{squares},{triangles}", wrong
+
+
+def _frame(
+    folder: Path,
+    name: str,
+    picture: pictures.Frame,
+    time_s: float,
+    edited: bool,
+    boxes: tuple[pictures.Box, ...] = (),
+) -> Frame:
+    file = f"frames/{name}.webp"
+    if not (folder / file).exists():
+        pictures.save(picture, folder / file)
+    return Frame(time_s=time_s, edited=edited, file=file, boxes=boxes)
+
+
+_SHOWN = {"grounding": _grounding, "jigsaw": _jigsaw, "counting": _counting}

@@ -1,0 +1,41 @@
+"""The dashboard's real server over a folder of runs, in a process of its own: `python -m tests.browser.server RUNS`."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dashboard.serve import serve
+from dashboard.settings import from_environment
+from store.database import Database, database_url, open_database
+from store.writer import register_run
+
+
+class Registers:
+    """Starts a run as far as the store is concerned: it is queued, and nothing trains."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def start(self, config_yaml: str, overrides: Sequence[str], by: str) -> str:
+        register_run(
+            self._database, name="started-here", folder="started-here", steps=10,
+            config={"overrides": list(overrides)}, environment={},
+        )  # fmt: skip
+        return "Run started-here is queued."
+
+    def resume(self, run_name: str, by: str) -> str:
+        return f"Run {run_name} goes on from its last checkpoint."
+
+    def configs(self) -> Mapping[str, str]:
+        return {"demo.yaml": "name: demo"}
+
+
+def main() -> None:
+    runs_dir = Path(sys.argv[1])
+    database = open_database(database_url(runs_dir))
+    settings = from_environment(runs_dir=runs_dir, port=int(sys.argv[2]))
+    serve(settings, database, Registers(database), say=lambda line: print(line, flush=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The page's files: what it loads is there, comes from nowhere else, and is what the vendors released."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "dashboard" / "page"
+NPM = Path(__file__).parent / "npm"
+_IMPORT = re.compile(r'(?:from|import)\s*"(\.[^"]+)"')
+_TYPES_ONLY = "types.js"  # nothing in it runs
+
+
+def _modules() -> set[Path]:
+    return {path for path in PAGE.rglob("*.js") if path.name != _TYPES_ONLY}
+
+
+def test_each_import_is_a_file_and_each_file_is_imported() -> None:
+    imported = {PAGE / "app.js"}
+    for module in _modules():
+        for name in _IMPORT.findall(module.read_text(encoding="utf-8")):
+            target = (module.parent / name).resolve()
+            assert target.is_file(), f"{module}: {name}"
+            imported.add(target)
+    assert imported == _modules()
+
+
+def test_all_modules_are_loaded_at_once() -> None:
+    html = (PAGE / "index.html").read_text(encoding="utf-8")
+    listed = set(re.findall(r'(?:modulepreload" href|script type="module" src)="([^"]+)"', html))
+    assert listed == {str(path.relative_to(PAGE)) for path in _modules()}
+
+
+def test_nothing_stands_in_the_page_that_the_content_policy_forbids() -> None:
+    for path in [PAGE / "index.html", *(path for path in _modules() if "vendor" not in path.parts)]:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"<style|\sstyle=|\son[a-z]+=\"|https?://(?!www\.w3\.org)|<script>", text), path
+
+
+def test_files_are_short() -> None:
+    for path in _modules():
+        if "vendor" not in path.parts:
+            assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, path
+
+
+def _npm(*arguments: str) -> None:
+    if shutil.which("npm") is None:
+        pytest.skip("no npm here (Debian: apt-get install npm)")
+    if not (NPM / "node_modules").is_dir():
+        made = subprocess.run(
+            ["npm", "ci", "--no-audit", "--no-fund"], cwd=NPM, capture_output=True, text=True
+        )
+        if made.returncode:
+            pytest.skip(f"npm packages cannot be had: {made.stderr[-300:]}")
+    subprocess.run(["npm", "run", "--silent", *arguments], cwd=NPM, check=True)
+
+
+def test_libraries_are_as_released(tmp_path: Path) -> None:
+    _npm("vendor", "--", str(tmp_path))
+    made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    ours = {
+        path.name: path.read_bytes()
+        for path in (PAGE / "vendor").iterdir()
+        if not path.name.endswith(".d.ts")
+    }
+    assert made == ours
+
+
+def test_types_hold() -> None:
+    _npm("check")
+
+
+def test_the_layout_is_prettiers() -> None:
+    _npm("layout")

@@ -1,0 +1,95 @@
+"""What happens while a page is open shows on it, without a reload."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from store.writer import RunWriter
+from tests.browser.conftest import Dashboard, playwright, served
+from tests.browser.fill import RUNS, step_metrics
+
+Open = Callable[..., "playwright.Page"]
+_PLAN = {plan.name: plan for plan in RUNS}
+_LEGEND = "[...document.querySelectorAll('.chart .u-legend')][0].querySelector('td').textContent"
+
+
+def test_new_steps_make_the_curve_grow_and_the_end_shows(dashboard: Dashboard, open_page: Open) -> None:
+    plan = _PLAN["demo-counting"]
+    run_id, _ = dashboard.runs[plan.name]
+    page = open_page(dashboard.run(plan.name))
+    page.get_by_role("img", name="Reward over steps").locator("canvas").wait_for()
+    page.wait_for_function(f"() => {_LEGEND} === '{plan.done - 1}'")
+    page.evaluate("() => { window.kept = document.querySelector('.chart canvas'); window.same = true }")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    writer = RunWriter(dashboard.database, run_id)
+    writer.state("running")
+    rng = np.random.default_rng(0)
+    for step in range(plan.done, plan.done + 5):
+        writer.step(step, time.time(), step_metrics(plan, step, rng))
+    page.wait_for_function(f"() => {_LEGEND} === '{plan.done + 4}'")
+    page.locator(".run-head .state.running").wait_for()
+    writer.state("failed", failure="The disk is full.")
+    writer.close()
+    page.locator(".run-head .state.failed").wait_for()
+    page.get_by_text("The disk is full.").wait_for()
+
+    # The page is the same one, the chart too, and only new points were fetched.
+    assert page.evaluate("window.same && window.kept === document.querySelector('.chart canvas')")
+    series = [url for url in asked if "/api/series" in url]
+    assert series
+    assert all("since_step" in url for url in series)
+
+
+def test_an_update_of_the_list_touches_only_the_row_it_is_about(
+    dashboard: Dashboard, open_page: Open
+) -> None:
+    plan = _PLAN["demo"]
+    run_id, writer = dashboard.runs[plan.name]
+    page = open_page(dashboard.at("runs"))
+    page.locator(f"tr[data-run='{run_id}'] canvas").wait_for()
+    page.wait_for_timeout(2000)
+    page.evaluate(
+        """() => {
+          window.touched = {};
+          new MutationObserver((changes) => {
+            for (const change of changes) {
+              const at = change.target.nodeType === 1 ? change.target : change.target.parentElement;
+              if (at.closest("time")) continue; // ages go on by themselves
+              const row = at.closest("tr")?.dataset.run ?? "elsewhere";
+              (window.touched[row] ??= []).push(`${change.type} ${at.outerHTML.slice(0, 80)}`);
+            }
+          }).observe(document.querySelector("main"), { subtree: true, childList: true, attributes: true, characterData: true });
+        }"""
+    )
+    rng = np.random.default_rng(1)
+    writer.step(plan.done, time.time(), step_metrics(plan, plan.done, rng))
+    page.wait_for_function(
+        f"() => document.querySelector(\"tr[data-run='{run_id}']\").innerText.includes('{plan.done + 1}')"
+    )
+    page.wait_for_timeout(1500)
+    touched = page.evaluate("window.touched")
+    assert len(touched.pop(str(run_id))) < 30
+    others = {
+        row: count for row, count in touched.items() if row != str(dashboard.runs["qwen3-vl-8b-shared"][0])
+    }
+    assert not others  # the other running run may have stalled meanwhile
+
+
+def test_a_lost_connection_shows_and_mends_itself(
+    dashboard: Dashboard, browser: "playwright.Browser"
+) -> None:
+    # Not by open_page: a refused connection is an error on the console, and is meant to be.
+    with served(dashboard.runs_dir) as (address, _):
+        page = browser.new_page()
+        page.set_default_timeout(90_000)
+        page.goto(f"{address}#/runs")
+        page.locator(".line.live").wait_for()
+    page.locator(".line.lost").wait_for()
+    assert page.locator("tr[data-run]").count() >= len(RUNS)  # what was known stays
+    port = int(address.rstrip("/").rsplit(":", 1)[1])
+    with served(dashboard.runs_dir, port=port):
+        page.locator(".line.live").wait_for()
+    page.close()

@@ -1,0 +1,129 @@
+"""Everything by keyboard, at phone width, in both themes, and to be read."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.browser.conftest import Dashboard, playwright
+
+Open = Callable[..., "playwright.Page"]
+VIEWS = ("curves", "clock", "rollouts?step=100&task=counting", "evaluations", "workers", "events", "config")
+PHONE = {"viewport": {"width": 360, "height": 740}}
+
+# Contrast of every text with what is behind it, as WCAG 2 counts it: those below 4.5 : 1 (3 : 1 for large ones).
+_FAINT = """() => {
+  const light = (rgb) => {
+    const [r, g, b] = rgb.map((v) => ((v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const parse = (css) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = css;
+    canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
+    return [r, g, b, a / 255];
+  };
+  const ground = (element) => {
+    const layers = [];
+    for (let at = element; at; at = at.parentElement) layers.push(parse(getComputedStyle(at).backgroundColor));
+    return layers.reverse().reduce((under, [r, g, b, a]) => [r, g, b].map((v, i) => v * a + under[i] * (1 - a)), [255, 255, 255]);
+  };
+  const faint = new Set();
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !element.checkVisibility() || element.closest("option, :disabled, .uplot")) continue;
+    const style = getComputedStyle(element);
+    const [a, b] = [light(parse(style.color).slice(0, 3)), light(ground(element))].sort((x, y) => y - x);
+    const large = parseFloat(style.fontSize) >= 24;
+    if ((a + 0.05) / (b + 0.05) < (large ? 3 : 4.5)) faint.add(`${walker.currentNode.data.trim().slice(0, 30)} ${element.className}`);
+  }
+  return [...faint];
+}"""
+
+
+def test_a_walk_by_keyboard_alone(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.at("runs"))
+    page.get_by_role("link", name="demo-seed-1").wait_for()
+    _tab_to(page, "demo-seed-1")
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="demo-seed-1").wait_for()
+    page.get_by_role("img", name="Reward over steps").locator("canvas").wait_for()
+    _tab_to(page, "grounding")  # of a chart's legend: hides its line
+    page.keyboard.press("Enter")
+    page.locator(".u-series.u-off:not(.u-aux)").wait_for()
+    page.keyboard.press("Shift+Tab")
+    page.goto(dashboard.run("demo-seed-1", "rollouts"))
+    page.locator(".group .frame").first.wait_for()
+    assert page.locator(".stepper select").input_value() == "149"
+    page.locator("body").press("ArrowLeft")
+    page.wait_for_function("() => document.querySelector('.stepper select').value === '100'")
+    before = page.locator(".groups [aria-current]").inner_text()
+    page.locator("body").press("ArrowDown")
+    page.wait_for_function(
+        "(text) => document.querySelector('.groups [aria-current]').innerText !== text", arg=before
+    )
+
+
+def test_a_dialog_keeps_the_focus_and_gives_it_back(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.run("demo-seed-1"), signed_in=True)
+    page.goto(dashboard.run("qwen3-vl-8b-lr3e-5", "config"))
+    button = page.get_by_role("button", name="Resume")
+    button.focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("dialog").wait_for()
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        assert page.evaluate(
+            "document.activeElement === document.body || Boolean(document.activeElement.closest('dialog'))"
+        )
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").wait_for(state="detached")
+    assert page.evaluate("document.activeElement.textContent") == "Resume"
+
+
+@pytest.mark.parametrize("view", ["runs", "benchmarks", *VIEWS])
+def test_no_view_scrolls_sideways_on_a_phone(dashboard: Dashboard, open_page: Open, view: str) -> None:
+    page = open_page(_address(dashboard, view), **PHONE)
+    _settled(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_text_can_be_read(dashboard: Dashboard, open_page: Open, theme: str) -> None:
+    page = open_page(dashboard.at("runs"), color_scheme=theme)
+    for view in ("runs", "benchmarks", *VIEWS):
+        page.goto(_address(dashboard, view))
+        _settled(page)
+        assert page.evaluate(_FAINT) == []
+
+
+def test_the_switch_of_colours_is_remembered(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.at("runs"), color_scheme="light")
+    page.get_by_role("button", name="Switch to dark colours").click()
+    page.reload()
+    page.get_by_role("button", name="Switch to light colours").wait_for()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def _address(dashboard: Dashboard, view: str) -> str:
+    return dashboard.at(view) if view in ("runs", "benchmarks") else dashboard.run("demo-seed-1", view)
+
+
+def _settled(page: "playwright.Page") -> None:
+    """Until what was asked for is there."""
+    page.locator(".page").wait_for()
+    page.wait_for_function("() => !document.querySelector('.loading')")
+    page.wait_for_timeout(300)
+    page.wait_for_function("() => !document.querySelector('.loading')")
+
+
+def _tab_to(page: "playwright.Page", text: str) -> None:
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.innerText") == text:
+            return
+    raise AssertionError(f"{text!r} cannot be reached by Tab")

@@ -1,0 +1,162 @@
+"""Each view shows what the store holds, without a complaint from the browser."""
+
+import csv
+import io
+from collections.abc import Callable
+
+import pytest
+
+from tests.browser.conftest import Dashboard, playwright
+from tests.browser.fill import RUNS
+
+Open = Callable[..., "playwright.Page"]
+
+
+def test_the_list_shows_each_run_with_its_state_in_words(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.at("runs"))
+    for plan in RUNS:
+        row = page.locator(f"tr[data-run='{dashboard.runs[plan.name][0]}']")
+        row.wait_for()
+        if plan.state != "running" or plan.silent_s:
+            expected = "stalled" if plan.silent_s else plan.state
+            assert row.locator(".state").inner_text().split()[-1] == expected
+        assert f"{plan.done:,}".replace(",", "\u202f") in row.inner_text()
+    # One canvas for each run that has a curve.
+    page.wait_for_function(f"() => document.querySelectorAll('.spark canvas').length === {len(RUNS) - 1}")
+    assert "0.41 nats" in page.locator("tr.failed").inner_text()
+
+
+def test_the_list_is_filtered_and_sorted_and_its_address_keeps_that(
+    dashboard: Dashboard, open_page: Open
+) -> None:
+    page = open_page(dashboard.at("runs"))
+    page.get_by_placeholder("Find a run…").fill("seed")
+    page.wait_for_function("() => document.querySelectorAll('tr[data-run]').length === 2")
+    page.get_by_role("button", name="done").click()
+    page.wait_for_function("() => document.querySelectorAll('tr[data-run]').length === 1")
+    page.reload()
+    page.wait_for_function("() => document.querySelectorAll('tr[data-run]').length === 1")
+    page.get_by_placeholder("Find a run…").fill("nothing is called that")
+    page.get_by_text("No run is like that").wait_for()
+    page.get_by_role("button", name="Show all runs").click()
+    page.get_by_role("button", name="Progress").click()
+    page.wait_for_function(
+        "() => document.querySelector('tr[data-run] .name a').textContent === 'qwen3-vl-8b-shared'"
+    )
+    assert page.locator("th[aria-sort=descending]").inner_text().startswith("Progress")
+
+
+def test_ticked_runs_share_a_chart(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.at("runs"))
+    for name in ("demo-kl", "demo-seed-1"):
+        page.get_by_role("checkbox", name=f"Compare {name}", exact=True).check()
+    legend = page.locator(".compare .u-legend")
+    legend.get_by_text("demo-seed-1").wait_for()
+    assert legend.get_by_text("demo-kl").count() == 1
+    page.get_by_label("Metric").select_option("policy/entropy")
+    page.get_by_text("2 runs: policy/entropy").wait_for()
+    page.get_by_role("button", name="Time").click()
+    page.locator(".compare .u-legend").get_by_text("time").wait_for()
+
+
+def test_curves_zoom_together_and_come_back(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.run("demo-seed-1"))
+    reward = page.get_by_role("img", name="Reward over steps").locator(".u-over")
+    reward.wait_for()
+    assert page.locator(".chart").count() > 12
+    box = reward.bounding_box()
+    assert box is not None
+    with page.expect_request(lambda request: "first_step=" in request.url):
+        page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 50)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 60, steps=4)
+        page.mouse.up()
+    first = int(page.get_by_label("First step shown").input_value())
+    assert 35 <= first <= 55
+    reward.dblclick()
+    page.wait_for_function("() => document.querySelector('[aria-label=\"First step shown\"]').value === '0'")
+    page.get_by_label("Last step shown").fill("20")
+    page.get_by_label("Last step shown").press("Enter")
+    page.get_by_role("button", name="Reset zoom").wait_for()
+
+
+def test_a_chart_is_saved_as_csv_and_png(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.run("demo-seed-1"))
+    page.get_by_role("img", name="Reward over steps").locator("canvas").wait_for()
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="Reward as CSV").click()
+    rows = list(csv.DictReader(io.StringIO(saved.value.path().read_text())))
+    assert len(rows) == 150
+    assert {"step", "reward/mean", "reward/jigsaw"} <= rows[0].keys()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Reward as PNG").click()
+    assert saved.value.path().read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_without_steps_says_so(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.run("demo-seed-2"))
+    page.get_by_text("No data yet").wait_for()
+    page.get_by_role("link", name="Rollouts").click()
+    page.get_by_text("No rollouts yet").wait_for()
+
+
+def test_the_clock_tells_shares_of_a_step(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.run("demo-seed-1", "clock"))
+    rollout = page.get_by_role("row", name="rollout", exact=False).filter(has_text="engines answer")
+    rollout.wait_for()
+    share = int(rollout.locator("td").nth(2).inner_text().replace("\u202f", " ").split()[0])
+    assert 55 <= share <= 70  # of a step, as tests/browser/fill.py has it
+    page.get_by_role("img", name="Seconds of each phase").locator("canvas").wait_for()
+
+
+def test_workers_events_and_config_are_told(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.run("demo-kl", "workers"))
+    page.get_by_text("Rollout workers").wait_for()
+    assert page.locator("tr.silent").count() == 8  # its last word was minutes ago
+    page.get_by_role("link", name="Events").click()
+    page.locator("li.bad").get_by_text("exit code -9").wait_for()
+    page.locator(".chips").get_by_role("button", name="checkpoint").click()
+    page.wait_for_function("() => document.querySelectorAll('.events li').length === 1")
+    page.get_by_role("link", name="Config").click()
+    page.get_by_label("Compare with").select_option(str(dashboard.runs["demo-seed-1"][0]))
+    page.get_by_role("row", name="grpo.kl_coef").wait_for()
+    assert "0.02" in page.get_by_role("row", name="grpo.kl_coef").inner_text()
+
+
+@pytest.mark.parametrize("task", ["grounding", "jigsaw", "counting"])
+def test_a_group_shows_what_was_seen_and_answered(dashboard: Dashboard, open_page: Open, task: str) -> None:
+    page = open_page(dashboard.run("demo-seed-1", f"rollouts?step=100&task={task}"))
+    page.locator(".frame img").first.wait_for()
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.frame img')].some((one) => one.naturalWidth === 256)"
+    )
+    assert page.locator(".frame").count() == 12
+    assert page.locator(".completions tbody tr").count() == 8
+    if task == "grounding":
+        assert page.locator(".frame.edited").count() >= 3
+    elif task == "jigsaw":
+        assert page.locator(".clip").count() == 4
+        assert page.get_by_text("truly").count() >= 2
+    else:
+        page.locator(".box").first.wait_for()
+        box, picture = (page.locator(one).first.bounding_box() for one in (".box", ".picture:has(.box)"))
+        assert box is not None
+        assert picture is not None
+        assert picture["x"] < box["x"] < picture["x"] + picture["width"]
+        assert 10 < box["width"] < 30  # 24 to 40 pixels of 256, shown smaller
+    page.locator(".history tr.here").wait_for()
+    assert page.locator(".history tbody tr").count() >= 3
+
+
+def test_evaluations_and_benchmarks(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.run("demo-seed-1", "evaluations"))
+    page.get_by_role("row", name="jigsaw after 150").wait_for()
+    page.get_by_role("link", name="Benchmarks").click()
+    page.get_by_role("row", name="VideoSSR-8B, published 52.1").wait_for()
+    assert page.locator(".benchmarks").get_by_role("row", name="demo-seed-1").inner_text().count("55.2") == 1
+    page.get_by_role("img", name="Scores of each benchmark").locator("canvas").wait_for()
+
+
+def test_what_is_not_there_is_said(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.at("nowhere"))
+    page.get_by_text("There is nothing at this address").wait_for()
