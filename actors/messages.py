@@ -98,7 +98,7 @@ class Member:
 class WorkerState:
     """How one process of a run is, for people who watch."""
 
-    role: str  # "learner", "rollout", "prompt", "reward"
+    role: str  # "learner", "rollout", "prompts", "rewards"
     index: int  # within its role
     state: str  # "starting", "running", "lost"
     place: Place | None = None  # None: not known yet

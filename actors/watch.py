@@ -31,7 +31,7 @@ class Watch:
         self._pool, self._tell = pool, tell
         self._handles = {
             (role, index): handle
-            for role, handles in (("prompt", makers), ("reward", scorers))
+            for role, handles in (("prompts", makers), ("rewards", scorers))
             for index, handle in enumerate(handles)
         }
         self._states = {key: WorkerState(*key, "starting") for key in self._handles}

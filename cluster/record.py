@@ -65,6 +65,8 @@ class RunRecord:
 
     def close(self, state: StoredState, failure: str | None = None) -> None:
         if self._writer is not None:
+            if failure is not None:
+                self._writer.event("failed", failure)
             self._writer.state(state, failure)
             self._writer.close()
         if self._database is not None:

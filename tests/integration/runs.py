@@ -34,7 +34,7 @@ class Run:
         environment = os.environ | {"RAY_TMPDIR": self._ray}
         environment.pop("RAY_ADDRESS", None)
         command = [Path(sys.executable).with_name("videossr"), "train", "configs/demo.yaml", f"name={name}",
-                   f"runs_dir={self.folder.parent}", *SMALL, *arguments]  # fmt: skip
+                   f"runs_dir={self.folder.parent}", "--no-dashboard", *SMALL, *arguments]  # fmt: skip
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=self.log.open("a"), stderr=subprocess.STDOUT,
             # As in a terminal: what a script starts in the background ignores SIGINT, and hands that on.

@@ -1,13 +1,20 @@
 """What failure looks like: killed workers come back, a stopped run goes on."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+from PIL import Image
 
+from cluster.run_folder import last_checkpoint
+from store.database import database_url, open_database
+from store.reader import RunReader
 from tests.integration.runs import started
 
 
@@ -55,3 +62,46 @@ def test_a_stopped_run_leaves_nothing_behind_and_goes_on_from_its_checkpoint(
         assert sorted(set(steps)) == list(range(40))
         # Nothing from scratch: it goes on from one of the last checkpoints (every 2 steps) before the stop.
         assert done - 6 <= steps[done] <= done
+
+
+def test_a_run_that_is_asked_to_stop_is_in_the_store_from_beginning_to_end(tmp_path: Path) -> None:
+    small = ("train.steps=12", "evaluation.samples_per_task=2")
+    videossr = Path(sys.executable).with_name("videossr")
+    with started(tmp_path, "asked", *small) as run:
+        run.wait_for_step(3)
+        command = [videossr, "runs", "stop", "asked", "--runs", str(tmp_path / "runs")]
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert asked.returncode == 0, asked.stderr
+        assert run.wait(120) == 0, run.log.read_text()[-3000:]
+        assert "Stopped, as asked" in run.log.read_text()
+    database = open_database(database_url(tmp_path / "runs"))
+    reader = RunReader(database)
+    stopped = reader.run_by_name("asked")
+    assert stopped is not None
+    assert stopped.state == "stopped"
+    assert 3 < stopped.step < 12
+    checkpoint = last_checkpoint(run.folder)
+    assert checkpoint is not None
+    assert json.loads((checkpoint / "state.json").read_text())["step"] == stopped.step
+    (request,) = reader.requests(stopped.id)
+    assert request.done_at is not None
+    with started(tmp_path, "asked", *small, "--resume", "asked") as run:
+        assert run.wait() == 0, run.log.read_text()[-3000:]
+    done = reader.run_by_name("asked")
+    assert done is not None
+    assert (done.id, done.state, done.step) == (stopped.id, "done", 12)
+    (rewards,) = reader.series([done.id], ["reward/mean"])
+    assert rewards.steps == tuple(range(12))
+    assert {worker.role for worker in reader.workers(done.id)} == {"learner", "rollout", "prompts", "rewards"}
+    assert {(each.stage, each.step) for each in reader.evaluations(done.id)} == {("before", 0), ("after", 12)}
+    groups = reader.groups(done.id, limit=200).items
+    assert {group.step for group in groups} == set(range(13))  # those of 12 are held-out samples
+    held_out = next(group for group in groups if group.group_id.startswith("held-out"))
+    history = reader.prompt_history(done.id, held_out.prompt_key)
+    assert [each.step for each in history] == [0, 12]
+    stored = reader.group(done.id, held_out.id)
+    assert stored is not None
+    files = [run.folder / frame.file for clip in stored.frames for frame in clip.frames]
+    assert len(files) == 8
+    assert all(Image.open(file).size == (64, 64) for file in files)
+    database.close()
