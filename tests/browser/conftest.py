@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,7 +16,8 @@ from store.database import Database, database_url, open_database
 from store.writer import RunWriter
 from tests.browser.fill import fill
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WAIT_MS = 60_000  # a shared machine may be slow; what is waited for comes at once on a quiet one
@@ -39,12 +42,13 @@ class Dashboard:
 class Watched:
     """A page, and whatever it did that it should not."""
 
-    page: "playwright.Page"
+    page: "Page"
     problems: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator["playwright.Browser"]:
+def browser() -> Iterator["Browser"]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("no Chromium here (Debian: apt-get install chromium)")
     with playwright.sync_playwright() as driver:
@@ -66,40 +70,29 @@ def dashboard(browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iter
     database.close()
 
 
-class served:
-    """The server in a process of its own; gives its address, and the operators' token that it made, if it made one."""
-
-    def __init__(self, runs_dir: Path, port: int = 0, **environment: str) -> None:
-        self._command = [sys.executable, "-m", "tests.browser.server", str(runs_dir), str(port)]
-        self._environment = os.environ | {"VIDEOSSR_TOKEN": "", "VIDEOSSR_READ_TOKEN": ""} | environment
-
-    def __enter__(self) -> tuple[str, str]:
-        self._process = subprocess.Popen(
-            self._command,
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[2],
-        )
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line.startswith("Dashboard: "), "the server did not start"
-        address, _, token = line.removeprefix("Dashboard: ").strip().partition("#token=")
-        return address, token
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(30)
+@contextmanager
+def served(runs_dir: Path, port: int = 0, **environment: str) -> Iterator[tuple[str, str]]:
+    """The server in a process of its own: its address, and the operators' token that it made, if it made one."""
+    command = [sys.executable, "-m", "tests.browser.server", str(runs_dir), str(port)]
+    variables = os.environ | {"VIDEOSSR_TOKEN": "", "VIDEOSSR_READ_TOKEN": ""} | environment
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        try:
+            assert line.startswith("Dashboard: "), "the server did not start"
+            address, _, token = line.removeprefix("Dashboard: ").strip().partition("#token=")
+            yield address, token
+        finally:
+            process.terminate()
 
 
 @pytest.fixture
-def open_page(
-    browser: "playwright.Browser", dashboard: Dashboard
-) -> Iterator[Callable[..., "playwright.Page"]]:
+def open_page(browser: "Browser", dashboard: Dashboard) -> Iterator[Callable[..., "Page"]]:
     """Opens pages of the dashboard; at the end, none of them may have complained or asked another host."""
     opened: list[Watched] = []
 
-    def open_one(address: str, *, signed_in: bool = False, **options: object) -> "playwright.Page":
+    def open_one(address: str, *, signed_in: bool = False, **options: Any) -> "Page":
         context = browser.new_context(**({"viewport": {"width": 1360, "height": 860}} | options))
         context.set_default_timeout(WAIT_MS)
         watched = watch(context.new_page(), address)
@@ -117,16 +110,16 @@ def open_page(
     assert not [problem for watched in opened for problem in watched.problems]
 
 
-def watch(page: "playwright.Page", address: str) -> Watched:
+def watch(page: "Page", address: str) -> Watched:
     """Note errors on the console, exceptions, refusals by the content policy and requests to other hosts."""
     watched = Watched(page)
     origin = address.split("#")[0]
 
-    def console(message: "playwright.ConsoleMessage") -> None:
+    def console(message: "ConsoleMessage") -> None:
         if message.type in ("error", "warning"):
             watched.problems.append(f"console: {message.text} {message.location}")
 
-    def request(asked: "playwright.Request") -> None:
+    def request(asked: "Request") -> None:
         if not asked.url.startswith((origin, "data:", "blob:")):
             watched.problems.append(f"asked another host: {asked.url}")
 

@@ -211,8 +211,9 @@ def _benchmarks(runs_dir: Path) -> None:
     for model, gain in {"demo-seed-1": 1.06, "qwen3-vl-8b-shared": 0.94}.items():
         found = {
             f"{task}-{place}": {
-                "task": task, "label": label, "n": 300, "unreadable": 0, "score": round(gain * published - 3 * place, 1),
-                "valid": 0.98, "random": random, "published": published,
+                "task": task, "label": label, "n": 300, "unreadable": 0,
+                "score": round(gain * published - 3 * place, 1), "valid": 0.98,
+                "random": random, "published": published,
             }
             for place, (task, label, random, published) in enumerate(columns)
         }  # fmt: skip

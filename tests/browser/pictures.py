@@ -1,4 +1,4 @@
-"""Drawn videos for the tests: a landscape in which a sun rises and a ball rolls, so that frames differ as real ones do."""
+"""Drawn videos for the tests: a sun rises over a landscape and a ball rolls, so frames differ as real ones do."""
 
 import math
 from pathlib import Path

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from store.database import database_url, open_database
 from store.writer import RunWriter
@@ -18,7 +18,7 @@ from tests.browser.fill import RUNS, Plan, fill, step_metrics, workers
 
 SCREENS = Path(__file__).parents[2] / "docs" / "screens"
 _MAX_BYTES = 300_000
-_DESK, _PHONE = {"width": 1360, "height": 860}, {"width": 360, "height": 740}
+_DESK, _PHONE = ViewportSize(width=1360, height=860), ViewportSize(width=360, height=740)
 _VIEWS = {
     "run": "run/{demo}/curves",
     "long-run": "run/{qwen3-vl-8b-shared}/curves",

@@ -1,15 +1,19 @@
 """Actions are asked about first, need the token, say what came of them, and are logged."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from store.reader import RunReader
-from tests.browser.conftest import WAIT_MS, Dashboard, playwright, served
+from tests.browser.conftest import WAIT_MS, Dashboard, served
 
-Open = Callable[..., "playwright.Page"]
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+Open = Callable[..., "Page"]
 
 
 def test_a_reader_is_asked_for_the_token_and_the_run_is_told(
-    browser: "playwright.Browser", dashboard: Dashboard
+    browser: "Browser", dashboard: Dashboard
 ) -> None:
     # Not by open_page: a refused token is an error on the console.
     page = browser.new_page()
@@ -72,9 +76,7 @@ def test_the_token_in_the_address_is_used_and_wiped(dashboard: Dashboard, open_p
     page.get_by_role("button", name="Operator").wait_for()
 
 
-def test_a_guarded_dashboard_shows_nothing_before_the_token(
-    browser: "playwright.Browser", dashboard: Dashboard
-) -> None:
+def test_a_guarded_dashboard_shows_nothing_before_the_token(browser: "Browser", dashboard: Dashboard) -> None:
     reader = "read-token-of-the-tests"
     with served(dashboard.runs_dir, VIDEOSSR_TOKEN="operator-token-of-tests", VIDEOSSR_READ_TOKEN=reader) as (
         address,

@@ -2,14 +2,18 @@
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from store.writer import RunWriter
-from tests.browser.conftest import Dashboard, playwright, served
+from tests.browser.conftest import Dashboard, served
 from tests.browser.fill import RUNS, step_metrics
 
-Open = Callable[..., "playwright.Page"]
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+Open = Callable[..., "Page"]
 _PLAN = {plan.name: plan for plan in RUNS}
 _LEGEND = "[...document.querySelectorAll('.chart .u-legend')][0].querySelector('td').textContent"
 
@@ -61,7 +65,9 @@ def test_an_update_of_the_list_touches_only_the_row_it_is_about(
               const row = at.closest("tr")?.dataset.run ?? "elsewhere";
               (window.touched[row] ??= []).push(`${change.type} ${at.outerHTML.slice(0, 80)}`);
             }
-          }).observe(document.querySelector("main"), { subtree: true, childList: true, attributes: true, characterData: true });
+          }).observe(document.querySelector("main"), {
+            subtree: true, childList: true, attributes: true, characterData: true,
+          });
         }"""
     )
     rng = np.random.default_rng(1)
@@ -78,9 +84,7 @@ def test_an_update_of_the_list_touches_only_the_row_it_is_about(
     assert not others  # the other running run may have stalled meanwhile
 
 
-def test_a_lost_connection_shows_and_mends_itself(
-    dashboard: Dashboard, browser: "playwright.Browser"
-) -> None:
+def test_a_lost_connection_shows_and_mends_itself(dashboard: Dashboard, browser: "Browser") -> None:
     # Not by open_page: a refused connection is an error on the console, and is meant to be.
     with served(dashboard.runs_dir) as (address, _):
         page = browser.new_page()

@@ -5,20 +5,25 @@ The figure is printed (-s). It is asserted generously, as other work may share t
 
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
 
 from store.database import Database, database_url, open_database
 from store.writer import register_run
-from tests.browser.conftest import WAIT_MS, playwright, served
+from tests.browser.conftest import WAIT_MS, served
 
-Open = Callable[..., "playwright.Page"]
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+Open = Callable[..., "Page"]
 _RUNS, _STEPS, _METRICS = 50, 10_000, ("reward/mean", "reward/grounding", "policy/entropy", "seconds/step")
 _LIMIT_S = 20.0
 # When every row that can be seen has its curve, in milliseconds since the navigation began.
 _DRAWN = """() => {
-  const rows = [...document.querySelectorAll("tr[data-run]")].filter((row) => row.getBoundingClientRect().top < innerHeight);
+  const seen = (row) => row.getBoundingClientRect().top < innerHeight;
+  const rows = [...document.querySelectorAll("tr[data-run]")].filter(seen);
   return rows.length > 10 && rows.every((row) => row.querySelector("canvas")) ? performance.now() : 0;
 }"""
 
@@ -56,7 +61,8 @@ def test_a_long_run_opens_fast(many: str, open_page: Open) -> None:
 def _fill(database: Database) -> None:
     """By the database itself: millions of rows through Python would take minutes."""
     numbers = "WITH RECURSIVE n(step) AS (SELECT 0 UNION ALL SELECT step + 1 FROM n WHERE step + 1 < :steps) "
-    points = "SELECT :run, m.id, n.step, ((n.step * 7919 + m.id * 104729) % 10007) / 10007.0 FROM metric_names m CROSS JOIN n"
+    value = "((n.step * 7919 + m.id * 104729) % 10007) / 10007.0"
+    points = f"SELECT :run, m.id, n.step, {value} FROM metric_names m CROSS JOIN n"
     with database.write() as connection:
         connection.execute(
             text("INSERT INTO metric_names (name) VALUES (:name)"), [{"name": one} for one in _METRICS]

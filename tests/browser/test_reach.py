@@ -1,12 +1,16 @@
 """Everything by keyboard, at phone width, in both themes, and to be read."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.conftest import Dashboard, playwright
+from tests.browser.conftest import Dashboard
 
-Open = Callable[..., "playwright.Page"]
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+Open = Callable[..., "Page"]
 VIEWS = ("curves", "clock", "rollouts?step=100&task=counting", "evaluations", "workers", "events", "config")
 PHONE = {"viewport": {"width": 360, "height": 740}}
 
@@ -27,17 +31,19 @@ _FAINT = """() => {
   const ground = (element) => {
     const layers = [];
     for (let at = element; at; at = at.parentElement) layers.push(parse(getComputedStyle(at).backgroundColor));
-    return layers.reverse().reduce((under, [r, g, b, a]) => [r, g, b].map((v, i) => v * a + under[i] * (1 - a)), [255, 255, 255]);
+    const over = (under, [r, g, b, a]) => [r, g, b].map((v, i) => v * a + under[i] * (1 - a));
+    return layers.reverse().reduce(over, [255, 255, 255]);
   };
   const faint = new Set();
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !element.checkVisibility() || element.closest("option, :disabled, .uplot")) continue;
+    const words = walker.currentNode.data.trim().slice(0, 30);
+    if (!words || !element.checkVisibility() || element.closest("option, :disabled, .uplot")) continue;
     const style = getComputedStyle(element);
     const [a, b] = [light(parse(style.color).slice(0, 3)), light(ground(element))].sort((x, y) => y - x);
     const large = parseFloat(style.fontSize) >= 24;
-    if ((a + 0.05) / (b + 0.05) < (large ? 3 : 4.5)) faint.add(`${walker.currentNode.data.trim().slice(0, 30)} ${element.className}`);
+    if ((a + 0.05) / (b + 0.05) < (large ? 3 : 4.5)) faint.add(`${words} ${element.className}`);
   }
   return [...faint];
 }"""
@@ -113,7 +119,7 @@ def _address(dashboard: Dashboard, view: str) -> str:
     return dashboard.at(view) if view in ("runs", "benchmarks") else dashboard.run("demo-seed-1", view)
 
 
-def _settled(page: "playwright.Page") -> None:
+def _settled(page: "Page") -> None:
     """Until what was asked for is there."""
     page.locator(".page").wait_for()
     page.wait_for_function("() => !document.querySelector('.loading')")
@@ -121,7 +127,7 @@ def _settled(page: "playwright.Page") -> None:
     page.wait_for_function("() => !document.querySelector('.loading')")
 
 
-def _tab_to(page: "playwright.Page", text: str) -> None:
+def _tab_to(page: "Page", text: str) -> None:
     for _ in range(120):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.innerText") == text:
