@@ -1,4 +1,4 @@
-"""`videossr submit` to a Ray with token authentication, through the real command."""
+"""`videossr submit` and its relatives on a Ray with token authentication, through the real command."""
 
 import re
 import secrets
@@ -9,99 +9,144 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.integration.conftest import RAY
 from tests.integration.runs import ROOT, SMALL
+from tests.unit.cluster.stored import store_run
 
 VIDEOSSR = str(Path(sys.executable).with_name("videossr"))
-TOKEN = "hf_that_nobody_shall_see"
+SECRET = "hf_that_nobody_shall_see"
+LAUNCH = """
+import sys
+from pathlib import Path
+from cluster.launch import JobLauncher
+from store.database import database_url, open_database
+address, runs, name = sys.argv[1:]
+launcher = JobLauncher(address, Path(runs), open_database(database_url(runs)))
+print(launcher.start(launcher.configs()["demo"], [f"name={name}", "model.path=/not/there"], "operator"))
+"""
 
 
-def submit(cluster: dict[str, str], *words: str) -> list[str]:
-    return [VIDEOSSR, "submit", *words, "--address", cluster["RAY_API_SERVER_ADDRESS"]]
+class Ray:
+    """A cluster, and what commands say of it."""
+
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+        self.address = environment["RAY_API_SERVER_ADDRESS"]
+        self._own, self._folder = environment, folder
+        # With an address that is wrong where Ray looks first: the one that is named has to win.
+        self.environment = environment | {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:9", "HF_TOKEN": SECRET}
+        self.environment.pop("VIDEOSSR_DB", None)
+
+    def run(self, *words: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        """A command, from a folder that is no checkout."""
+        return subprocess.run(
+            words,
+            cwd=self._folder,
+            env=self.environment | changes,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+
+    def submit(self, *words: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        return self.run(VIDEOSSR, "submit", *words, "--address", self.address, **changes)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [VIDEOSSR, "submit", *words, "--address", self.address], cwd=self._folder, env=self.environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
+
+    def job(self, *words: str) -> str:
+        done = subprocess.run(
+            [RAY, "job", *words], env=self._own, capture_output=True, text=True, timeout=120
+        )
+        return done.stdout + done.stderr
+
+    def wait_for(self, words: str, *command: str, timeout_s: float = 400) -> None:
+        """Until what `ray job` says holds `words`."""
+        deadline = time.monotonic() + timeout_s
+        while words not in (said := self.job(*command)):
+            assert time.monotonic() < deadline, said
+            time.sleep(1)
 
 
-def environment_of(cluster: dict[str, str]) -> dict[str, str]:
-    """With an address that is wrong where Ray looks first: the one that is named has to win."""
-    return cluster | {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:9", "HF_TOKEN": TOKEN}
+@pytest.fixture
+def ray(cluster: dict[str, str], tmp_path: Path) -> Ray:
+    found = Ray(cluster, tmp_path)
+    found.wait_for("[]", "list")
+    return found
 
 
-def test_a_run_is_submitted_followed_and_refused_to_strangers(
-    cluster: dict[str, str], tmp_path: Path
-) -> None:
-    # A configuration that is not in the checkout goes along.
-    config = tmp_path / "mine.yaml"
-    config.write_text((ROOT / "configs" / "demo.yaml").read_text())
-    wait_for_ray(cluster)
-    words = (str(config), *SMALL, f"runs_dir={tmp_path}", "train.steps=2", "--name", "sent")
-    done = subprocess.run(
-        submit(cluster, *words),
-        cwd=tmp_path,
-        env=environment_of(cluster),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    printed = done.stdout + done.stderr
-    assert done.returncode == 0, printed[-3000:]
-    assert len((tmp_path / "sent" / "metrics.jsonl").read_text().splitlines()) == 2
-    assert re.search(r"Job videossr-sent-\w+: run 'sent'\. Look at it here: http://", printed)
-    assert "Sent along from the environment: HF_TOKEN." in printed
-    assert TOKEN not in printed
-    assert re.search(r"step 2/2 ", printed)  # what the job printed, to its end
-    assert printed.count("Starting the rollout engine(s)") == 1  # each line once
-    assert "Dashboard:" not in printed
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    """A configuration that is not in the checkout."""
+    file = tmp_path / "mine.yaml"
+    file.write_text((ROOT / "configs" / "demo.yaml").read_text())
+    return str(file)
 
-    # A job that refuses its configuration hands its own exit status on.
-    missing = subprocess.run(
-        submit(cluster, str(config), "model.path=/not/there", "cluster.device=cpu", f"runs_dir={tmp_path}"),
-        cwd=tmp_path, env=environment_of(cluster), capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert missing.returncode == 2, missing.stdout + missing.stderr
-    assert "model.path='/not/there'" in missing.stdout
 
-    stranger = environment_of(cluster) | {"RAY_AUTH_TOKEN": secrets.token_hex(16)}
-    refused = subprocess.run(
-        submit(cluster, str(config)), cwd=tmp_path, env=stranger, capture_output=True, text=True, timeout=120
-    )
-    assert refused.returncode == 2
-    assert refused.stdout == ""
-    assert len(refused.stderr.splitlines()) == 1, refused.stderr
-    assert "the token given is not its own" in refused.stderr
+def test_a_run_is_submitted_followed_resumed_and_stopped(ray: Ray, config: str, tmp_path: Path) -> None:
+    folder = tmp_path / "sent"
+    done = ray.submit(config, *SMALL, f"runs_dir={tmp_path}", "train.steps=2", "--name", "sent")
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
+    assert re.search(r"Job videossr-sent-\w+: run 'sent'\. Look at it here: http://", done.stdout)
+    assert "Sent along from the environment: HF_TOKEN." in done.stdout
+    assert SECRET not in done.stdout + done.stderr
+    assert "step 2/2 " in done.stdout  # what the job printed, to its end
+    assert done.stdout.count("Starting the rollout engine(s)") == 1  # each line once
+    assert "Dashboard:" not in done.stdout
+
+    # It goes on from what the store and its folder know.
+    store_run(tmp_path, "sent", "stopped", config=yaml.safe_load((folder / "config.yaml").read_text()))
+    place = ("--address", ray.address, "--runs", str(tmp_path))
+    done = ray.run(VIDEOSSR, "runs", "resume", "sent", "train.steps=3", *place)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3
 
     # Ctrl-C ends the following, not the job.
-    running = subprocess.Popen(
-        submit(cluster, str(config), *SMALL, f"runs_dir={tmp_path}", "train.steps=200", "--name", "long"),
-        cwd=tmp_path, env=environment_of(cluster), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    running = ray.start(config, *SMALL, f"runs_dir={tmp_path}", "train.steps=200", "--name", "long")
     job_id = first(running, r"Job (videossr-long-\w+)")
     first(running, r"(Starting) the rollout")
     running.send_signal(signal.SIGINT)
     rest = running.communicate(timeout=60)[0]
     assert running.returncode == 130
     assert "No longer followed; the job goes on." in rest
-    assert f"ray job stop --address {cluster['RAY_API_SERVER_ADDRESS']} {job_id}" in rest
-    assert "RUNNING" in ray(cluster, "status", job_id)
-    again = subprocess.run(
-        submit(cluster, str(config), f"runs_dir={tmp_path}", "--name", "long"),
-        cwd=tmp_path, env=environment_of(cluster), capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+    assert f"ray job stop --address {ray.address} {job_id}" in rest
+    assert "RUNNING" in ray.job("status", job_id)
+    again = ray.submit(config, f"runs_dir={tmp_path}", "--name", "long")
     assert again.returncode == 2
     assert f"a run of that name is going on there (job {job_id})" in again.stderr
-    ray(cluster, "stop", job_id)
+
+    store_run(tmp_path, "long", job_id=job_id)
+    done = ray.run(VIDEOSSR, "runs", "stop", "long", "--now", *place)
+    assert f"its job {job_id} is being stopped" in done.stdout, done.stderr
+    ray.wait_for("STOPPED", "status", job_id)
 
 
-def wait_for_ray(cluster: dict[str, str], timeout_s: float = 240) -> None:
-    deadline = time.monotonic() + timeout_s
-    while "Failed to connect" in (said := ray(cluster, "list")):
-        assert time.monotonic() < deadline, said
-        time.sleep(1)
+def test_what_a_job_or_its_ray_refuses_is_said(ray: Ray, config: str, tmp_path: Path) -> None:
+    # A job that refuses its configuration hands its own exit status on.
+    missing = ray.submit(config, "model.path=/not/there", f"runs_dir={tmp_path}")
+    assert missing.returncode == 2, missing.stdout + missing.stderr
+    assert "model.path='/not/there'" in missing.stdout
 
+    refused = ray.submit(config, RAY_AUTH_TOKEN=secrets.token_hex(16))
+    assert refused.returncode == 2
+    assert refused.stdout == ""
+    assert len(refused.stderr.splitlines()) == 1, refused.stderr
+    assert "the token given is not its own" in refused.stderr
 
-def ray(cluster: dict[str, str], *words: str) -> str:
-    done = subprocess.run([RAY, "job", *words], env=cluster, capture_output=True, text=True, timeout=120)
-    return done.stdout + done.stderr
+    # The dashboard's way; its folder of runs wins.
+    launched = ray.run(
+        sys.executable, "-c", LAUNCH, ray.address, str(tmp_path), "clicked", PYTHONPATH=str(ROOT)
+    )
+    found = re.search(r"Started run 'clicked' as job (\S+) of http", launched.stdout)
+    assert found, launched.stderr
+    ray.wait_for("FAILED", "status", found.group(1))
+    assert "model.path='/not/there'" in ray.job("logs", found.group(1))
 
 
 def first(running: subprocess.Popen[str], pattern: str) -> str:

@@ -78,7 +78,11 @@ def test_a_run_is_started_as_a_process_of_its_own_in_the_servers_folder(
 
 
 def test_what_cannot_be_started_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    launcher = LocalLauncher(tmp_path)
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    (tmp_path / "up").mkdir()
+    (tmp_path / "up" / "config.yaml").write_text(CONFIG)  # a run, but none of the server's
+    launcher = LocalLauncher(runs)
     for config, overrides, words in (
         ("grpo: {group_size: 1}", [], "grpo.group_size=1: "),
         ("name: demo", ["train.steps=0"], "train.steps=0: "),
@@ -89,10 +93,10 @@ def test_what_cannot_be_started_is_refused_before_anything_is_written(tmp_path: 
         with pytest.raises(ConfigError) as caught:
             launcher.start(config, overrides, "operator")
         assert str(caught.value).startswith(words)
-    for name in ("nobody", "../up", "", "/etc"):
+    for name in ("nobody", "../up", "", str(tmp_path / "up")):
         with pytest.raises(ConfigError, match="has no folder in"):
             launcher.resume(name, "operator")
-    assert list(tmp_path.iterdir()) == []
+    assert list(runs.iterdir()) == []
 
 
 def test_a_run_that_another_process_holds_is_refused(tmp_path: Path) -> None:

@@ -142,6 +142,7 @@ def test_what_cannot_be_stopped_is_refused_in_words(
     store_run(tmp_path, "far", environment={"host": "elsewhere", "pid": os.getpid()})
     store_run(tmp_path, "job", job_id="raysubmit_1")
     assert "has ended (done)" in refusal(tmp_path, capsys, "stop", "over")
+    assert "has ended (done)" in refusal(tmp_path, capsys, "stop", "over", "--now")
     assert "not on this machine but on elsewhere" in refusal(tmp_path, capsys, "stop", "far", "--now")
     assert "Name that Ray by --address" in refusal(tmp_path, capsys, "stop", "job", "--now")
     assert "no run has that name" in refusal(tmp_path, capsys, "stop", "nobody")

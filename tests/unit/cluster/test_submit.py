@@ -16,6 +16,12 @@ from cluster.cli import main
 from cluster.load import ConfigError
 from cluster.ray_jobs import connect, sent_environment
 from cluster.submit import checked_for_elsewhere
+from dataset.scan import scan
+from dataset.store import videos_table, write_dataset
+from pretext.frames import FrameSpec
+from pretext.scenes import draw_videos
+from pretext.stream import make_recipe
+from pretext.tasks.jigsaw import JigsawParams
 
 ROOT = Path(__file__).parents[3]
 DEMO = str(ROOT / "configs" / "demo.yaml")
@@ -129,6 +135,17 @@ def test_a_dataset_that_is_not_here_is_the_clusters_to_check() -> None:
         checked_for_elsewhere({"data": {"dataset": 5}}, said.append)
     with pytest.raises(ConfigError, match=r"^train\.steps=0: "):
         checked_for_elsewhere({"data": {"dataset": "/data/there"}, "train": {"steps": 0}}, said.append)
+
+
+def test_a_dataset_that_is_here_is_checked_with_the_rest(tmp_path: Path) -> None:
+    draw_videos(tmp_path / "videos", count=4, seed=0)
+    found = scan(tmp_path / "videos", FrameSpec(num_frames=24, min_pixels=4096, max_pixels=4096))
+    params = {"jigsaw": JigsawParams()}
+    recipes = [make_recipe(0, videos=found.usable, mix={"jigsaw": 1.0}, params_by_task=params, seed=0)]
+    write_dataset(tmp_path / "dataset", recipes, videos=videos_table(found.usable))
+    data = {"dataset": str(tmp_path / "dataset")}
+    with pytest.raises(ConfigError, match=r"counting is not in data\.mix"):
+        checked_for_elsewhere({"data": data, "grpo": {"task_weights": {"counting": 2}}}, print)
 
 
 @needs_git
