@@ -54,8 +54,6 @@ def _dashboard(options: argparse.Namespace) -> int:
             serve(settings, database, _launcher(options, database), say=say)
     except DashboardError as error:
         raise ConfigError(str(error)) from None
-    except KeyboardInterrupt:  # the way it ends; the server has shut down by then
-        pass
     return 0
 
 

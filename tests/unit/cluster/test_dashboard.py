@@ -92,10 +92,10 @@ def test_there_is_none_in_a_ray_job_or_where_none_is_wanted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    with dashboard_beside(tmp_path, said.append, enabled=False):
+    with dashboard_beside(tmp_path / "runs", said.append, enabled=False):
         pass
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    with dashboard_beside(tmp_path, said.append, enabled=True):
+    with dashboard_beside(tmp_path / "runs", said.append, enabled=True):
         pass
     monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR")
     copy = tmp_path / "runtime_resources" / "working_dir_files" / "x"
@@ -144,7 +144,8 @@ def test_what_is_not_safe_is_refused(
     assert capsys.readouterr().err.startswith(said)
 
 
-def test_it_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, how: signal.Signals) -> None:
     command = [sys.executable, "-m", "cluster", "dashboard", "--runs", str(tmp_path), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -154,7 +155,7 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
         found = find_dashboard(tmp_path)
         assert found is not None
         assert (found.pid, found.url) == (server.pid, url)
-        os.kill(server.pid, signal.SIGTERM)
+        os.kill(server.pid, how)
         out, err = server.communicate(timeout=60)
         assert (server.returncode, out, err) == (0, "", "")
     assert not (tmp_path / ".dashboard.json").exists()
