@@ -3,7 +3,6 @@
 import argparse
 import os
 import signal
-import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -70,5 +69,6 @@ def _launcher(options: argparse.Namespace, database: "Database") -> "Launcher | 
 
 
 def _end_with_input() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1024):  # not sys.stdin, whose lock would be held when the interpreter ends
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
