@@ -124,7 +124,7 @@ def test_a_run_is_submitted_followed_resumed_and_stopped(ray: Ray, config: str, 
     store_run(tmp_path, "long", job_id=job_id)
     done = ray.run(VIDEOSSR, "runs", "stop", "long", "--now", *place)
     assert f"its job {job_id} is being stopped" in done.stdout, done.stderr
-    ray.wait_for("STOPPED", "status", job_id)
+    ray.wait_for(f"{job_id}' was stopped", "status", job_id)
 
 
 def test_what_a_job_or_its_ray_refuses_is_said(ray: Ray, config: str, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_what_a_job_or_its_ray_refuses_is_said(ray: Ray, config: str, tmp_path: 
     )
     found = re.search(r"Started run 'clicked' as job (\S+) of http", launched.stdout)
     assert found, launched.stderr
-    ray.wait_for("FAILED", "status", found.group(1))
+    ray.wait_for(f"{found.group(1)}' failed", "status", found.group(1))
     assert "model.path='/not/there'" in ray.job("logs", found.group(1))
 
 
