@@ -49,7 +49,8 @@ def _run(scratch: Path, staleness: int, steps: int) -> list[dict[str, float]]:
         "grpo.importance": "token" if staleness else "none",
         "evaluation.samples_per_task": 0,
     }
-    command = [str(Path(sys.executable).parent / "videossr"), "train", str(ROOT / "configs/demo.yaml")]
+    command = [str(Path(sys.executable).parent / "videossr"), "train", str(ROOT / "configs/demo.yaml"),
+               "--no-dashboard"]  # fmt: skip
     command += [f"{key}={value}" for key, value in settings.items()]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     lines = (scratch / name / "metrics.jsonl").read_text().splitlines()

@@ -11,10 +11,10 @@ from cluster.run_store import opened_store
 from evaluation.results import ColumnResult, Results
 from store.database import Database
 from store.reader import RunReader
-from store.records import EvaluationRecord
+from store.records import BENCH, EvaluationRecord
 from store.writer import RunWriter, register_run
 
-STAGE, VIUBENCH = "bench", "viubench"
+VIUBENCH = "viubench"
 
 
 def record_results(model: str, bench: Path, out: Path, found: Results, say: Say) -> None:
@@ -62,7 +62,7 @@ def _own_run(database: Database, model: str, out: Path) -> int:
 def _records(found: Results, source: str, step: int) -> Iterator[EvaluationRecord]:
     for column in found.columns:
         yield EvaluationRecord(
-            stage=STAGE, step=step, task=column.name, source=source, scores=_scores(column)
+            stage=BENCH, step=step, task=column.name, source=source, scores=_scores(column)
         )
 
 
@@ -75,4 +75,5 @@ def _scores(column: ColumnResult) -> dict[str, object]:
         "published": column.published,
         "task": column.task,
         "label": column.label,
+        "evaluated_at": time.time(),
     }

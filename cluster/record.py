@@ -32,8 +32,11 @@ class RunRecord:
         self.was_stopped = False
 
     def began(self) -> None:
+        """What was asked of the run before, and found nobody, is not asked of it now."""
         if self._writer is not None:
             self._writer.state("running")
+        for request in self.requests():
+            self.answer(request, "The run had ended, and began anew after this was asked: ask again.")
 
     def stage(self, message: str) -> None:
         """What the run does before its actors are there to say so."""

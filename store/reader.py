@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 
 from store.database import Database, StoreError
 from store.records import (
+    BENCH,
     Curve,
     EventRecord,
     GroupHistory,
@@ -196,6 +197,19 @@ class RunReader:
     def evaluations(self, run_id: int) -> list[StoredEvaluation]:
         query = select(*_columns(Evaluation, StoredEvaluation)).where(Evaluation.run_id == run_id)
         return self._records(query.order_by(Evaluation.step, Evaluation.id), StoredEvaluation)
+
+    def bench_results(self, limit: int = 5000) -> list[tuple[str, int, StoredEvaluation]]:
+        """(run, its number, a column) of every bench that was asked: newest runs first, columns in order."""
+        columns = _columns(Evaluation, StoredEvaluation)
+        query = select(Run.name, Run.id.label("run"), *columns).join(Run, Run.id == Evaluation.run_id)
+        query = (
+            query.where(Evaluation.stage == BENCH)
+            .order_by(Evaluation.run_id.desc(), Evaluation.id)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            rows = [row._asdict() for row in connection.execute(query)]
+        return [(row.pop("name"), row.pop("run"), StoredEvaluation(**row)) for row in rows]
 
     def requests(self, run_id: int | None) -> list[Request]:
         """What was asked of a run (None: of no run, as to start one), newest first."""

@@ -11,6 +11,8 @@ Action = Literal["stop", "checkpoint", "start", "resume"]
 ChangeKind = Literal["run", "metrics", "events", "workers", "groups", "evaluations", "requests"]
 GroupSort = Literal["-spread", "-mean_reward", "group_id"]
 
+BENCH = "bench"  # stage of an evaluation by a bench, whatever the model is
+
 T = TypeVar("T")
 
 

@@ -34,6 +34,7 @@ def test_a_models_results_have_a_run_of_their_own(reader: RunReader, tmp_path: P
     assert (run.state, run.environment["model"]) == ("done", "Qwen/Qwen3-VL-2B-Instruct")
     (found,) = reader.evaluations(run.id)
     assert (found.source, found.stage, found.step, found.task) == ("my-bench", "bench", -1, "jigsaw_easy")
+    assert found.scores.pop("evaluated_at") > 1e9
     assert found.scores == {
         "score": 40.5, "valid": 0.99, "n": 200, "random": 0.1, "published": 24.3, "task": "jigsaw", "label": "easy",
     }  # fmt: skip

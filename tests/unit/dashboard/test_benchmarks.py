@@ -1,41 +1,41 @@
 """Results of `videossr eval`, as the page shows them."""
 
-import json
-import os
-from pathlib import Path
+from typing import Any
 
 from fastapi.testclient import TestClient
 
-
-def write(folder: Path, model: str, score: float, when: int) -> None:
-    folder.mkdir(parents=True)
-    column = {"task": "grounding", "label": "easy", "n": 9, "unreadable": 0, "score": score, "valid": 1.0,
-              "random": 12.5, "published": None}  # fmt: skip
-    table = {
-        "model": model,
-        "bench": "b",
-        "columns": {"grounding_easy": column},
-        "averages": None,
-        "overall": None,
-    }
-    (folder / "results.json").write_text(json.dumps(table))
-    os.utime(folder / "results.json", (when, when))
+from store.database import Database
+from store.records import BENCH, EvaluationRecord
+from store.writer import RunWriter, register_run
 
 
-def test_results_newest_first_beside_what_is_published(client: TestClient, tmp_path: Path) -> None:
-    write(tmp_path / "evaluations/one", "Qwen/Qwen3-VL-8B-Instruct", 40.0, 1000)
-    write(tmp_path / "viubench/evaluations/alpha", "runs/alpha", 55.0, 2000)
-    (tmp_path / "bad/evaluations/x").mkdir(parents=True)
-    (tmp_path / "bad/evaluations/x/results.json").write_text('{"model": 3}')
+def asked(database: Database, name: str, scores: dict[str, dict[str, Any]], *, step: int) -> int:
+    run_id = register_run(database, name=name, folder=f"/{name}", steps=0, config={}, environment={})
+    writer = RunWriter(database, run_id)
+    for task, found in scores.items():
+        record = EvaluationRecord(stage=BENCH, step=step, task=task, source="viubench", scores=found)
+        writer.evaluation(record)
+    writer.close()
+    return run_id
+
+
+def column(score: float, label: str) -> dict[str, Any]:
+    return {"task": "grounding", "label": label, "n": 9, "score": score, "valid": 1.0, "random": 12.5,
+            "published": None, "evaluated_at": 1000.0}  # fmt: skip
+
+
+def test_results_newest_first_beside_what_is_published(client: TestClient, database: Database) -> None:
+    first = asked(database, "one", {"g_hard": column(40.0, "hard"), "g_easy": column(50.0, "easy")}, step=-1)
+    second = asked(database, "two", {"g_hard": column(45.0, "hard"), "odd": {"score": "what"}}, step=7)
     answer = client.get("/api/benchmarks").json()
+    about = {"task": "grounding", "random": 12.5, "published": None}
     assert answer["columns"] == [
-        {"name": "grounding_easy", "task": "grounding", "label": "easy", "random": 12.5, "published": None}
-    ]
+        {"name": "g_hard", "label": "hard", **about}, {"name": "g_easy", "label": "easy", **about},
+    ]  # fmt: skip
     assert answer["rows"] == [
-        {"run_id": 1, "name": "alpha", "time": 2000, "scores": {"grounding_easy": 55.0},
-         "valid": {"grounding_easy": 1}},
-        {"run_id": None, "name": "Qwen3-VL-8B-Instruct", "time": 1000, "scores": {"grounding_easy": 40.0},
-         "valid": {"grounding_easy": 1}},
+        {"run_id": second, "name": "two", "time": 1000.0, "scores": {"g_hard": 45.0}, "valid": {"g_hard": 1.0}},
+        {"run_id": first, "name": "one", "time": 1000.0, "scores": {"g_hard": 40.0, "g_easy": 50.0},
+         "valid": {"g_hard": 1.0, "g_easy": 1.0}},
     ]  # fmt: skip
 
 
