@@ -6,11 +6,12 @@ import { link, useRoute } from "./router.js";
 import { switchTheme, theme } from "./theme.js";
 import { Empty, Failure, Loading } from "./ui.js";
 import { signOut, TokenForm } from "./views/actions.js";
-import { Benchmarks } from "./views/benchmarks.js";
-import { Run } from "./views/run.js";
 import { Runs } from "./views/runs.js";
 
 const TOKEN = /^#token=(.+)$/;
+// The list opens without the code of other views.
+const Benchmarks = later(() => import("./views/benchmarks.js").then((found) => found.Benchmarks));
+const Run = later(() => import("./views/run.js").then((found) => found.Run));
 
 function App() {
   const [error, setError] = useState(/** @type {Error | null} */ (null));
@@ -53,6 +54,17 @@ function View({ who }) {
   if (view === "benchmarks") return html`<${Benchmarks} />`;
   if (view === "run" && /^\d+$/.test(id ?? "")) return html`<${Run} key=${id} id=${Number(id)} tab=${tab} />`;
   return html`<div class="page"><${Empty} title="There is nothing at this address"><a href=${link(["runs"])}>Go to the runs</a><//></div>`;
+}
+
+/** A view whose code is fetched when it is first shown. @param {() => Promise<any>} load */
+function later(load) {
+  return (/** @type {object} */ props) => {
+    const [view, setView] = useState(/** @type {any} */ (null));
+    const [error, setError] = useState(/** @type {Error | null} */ (null));
+    useEffect(() => void load().then((found) => setView(() => found), setError), []);
+    if (error) return html`<div class="page"><${Failure} error=${error} /></div>`;
+    return view ? html`<${view} ...${props} />` : html`<${Loading} />`;
+  };
 }
 
 function Entrance() {

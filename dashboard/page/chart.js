@@ -88,7 +88,7 @@ function optionsOf(lines, axis, latest, size) {
   const noTicks = { show: false };
   return {
     ...size,
-    padding: [8, 10, 0, 0],
+    padding: [8, 16, 0, 0],
     scales: {
       x: {
         time: false,

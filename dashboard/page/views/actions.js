@@ -27,7 +27,7 @@ const DEEDS = [
     path: "resume",
     words: "Resume",
     title: "Resume this run?",
-    states: ["stopped", "failed"],
+    states: ["stopped", "failed", "stalled"],
     what: "The run goes on from its last checkpoint, with the same config. Steps after that checkpoint are done again.",
   },
 ];

@@ -33,7 +33,7 @@ export function Benchmarks() {
       found.rows.length > 0 &&
       html`
       <${ChartCard} title="Scores" note="percent" file="benchmarks" csv=${() => asCsv(found.columns, found.rows)}
-        chart=${(/** @type {any} */ onPlot) => html`<${BarChart} label="Scores of each benchmark" groups=${found.columns.map((column) => column.label)} bars=${bars} onPlot=${onPlot} />`} />
+        chart=${(/** @type {any} */ onPlot) => html`<${BarChart} label="Scores of each benchmark" groups=${found.columns.map((column) => `${column.task} ${column.label}`)} bars=${bars} onPlot=${onPlot} />`} />
       <div class="card scroll"><${Table} columns=${found.columns} rows=${found.rows} /></div>`
     }
   </section>`;

@@ -69,7 +69,7 @@ export function Rollouts({ run, changes }) {
     <div class="rollouts">
       <nav class="card groups" aria-label="Groups of this step">
         <${Select} label="By" options=${[
-          ["-spread", "Spread of rewards"],
+          ["-spread", "Spread"],
           ["-mean_reward", "Mean reward"],
           ["group_id", "Order drawn"],
         ]} value=${sort} choose=${(/** @type {string} */ value) => choose({ sort: value })} />

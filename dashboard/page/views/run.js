@@ -101,7 +101,7 @@ function Stalled({ run }) {
     <span>${
       silent
         ? html`No sign of life ${run.heartbeat_at ? html`since ${dateTime(run.heartbeat_at)} (${ago(at - run.heartbeat_at)})` : "yet"}. Its process may have been killed or its machine lost.
-          If it does not come back: <code>videossr train CONFIG --resume</code> goes on from the last checkpoint.`
+          If it does not come back: <code>videossr runs resume ${run.name}</code> goes on from the last checkpoint.`
         : html`The process lives, but no step has ended for much longer than steps take here (${duration(run.seconds_per_step)}). See the workers and the last events.`
     }</span>
   </div>`;

@@ -12,6 +12,7 @@ import { Compare } from "./compare.js";
 const PAGE = 50;
 const POINTS = 60;
 const MOST_COMPARED = 8;
+const NOTHING = html`<span class="soft">–</span>`;
 /** @type {[string, string, string][]} sort key, heading, class */
 const COLUMNS = [
   ["name", "Run", ""],
@@ -149,14 +150,25 @@ function Heads({ sort, choose }) {
  */
 function Row({ run, curve, ticked, tick }) {
   const rewards = Object.entries(run.last_rewards).sort();
+  const drawn = curve && curve.steps.length > 1;
   return html`<tr class=${run.state} data-run=${run.id}>
     <td class="tick"><input type="checkbox" aria-label=${`Compare ${run.name}`} checked=${ticked} onChange=${() => tick(run.id)} /></td>
     <td class="name"><a href=${link(["run", run.id])}>${run.name}</a><${Trouble} run=${run} /></td>
     <td class="where"><${State} state=${run.state} /></td>
     <td class="progress"><${Progress} step=${run.step} steps=${run.steps} state=${run.state} /></td>
-    <td class="curve">${curve && curve.steps.length > 1 ? html`<${Spark} x=${curve.steps} y=${curve.values} label=${`Mean reward of ${run.name} over its steps`} />` : html`<span class="soft">–</span>`}</td>
-    <td class="rewards">${rewards.length ? rewards.map(([task, value]) => html`<span key=${task} class="pair"><span class="soft">${task}</span> <b class="num">${score(value)}</b></span>`) : html`<span class="soft">–</span>`}</td>
-    <td class="pace right num">${duration(run.seconds_per_step)}${run.eta_s !== null && html`<span class="soft"> · ${duration(run.eta_s)}</span>`}</td>
+    <td class=${drawn ? "curve" : "curve bare"}>
+      ${drawn ? html`<${Spark} x=${curve.steps} y=${curve.values} label=${`Mean reward of ${run.name} over its steps`} />` : NOTHING}
+    </td>
+    <td class=${rewards.length ? "rewards" : "rewards bare"}>
+      ${rewards.map(
+        ([task, value]) =>
+          html`<span key=${task} class="pair"><span class="soft">${task}</span> <b class="num">${score(value)}</b></span>`,
+      )}
+      ${!rewards.length && NOTHING}
+    </td>
+    <td class="pace right num">
+      ${duration(run.seconds_per_step)}${run.eta_s !== null && html`<span class="soft"> · ${duration(run.eta_s)}</span>`}
+    </td>
     <td class="age right num"><${Ago} time=${run.created_at} /></td>
   </tr>`;
 }
