@@ -3,7 +3,7 @@ PYTHON_ENV := .venv/bin
 # Waiting threads sleep: on two cores, spinning ones slow the busy ones many times over.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: env demo test bench lint types test-all suite browser unit contract integration lock
+.PHONY: env demo test bench lint types test-all suite long browser unit contract integration lock
 
 env:
 	@bash deploy/cpu/install.sh
@@ -22,10 +22,13 @@ types: env
 
 # Two at a time, whichever a core is free for; the tests of a file stay together, and share what it has set up.
 suite: env
-	$(PYTHON_ENV)/python -m pytest -n 2 --dist loadscope tests/unit tests/contract tests/integration
+	$(PYTHON_ENV)/python -m pytest -n 2 --dist loadscope -m "not long" tests/unit tests/contract tests/integration
 
-# The page in a real browser: what CI runs besides.
-test-all: test browser
+# What CI runs besides: several nodes and hosts, jobs from beginning to end, and the page in a real browser.
+test-all: test long browser
+
+long: env
+	$(PYTHON_ENV)/python -m pytest -n 2 --dist loadscope -m long tests/integration
 
 browser: env
 	$(PYTHON_ENV)/python -m pytest tests/browser

@@ -23,6 +23,8 @@ from store.reader import RunReader
 from tests.integration.hosts import NoHosts, hosts, inside
 from tests.integration.runs import ROOT, SMALL
 
+pytestmark = pytest.mark.long
+
 BIN = Path(sys.executable).parent
 PORT = 6379
 

@@ -10,9 +10,12 @@ import tempfile
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.integration.places import CPUS
 from tests.integration.runs import ROOT
+
+pytestmark = pytest.mark.long
 
 
 def test_every_process_lands_on_the_node_labelled_for_it(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from tests.unit.cluster.stored import store_run
 
 VIDEOSSR = str(Path(sys.executable).with_name("videossr"))
 SECRET = "hf_that_nobody_shall_see"
+pytestmark = pytest.mark.long
+
 LAUNCH = """
 import sys
 from pathlib import Path

@@ -14,7 +14,8 @@ export function Evaluations({ run, changes }) {
   const { data, error, reload } = useLoaded(() => get(`/api/runs/${run.id}/evaluations`), [run.id]);
   useEffect(() => void (changes.evaluations && reload()), [changes.evaluations]);
   const [shown, setShown] = useState("sampled_mean");
-  const found = /** @type {Evaluation[] | undefined} */ (data);
+  const all = /** @type {Evaluation[] | undefined} */ (data);
+  const found = useMemo(() => all?.filter((one) => one.stage !== "bench"), [all]); // benches have a page of their own
   const lines = useMemo(() => linesOf(found ?? [], shown), [found, shown]);
   if (!found) return html`<${Failure} error=${error} retry=${reload} />${!error && html`<${Loading} />`}`;
   if (!found.length) {
