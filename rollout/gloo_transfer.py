@@ -9,6 +9,7 @@ opening the group, and moving the bytes. The update's life cycle (layer-wise rel
     engine                    │ load 0 │ load 1 ...   which is vLLM's own and the slowest of the three
 """
 
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
@@ -81,7 +82,12 @@ class _GlooGroup:
             wait_for_workers=False,  # the group's own rendezvous below waits
         )
         prefixed = torch_dist.PrefixStore("videossr-weights", store)
-        self._group = torch_dist.ProcessGroupGloo(prefixed, rank, info.world_size, timeout)
+        options = torch_dist.ProcessGroupGloo._Options()
+        options._timeout = timeout
+        # By itself gloo listens where the host's name leads: on many hosts 127.0.1.1, where no other gets.
+        address = _own_address_towards(info.master_address)
+        options._devices = [torch_dist.ProcessGroupGloo.create_device(hostname=address)]
+        self._group = torch_dist.ProcessGroupGloo(prefixed, rank, info.world_size, options)
         self._store = store  # the rendezvous lives as long as its master's store
         self._slots = tuple(torch.empty(info.bucket_bytes, dtype=torch.uint8) for _ in range(2))
 
@@ -120,6 +126,14 @@ class _GlooGroup:
 
     def destroy(self) -> None:
         self._group.shutdown()
+
+
+def _own_address_towards(address: str) -> str:
+    """Ours on the way to `address`, which nothing is sent to: connecting a datagram socket looks up the route alone."""
+    family, _, _, _, where = socket.getaddrinfo(address, 1, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.connect(where)
+        return str(sock.getsockname()[0])
 
 
 class GlooWeightTransferEngine(NCCLWeightTransferEngine):
