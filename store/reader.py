@@ -63,12 +63,14 @@ class RunReader:
     ) -> Page[RunSummary]:
         """Runs whose name contains `text`, in one of `states` (empty: any).
 
+        What holds the results of a bench alone has no steps, and is no run to look at.
+
         Args:
             sort: created_at, started_at, ended_at, heartbeat_at, name, state, step or steps; with "-" downwards.
         """
         order = _run_order(sort)
         with self._database.read() as connection:
-            conditions = [of_text(text)] if text else []
+            conditions = [Run.steps > 0, *([of_text(text)] if text else [])]
             conditions += [in_states(connection, states, self._clock())] if states else []
             total = connection.execute(select(func.count(Run.id)).where(*conditions)).scalar_one()
             query = (

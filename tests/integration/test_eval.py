@@ -60,7 +60,7 @@ def always_says(folder: Path, words: str, corpus: list[str]) -> Path:
 def environment() -> Iterator[dict[str, str]]:
     """Of a command with a Ray of its own, whose sockets need a short path."""
     ray = tempfile.mkdtemp(prefix="vssr-", dir="/tmp")
-    variables = os.environ | {"RAY_TMPDIR": ray}
+    variables = os.environ | {"RAY_TMPDIR": ray, "VIDEOSSR_RUNS": f"{ray}/runs"}
     variables.pop("RAY_ADDRESS", None)
     yield variables
     for process in processes_of(ray):

@@ -41,7 +41,9 @@ export function Clock({ run }) {
   // So few steps come whole, so a phase that only some steps have weighs as little as it should.
   const { data } = useLoaded(
     () =>
-      get("/api/series", { run: run.id, name: names, first_step: Math.max(0, run.step - Number(latest)) }),
+      names.length
+        ? get("/api/series", { run: run.id, name: names, first_step: Math.max(0, run.step - Number(latest)) })
+        : Promise.resolve([]), // the server has nothing to say of no metric
     [run.step, latest, names.join()],
   );
   if (!names.includes(WHOLE)) return html`<${NoSteps} run=${run} />`;
