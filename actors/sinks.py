@@ -2,6 +2,7 @@
 
 import json
 import math
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -168,7 +169,7 @@ class Wandb(Deaf):
 
         # The same run when it goes on; its id is in its folder.
         id_file = folder / "wandb-id"
-        run_id = id_file.read_text() if id_file.exists() else wandb.util.generate_id()
+        run_id = id_file.read_text() if id_file.exists() else uuid.uuid4().hex[:8]
         id_file.write_text(run_id)
         self._run = wandb.init(name=name, id=run_id, dir=str(folder), config=dict(config), resume="allow")
 
