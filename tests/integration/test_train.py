@@ -59,8 +59,10 @@ def test_two_ranks_of_zero_3_two_engines_three_tasks_and_the_exported_model(tmp_
         for name in ("report.json", "report.png", "config.yaml", "tensorboard"):
             assert (run.folder / name).exists()
         rollouts = run.records("rollouts")
-        assert {record["policy_version"] for record in rollouts} == {0, 1, 2}
         assert all(record["policy_version"] == record["step"] for record in rollouts)
+        held_out = {record["step"] for record in rollouts if record["group_id"].startswith("held-out")}
+        trained = {record["step"] for record in rollouts if not record["group_id"].startswith("held-out")}
+        assert (trained, held_out) == ({0, 1, 2}, {0, 3})
 
         out = export(str(run.folder), tmp_path / "exported")
         model = AutoModelForImageTextToText.from_pretrained(out, dtype=torch.float32)
