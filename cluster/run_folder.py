@@ -62,7 +62,9 @@ def claimed(
             print(f"An earlier run of this name is kept as {kept.name}.")
         folder.mkdir(exist_ok=True)
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-        (folder / "config.yaml").write_text(text, encoding="utf-8")
+        beside = folder / "config.yaml.new"  # a run whose configuration is cut off could not go on
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(folder / "config.yaml")
         yield folder
 
 

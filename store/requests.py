@@ -3,7 +3,7 @@
 import time
 from typing import get_args
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 
 from store.database import Database, StoreError
 from store.records import Action, Request, clean
@@ -50,21 +50,29 @@ def ask(database: Database, run_id: int | None, action: Action, asked_by: str) -
 
 
 def take(database: Database, run_id: int) -> list[Request]:
-    """The run's requests that nobody took yet, oldest first. Each goes to one taker only. Raises StoreError."""
+    """What the running run itself has to do and nobody took yet, oldest first. Each goes to one taker only.
+
+    To resume it is the affair of whoever starts it. Raises StoreError.
+    """
     with database.read() as connection:  # nearly always there is nothing, and looking takes no lock
-        waiting = select(Table.id).where(Table.run_id == run_id, Table.taken_at.is_(None)).limit(1)
+        waiting = select(Table.id).where(*_waiting(run_id)).limit(1)
         if connection.execute(waiting).first() is None:
             return []
     with database.write() as connection:
         statement = (
             update(Table)
-            .where(Table.run_id == run_id, Table.taken_at.is_(None))
+            .where(*_waiting(run_id))
             .values(taken_at=time.time())
             .returning(*Table.__table__.columns)
         )
         taken = [Request(**row) for row in connection.execute(statement).mappings()]
         note_changes(connection, run_id, ["requests"] if taken else [])
     return sorted(taken, key=lambda request: request.id)
+
+
+def _waiting(run_id: int) -> tuple[ColumnElement[bool], ...]:
+    to_do = Table.action.in_(("stop", "checkpoint"))
+    return Table.run_id == run_id, to_do, Table.taken_at.is_(None), Table.done_at.is_(None)
 
 
 def finish(database: Database, request_id: int, outcome: str) -> None:

@@ -76,3 +76,12 @@ def test_an_ended_run_can_be_resumed(database: Database) -> None:
 def test_only_what_is_there_is_finished(database: Database) -> None:
     with pytest.raises(StoreError, match="none of that number"):
         finish(database, 5, "done")
+
+
+def test_to_resume_a_run_is_not_the_runs_own_affair(database: Database) -> None:
+    run_id = new_run(database)
+    asked = ask(database, run_id, "resume", "operator")
+    ask(database, run_id, "stop", "operator")
+    assert [request.action for request in take(database, run_id)] == ["stop"]
+    finish(database, asked, "Started run 'demo'.")
+    assert take(database, run_id) == []
