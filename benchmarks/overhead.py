@@ -74,6 +74,8 @@ class Recorded:
 
     async def parity_failure(self, sample: Mapping[str, Any]) -> None: ...
 
+    async def forget(self, step: int) -> None: ...
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
