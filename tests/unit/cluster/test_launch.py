@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,7 +118,10 @@ def test_a_run_is_resumed_from_its_own_configuration(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "config.yaml").write_text(CONFIG + "runs_dir: /before/it/was/moved\n")
     pid = started(LocalLauncher(tmp_path).resume("mine", "operator"))
-    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    deadline = time.monotonic() + 30
+    words: list[str] = []
+    while "--resume" not in words and time.monotonic() < deadline:  # until it has become the command
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     assert words[words.index("--resume") + 1] == str(folder)
     os.kill(pid, signal.SIGKILL)
 
