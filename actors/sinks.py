@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from actors.gauges import GAUGES, gauge_of
 from actors.messages import EvaluationAnswers, Group, WorkerState
@@ -17,30 +17,8 @@ from learner.config import GrpoConfig
 TRACKERS = ("wandb", "mlflow")
 
 
-class Sink(Protocol):
-    """Takes what it can use of a run's record, and no more."""
-
-    def event(self, time_s: float, kind: str, message: str) -> None: ...
-
-    def step(self, step: int, time_s: float, metrics: Mapping[str, float]) -> None: ...
-
-    def group(self, step: int, group: Group, advantages: Sequence[float]) -> None: ...
-
-    def pictures(
-        self, step: int, group: Group, advantages: Sequence[float], clips: Sequence[ClipPictures]
-    ) -> None: ...
-
-    def evaluation(self, answers: EvaluationAnswers) -> None: ...
-
-    def workers(self, states: Sequence[WorkerState]) -> None: ...
-
-    def forget(self, step: int) -> None: ...  # steps from this one on, which are taken again
-
-    def close(self) -> None: ...
-
-
-class Deaf:
-    """A sink that takes nothing; others say what they take."""
+class Sink:
+    """Takes what it can use of a run's record: of itself nothing, its subclasses say what."""
 
     def event(self, time_s: float, kind: str, message: str) -> None:
         pass
@@ -62,14 +40,14 @@ class Deaf:
     def workers(self, states: Sequence[WorkerState]) -> None:
         pass
 
-    def forget(self, step: int) -> None:
+    def forget(self, step: int) -> None:  # steps from this one on, which are taken again
         pass
 
     def close(self) -> None:
         pass
 
 
-class JsonLines(Deaf):
+class JsonLines(Sink):
     """A line of JSON for each thing said, in files under the run's folder, flushed at once: any tool can read it."""
 
     def __init__(self, folder: Path) -> None:
@@ -118,7 +96,7 @@ class JsonLines(Deaf):
             file.write(json.dumps(finite(record), allow_nan=False) + "\n")
 
 
-class TensorBoard(Deaf):
+class TensorBoard(Sink):
     """Event files, which every tool reads."""
 
     def __init__(self, folder: Path) -> None:
@@ -135,7 +113,7 @@ class TensorBoard(Deaf):
         self._writer.close()
 
 
-class RayGauges(Deaf):
+class RayGauges(Sink):
     """Gauges on Ray's metrics endpoint, for Prometheus; see actors.gauges."""
 
     def __init__(self, run: str) -> None:
@@ -161,7 +139,7 @@ class RayGauges(Deaf):
             self._gauges[name.name].set(value, tags={"run": self._run} | tags)
 
 
-class Wandb(Deaf):
+class Wandb(Sink):
     """Weights & Biases, as its own settings and environment say (WANDB_API_KEY, WANDB_PROJECT, WANDB_MODE)."""
 
     def __init__(self, name: str, folder: Path, config: Mapping[str, Any]) -> None:
@@ -184,7 +162,7 @@ class Wandb(Deaf):
         self._run.finish()
 
 
-class Mlflow(Deaf):
+class Mlflow(Sink):
     """MLflow, where MLFLOW_TRACKING_URI says."""
 
     def __init__(self, name: str, folder: Path, config: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from actors.messages import EvaluationAnswers, Group, WorkerState
-from actors.sinks import Deaf, fmean_reward
+from actors.sinks import Sink, fmean_reward
 from dataset.marks import details
 from dataset.pictures import ClipPictures, Picture
 from pretext.recipe import Recipe
@@ -15,7 +15,7 @@ from store.database import open_database
 from store.writer import RunWriter
 
 
-class StoreSink(Deaf):
+class StoreSink(Sink):
     """Args: url: of the store; run_id: there; folder: the run's, for pictures."""
 
     def __init__(self, url: str, run_id: int, folder: Path) -> None:
