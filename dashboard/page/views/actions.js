@@ -70,7 +70,7 @@ function StartForm({ configs, close }) {
     .filter(Boolean);
   const act = () => post("/api/runs", { config: source === "name" ? name : { yaml }, overrides: lines });
   return html`<${Ask} title="Start a run" words="Start" close=${close} act=${act}>
-    <p>The run starts as soon as the machine has room for it, and appears in the list.</p>
+    <p>The run starts now, and appears in the list once its settings, model and videos are found good. What it says before that stands on the server, under .launched in the folder of runs.</p>
     ${
       configs.length > 0 &&
       html`<${Choice} label="Config" choices=${[
