@@ -120,6 +120,7 @@ class Experience:
         self._producing: asyncio.Task[None] | None = None
         self._evaluated_before = False
         self._asked: set[Wish] = set()
+        self._steps_began = False
         self._stopped = False
 
     # --- what the learner calls ---------------------------------------------------------------------
@@ -155,9 +156,11 @@ class Experience:
 
     # --- what people call
 
-    def ask(self, wish: Wish) -> None:
-        """A checkpoint after the step under way, or also the run's end there."""
-        self._asked.add(wish)
+    def ask(self, wish: Wish) -> bool:
+        """A checkpoint after the step under way, or also the run's end there; False: no step has begun yet."""
+        if self._steps_began:
+            self._asked.add(wish)
+        return self._steps_began
 
     def failure(self) -> str | None:
         """Why the run had to stop early; None while all is well."""
@@ -201,6 +204,7 @@ class Experience:
     async def _steps(self, first_step: int, cursor: int, batches: Batches) -> int:
         """Steps `first_step` to the last; the number of the first prompt that they left."""
         plan = self._plan
+        self._steps_began = True
         making: asyncio.Task[Batch] | None = None  # the next step's, while the learner trains
         watch = Stopwatch()
         try:

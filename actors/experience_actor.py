@@ -45,7 +45,6 @@ class ExperienceActor:
         self._start_timeout_s, self._generate_timeout_s = start_timeout_s, generate_timeout_s
         self._experience: Experience | None = None
         self._turn = 0
-        self._early_wishes: list[Wish] = []
         self._learners: dict[int, Place] = {}  # by rank
         self._running: set[asyncio.Task[None]] = set()
         self._pictures: set[asyncio.Task[None]] = set()
@@ -65,8 +64,6 @@ class ExperienceActor:
             self._experience = Experience(
                 self._plan, make_prompt=self._make_prompt, pool=pool, score=scorers.score, record=self
             )
-            for wish in self._early_wishes:
-                self._experience.ask(wish)
             self._watch = Watch(pool, makers=self._makers, scorers=self._scorers, tell=self._tell_of_workers)
             self._beside(self._watch.keep_watching())
         await self._experience.begin(session, step, cursor)
@@ -85,13 +82,11 @@ class ExperienceActor:
     async def failure(self) -> str | None:
         return self._experience.failure() if self._experience is not None else None
 
-    async def ask(self, wish: Wish) -> str:
-        """What comes of a person's wish, in words."""
+    async def ask(self, wish: Wish) -> str | None:
+        """What comes of a person's wish, in words; None: no step has begun yet, so there is nothing to save."""
+        if self._experience is None or not self._experience.ask(wish):
+            return None
         what = "The run ends, with a checkpoint," if wish == "stop" else "A checkpoint is written"
-        if self._experience is None:
-            self._early_wishes.append(wish)
-            return f"{what} after the first step."
-        self._experience.ask(wish)
         return f"{what} after the step under way."
 
     async def stopped(self) -> bool:

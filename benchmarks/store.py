@@ -20,7 +20,7 @@ from sqlalchemy import text
 from benchmarks.table import Result, Target, show, store
 from store.database import Database, database_url, open_database
 from store.reader import RunReader
-from store.writer import register_run
+from store.runs import register_run
 
 COMMAND = "python -m benchmarks.store"
 _REPEATS = 5

@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     runs_commands.add_commands(commands)
     dashboard_command.add_command(commands)
     export = commands.add_parser("export", help="write a run's model as a Hugging Face folder")
-    export.add_argument("run_folder", metavar="RUN", help="a run's name under runs/, or its folder")
+    export.add_argument("run_folder", metavar="RUN", help="a run's name, or its folder")
     export.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
     export.add_argument(
         "--best", action="store_true", help="the checkpoint of the best evaluation, not the last"

@@ -65,7 +65,7 @@ def _launcher(options: argparse.Namespace, database: "Database") -> "Launcher | 
         return JobLauncher(options.address, shared, database)
     with suppress(OSError):
         options.runs.mkdir(parents=True, exist_ok=True)
-    return LocalLauncher(options.runs) if os.access(options.runs, os.W_OK) else None
+    return LocalLauncher(options.runs, database) if os.access(options.runs, os.W_OK) else None
 
 
 def _end_with_input() -> None:

@@ -21,6 +21,8 @@ _PACKAGES = (
     "av",
 )
 _CHECKOUT = Path(__file__).parent.parent
+# What an image or a job's copy of a checkout is a copy of, as neither has git: the commit, with + if it was changed.
+COMMIT = "VIDEOSSR_COMMIT"
 
 
 def environment() -> dict[str, Any]:
@@ -32,10 +34,22 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
     }
-    if (commit := _git("rev-parse", "HEAD")) is not None:
-        found["git_commit"] = commit
-        found["git_dirty"] = bool(_git("status", "--porcelain"))
+    if commit := _commit():
+        found["git_commit"] = commit.removesuffix("+")
+        found["git_dirty"] = commit.endswith("+")
     return found
+
+
+def commit_variable() -> dict[str, str]:
+    """What tells a copy of this checkout's files which commit they are of, as an environment variable."""
+    return {COMMIT: commit} if (commit := _commit()) else {}
+
+
+def _commit() -> str:
+    """Of the checkout, or of what this is a copy of; empty where that is not known."""
+    if (commit := _git("rev-parse", "HEAD")) is None:
+        return os.environ.get(COMMIT, "")
+    return commit + ("+" if _git("status", "--porcelain") else "")
 
 
 def _version(package: str) -> str | None:

@@ -30,6 +30,7 @@ from cluster.load import ConfigError, build_config
 from cluster.plan import CPU_SHARE
 from cluster.prepare import check_model
 from cluster.ray_session import joined_ray
+from cluster.run_folder import default_runs, find_folder
 from dataset.store import DatasetError
 from evaluation.bench import Questions, load_questions
 from evaluation.results import Answer, Results, results, scored, write_results
@@ -134,15 +135,15 @@ def _model_folder(model: str, out: Path) -> Iterator[str]:
         yield model
     else:
         raise ConfigError(
-            f"--model={model!r}: no folder with a config.json, no run under runs/, and no hub id such as "
-            "Qwen/Qwen3-VL-2B-Instruct. Name one of them."
+            f"--model={model!r}: no folder with a config.json, no run of that name in {default_runs()}, and no hub id "
+            "such as Qwen/Qwen3-VL-2B-Instruct. Name one of them."
         )
 
 
 def _run_config(model: str) -> Path | None:
     """The configuration of a run, if `model` is one."""
-    files = (folder / "config.yaml" for folder in (Path(model), Path("runs") / model))
-    return next((file for file in files if file.exists()), None)
+    folder = find_folder(model)
+    return None if folder is None else folder / "config.yaml"
 
 
 def _system_prompt(model: str) -> str:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from cluster.load import ConfigError
 from cluster.prepare import Say
-from cluster.run_folder import checkpoints, default_runs
+from cluster.run_folder import checkpoints, default_runs, find_folder
 from cluster.run_store import opened_store
 from evaluation.results import ColumnResult, Results
 from store.database import Database
 from store.reader import RunReader
 from store.records import BENCH, EvaluationRecord
-from store.writer import RunWriter, register_run
+from store.runs import register_run
+from store.writer import RunWriter
 
 VIUBENCH = "viubench"
 
@@ -39,9 +40,7 @@ def record_results(model: str, bench: Path, out: Path, found: Results, say: Say)
 
 def _run_of(database: Database, model: str) -> tuple[int, int] | None:
     """(number, steps of its last checkpoint) of the run in folder `model`, or of that name, if it is stored."""
-    folder = next(
-        (path for path in (Path(model), Path("runs") / model) if (path / "config.yaml").exists()), None
-    )
+    folder = find_folder(model)
     if folder is None or (Path(model) / "config.json").exists():
         return None
     run = RunReader(database).run_by_name(folder.absolute().name)

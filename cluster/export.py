@@ -9,7 +9,7 @@ import yaml
 
 from cluster.config import Config
 from cluster.load import ConfigError, validated
-from cluster.run_folder import best_checkpoint, last_checkpoint
+from cluster.run_folder import best_checkpoint, default_runs, find_folder, last_checkpoint
 from learner.config import LearnerConfig
 from learner.lora import adapted_layers, add_adapters, merged_weight
 
@@ -21,16 +21,18 @@ def export(run: str, out: Path, *, best: bool = False, adapter: bool = False) ->
     precision, so no GPU and no cluster is needed.
 
     Args:
-        run: a name under runs/, or a run's folder.
+        run: a run's name, or its folder.
         best: the checkpoint of the best evaluation, instead of the last one.
         adapter: of a run with `learner.lora`, the adapters alone, as PEFT loads them; else they are merged.
 
     Raises:
         ConfigError: there is no such run, it has no such checkpoint, or `out` is not empty.
     """
-    folder = next((path for path in (Path(run), Path("runs") / run) if (path / "config.yaml").exists()), None)
+    folder = find_folder(run)
     if folder is None:
-        raise ConfigError(f"RUN={run!r}: no run of that name under runs/, and no run's folder of that path.")
+        raise ConfigError(
+            f"RUN={run!r}: no run of that name in {default_runs()}, and no run's folder of that path."
+        )
     # Without the checks of a run to come: its data may be gone by now.
     learner = validated(Config, yaml.safe_load((folder / "config.yaml").read_text())).learner
     if adapter and learner.lora is None:

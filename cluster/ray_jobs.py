@@ -6,7 +6,7 @@ import secrets
 import shlex
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from cluster.load import ConfigError
+from store.records import StoredState
 
 # What a run elsewhere needs to know of this machine. Ray keeps it with the job, so it is never printed.
 SENT = ("VIDEOSSR_DB", "VIDEOSSR_RUNS", "HF_TOKEN", "WANDB_API_KEY", "MLFLOW_TRACKING_URI")
@@ -24,6 +25,7 @@ _RUN = "videossr_run"  # of a job's metadata: the run's name
 _ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 _REACH_S = 10.0
 _START_S = 60.0  # that a Ray which has just been started may take until it takes jobs
+_LOOK_EVERY_S = 3.0  # at a job that is only waited for
 _LOST_S = 120.0  # that a followed Ray may be out of reach
 _STOPPED = 130  # as a shell has it
 _TROUBLE = (
@@ -83,15 +85,28 @@ def _token(address: str, error: Exception) -> str:
     )
 
 
-def start_job(client: JobSubmissionClient, words: Sequence[str], *, name: str, folder: Path, by: str) -> str:
-    """Start `words` in a copy of `folder` as the job of run `name`; returns the job's id. Raises JobError."""
-    job_id = f"videossr-{name}-{secrets.token_hex(4)}"
+def new_job_id(name: str) -> str:
+    """For a job of run `name`."""
+    return f"videossr-{name}-{secrets.token_hex(4)}"
+
+
+def start_job(
+    client: JobSubmissionClient,
+    job_id: str,
+    words: Sequence[str],
+    *,
+    name: str,
+    folder: Path,
+    environment: Mapping[str, str],
+    by: str,
+) -> None:
+    """Start `words` in a copy of `folder` as the job of run `name`. Raises JobError."""
     with _words("could not be started"):
-        return _patiently(
+        _patiently(
             lambda: client.submit_job(
                 entrypoint=shlex.join(words),  # Ray hands it to a shell
                 submission_id=job_id,
-                runtime_env={"working_dir": str(folder), "env_vars": sent_environment()},
+                runtime_env={"working_dir": str(folder), "env_vars": dict(environment)},
                 metadata={_RUN: name, "videossr_by": by},
             )
         )
@@ -129,6 +144,28 @@ def stop_job(client: JobSubmissionClient, job_id: str) -> bool:
     """Tell a job to end now; False: it had ended. Raises JobError."""
     with _words(f"did not stop job {job_id}"):
         return bool(client.stop_job(job_id))
+
+
+def wait_for_job(
+    client: JobSubmissionClient, job_id: str, *, while_pending: Callable[[], None]
+) -> tuple[StoredState, str]:
+    """Wait until a job has ended, whatever becomes of the connection; how it ended, and why in words.
+
+    Args:
+        while_pending: called now and then until it runs.
+    """
+    while True:
+        with suppress(*_TROUBLE):  # that is no news of the job
+            job = client.get_job_info(job_id)
+            if job.status == JobStatus.SUCCEEDED:
+                return "done", f"Job {job_id} ended."
+            if job.status == JobStatus.STOPPED:
+                return "stopped", f"Job {job_id} was stopped."
+            if job.status == JobStatus.FAILED:
+                return "failed", f"Job {job_id} failed: {job.message}"
+            if job.status == JobStatus.PENDING:
+                while_pending()
+        time.sleep(_LOOK_EVERY_S)
 
 
 class _Log:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,8 +15,10 @@ from cluster.prepare import Say
 from store.database import Database, StoreError, database_url, open_database
 from store.records import Request, StoredState
 from store.requests import finish, take
-from store.writer import RunWriter, register_run, rename_run
+from store.runs import end_run, register_run, rename_run
+from store.writer import RunWriter
 
+RUN_ID = "VIDEOSSR_RUN_ID"  # in the environment of a run that stands in the store as queued: its number
 _LOOK_EVERY_S = 1.0  # for requests
 
 
@@ -29,29 +33,55 @@ class RunRecord:
         self._database, self.address = database, address
         self._writer = RunWriter(database, address[1]) if database and address else None
         self._looked_at = 0.0
+        self._looking = threading.Lock()
         self.was_stopped = False
 
-    def began(self) -> None:
-        """What was asked of the run before, and found nobody, is not asked of it now."""
-        if self._writer is not None:
-            self._writer.state("running")
-        for request in self.requests():
+    def began(self, *, was_queued: bool) -> None:
+        """What was asked of the run before, and found nobody, is not asked of it now: unless it waited to begin."""
+        for request in [] if was_queued else self.requests():
             self.answer(request, "The run had ended, and began anew after this was asked: ask again.")
 
-    def stage(self, message: str) -> None:
-        """What the run does before its actors are there to say so."""
+    @contextmanager
+    def stops_at_once(self) -> Iterator[None]:
+        """While the block lasts, which is before anything is learned, asking the run to stop is as Ctrl-C."""
+        over = threading.Event()
+
+        def listen() -> None:
+            while not over.wait(_LOOK_EVERY_S):
+                for request in self.requests():
+                    self.stop_at_once(request)
+
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        try:
+            yield
+        finally:
+            over.set()
+            listener.join()
+
+    def stop_at_once(self, request: Request) -> None:
+        """Answer a request that comes before the first step: there is nothing to save yet."""
+        if request.action != "stop":
+            self.answer(
+                request, "Nothing was learned yet since the run began or went on: there is nothing to save."
+            )
+            return
+        self.answer(request, "The run ends now: no step has begun yet.")
+        # As a signal it ends whatever the main thread waits for; cluster.cli has it raise KeyboardInterrupt.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+    def event(self, kind: str, message: str) -> None:
+        """What the run says before its actors are there to say so."""
         if self._writer is not None:
-            self._writer.event("stage", message)
+            self._writer.event(kind, message)
 
     def requests(self) -> list[Request]:
         """What was asked of the run since the last look; looks once a second at most."""
-        if (
-            self._database is None
-            or self.address is None
-            or time.monotonic() - self._looked_at < _LOOK_EVERY_S
-        ):
-            return []
-        self._looked_at = time.monotonic()
+        with self._looking:
+            soon = time.monotonic() - self._looked_at < _LOOK_EVERY_S
+            if self._database is None or self.address is None or soon:
+                return []
+            self._looked_at = time.monotonic()
         try:
             return take(self._database, self.address[1])
         except StoreError:  # it is away; the request stays where it is
@@ -82,10 +112,30 @@ class RunStore:
     def __init__(self, runs_dir: Path, say: Say) -> None:
         self._say, self._url = say, database_url(runs_dir)
         self._database: Database | None = None
+        queued = os.environ.pop(RUN_ID, "")
+        self._queued = int(queued) if queued.isdecimal() else None
         try:
             self._database = open_database(self._url)
         except StoreError as error:
             say(f"The run store is not written, so no page will show this run: {error}")
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Have a run that stands in the store as queued end there if the block does before it has begun."""
+        if self._database is None or self._queued is None:
+            yield
+            return
+        lives = RunWriter(self._database, self._queued)  # for its heartbeat, as the checks may take minutes
+        try:
+            yield
+        except BaseException as error:
+            state: StoredState = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+            why = str(error) or type(error).__name__
+            with suppress(StoreError):
+                end_run(self._database, self._queued, state, why, only=("queued",))
+            raise
+        finally:
+            lives.close()
 
     def kept(self, before: Path, after: Path) -> None:
         """An earlier run of the name is another's now."""
@@ -97,7 +147,7 @@ class RunStore:
     def recorded(self, config: Config, folder: Path) -> Iterator[RunRecord]:
         """The run, from now until the block ends, and how it ends."""
         record = self._register(config, folder)
-        record.began()
+        record.began(was_queued=self._queued is not None)
         try:
             yield record
         except KeyboardInterrupt:
@@ -120,6 +170,8 @@ class RunStore:
                 config=config.model_dump(mode="json"),
                 environment=environment(),
                 job_id=_job_id(),
+                state="running",
+                run_id=self._queued,
             )
         except StoreError as error:
             self._say(f"The run store is not written, so no page will show this run: {error}")

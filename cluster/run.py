@@ -53,40 +53,78 @@ def train(config: Config, *, resume: bool, say: Say) -> Path:
         ConfigError: something that the user can mend, found before anything was started.
         RunFailed: the run ended before its last step.
     """
-    check_reward(config)
-    check_model(config)
-    data = check_data(config, say)
-    check_this_machine(config)
     store = RunStore(runs_folder(config), say)
-    with (
-        claimed(config, resume=resume, on_kept=store.kept) as folder,
-        store.recorded(config, folder) as record,
-        ray_session(config),
-    ):
+    with store.told():
+        check_reward(config)
+        check_model(config)
+        data = check_data(config, say)
+        check_this_machine(config)
+        with (
+            claimed(config, resume=resume, on_kept=store.kept) as folder,
+            store.recorded(config, folder) as record,
+        ):
+            _train(config, folder, data, record, say)
+            return folder
+
+
+def _train(config: Config, folder: Path, data: Data | None, record: RunRecord, say: Say) -> None:
+    """In the run's folder, which is the caller's."""
+    stages = Stages()
+    with ray_session(config):
         if mend_ray_record(folder):
             say("The list of checkpoints was cut off when the run was stopped; it is made anew from them.")
-        stages = Stages()
-        record.stage("looking at the videos")
-        with stages.timed("videos"):
-            data = data or draw_missing_videos(config, folder / "videos")
-        for entry in data.rejected[:_SHOWN_REJECTIONS]:
-            say(f"Set aside: {entry.path}: {entry.reason}")
-        say(
-            f"Videos: {data.num_train} to train on, {data.num_held_out} to evaluate on"
-            + (f", {len(data.rejected)} set aside." if data.rejected else ".")
-        )
-        model_path = config.model.path
-        if model_path.startswith(TINY_PREFIX):
-            model_path = make_tiny_model(config, folder / "model", data)
-        _try_prompts(config, prompt_spec(config, data, model_path))
-        if config.warmup is not None:
-            say("Warming up: a random model first learns what an answer looks like.")
-            record.stage("warming up")
-        with stages.timed("warm-up"):
-            model_path = warm_start(config, model_path, data, folder / "model-warm", say)
-        spec = model_spec(config, model_path)
-        _run_actors(config, folder, data, spec, stages, record, say)
-        return folder
+        with record.stops_at_once():
+            data, spec = _prepared(config, folder, data, stages, record, say)
+            say("Starting the rollout engine(s) and the learner ...")
+            run_log, experience, trainer = start_processes(config, folder, data, spec, record.address)
+        try:
+            _fit(
+                trainer,
+                run_log,
+                Progress(config.train.steps, tasks_of(config), say),
+                partial(_answer_requests, record, experience),
+            )
+            if (failure := _failure(experience)) is not None:
+                raise RunFailed(last_line(failure))
+            record.was_stopped = ray.get(experience.stopped.remote())
+            _settle(experience, run_log, _SETTLE_S)
+        except BaseException:
+            _settle(experience, run_log, _SETTLE_SOON_S)
+            raise
+        if record.was_stopped:
+            go_on = f"videossr train {folder}/config.yaml --resume {folder}"
+            say(f"Stopped, as asked, with a checkpoint. Go on with: {go_on}")
+        write_report(folder, config, stages.seconds, say)
+
+
+def _prepared(
+    config: Config, folder: Path, data: Data | None, stages: "Stages", record: RunRecord, say: Say
+) -> tuple[Data, ModelSpec]:
+    """Videos and model, as the processes are given them."""
+    record.event("stage", "looking at the videos")
+    with stages.timed("videos"):
+        data = data or draw_missing_videos(config, folder / "videos")
+    for entry in data.rejected[:_SHOWN_REJECTIONS]:
+        say(f"Set aside: {entry.path}: {entry.reason}")
+    say(
+        f"Videos: {data.num_train} to train on, {data.num_held_out} to evaluate on"
+        + (f", {len(data.rejected)} set aside." if data.rejected else ".")
+    )
+    model_path = config.model.path
+    if model_path.startswith(TINY_PREFIX):
+        model_path = make_tiny_model(config, folder / "model", data)
+    _try_prompts(config, prompt_spec(config, data, model_path))
+    if config.warmup is not None:
+        say("Warming up: a random model first learns what an answer looks like.")
+        record.event("stage", "warming up")
+
+    def say_and_record(text: str) -> None:
+        say(text)
+        record.event("warming_up", text.strip())
+
+    with stages.timed("warm-up"):
+        model_path = warm_start(config, model_path, data, folder / "model-warm", say_and_record)
+    return data, model_spec(config, model_path)
 
 
 class RunFailed(RuntimeError):
@@ -118,30 +156,6 @@ def _try_prompts(config: Config, spec: PromptSpec) -> None:
         raise ConfigError(f"model.path={config.model.path!r}: {error}") from None
 
 
-def _run_actors(
-    config: Config, folder: Path, data: Data, spec: ModelSpec, stages: Stages, record: RunRecord, say: Say
-) -> None:
-    say("Starting the rollout engine(s) and the learner ...")
-    run_log, experience, trainer = start_processes(config, folder, data, spec, record.address)
-    progress = Progress(config.train.steps, tasks_of(config), say)
-    answer = partial(_answer_requests, record, experience)
-    try:
-        _fit(trainer, run_log, progress, answer)
-        failure = _failure(experience)
-        if failure is not None:
-            raise RunFailed(last_line(failure))
-        record.was_stopped = ray.get(experience.stopped.remote())
-        _settle(experience, run_log, _SETTLE_S)
-    except BaseException:
-        _settle(experience, run_log, _SETTLE_SOON_S)
-        raise
-    if record.was_stopped:
-        say(
-            f"Stopped, as asked, with a checkpoint. Go on with: videossr train {folder}/config.yaml --resume {folder}"
-        )
-    write_report(folder, config, stages.seconds, say)
-
-
 def _failure(experience: Any) -> str | None:
     try:
         failure: str | None = ray.get(experience.failure.remote())
@@ -153,11 +167,11 @@ def _failure(experience: Any) -> str | None:
 def _answer_requests(record: RunRecord, experience: Any) -> None:
     """Hand on what people have asked of the run."""
     for request in record.requests():
-        if request.action in ("stop", "checkpoint"):
-            outcome = ray.get(experience.ask.remote(request.action))
+        outcome = ray.get(experience.ask.remote(request.action))
+        if outcome is None:  # engines or learner are starting
+            record.stop_at_once(request)
         else:
-            outcome = "The run is going on: there is nothing to do."
-        record.answer(request, outcome)
+            record.answer(request, outcome)
 
 
 def _settle(experience: Any, run_log: Any, timeout_s: float) -> None:

@@ -101,6 +101,12 @@ def default_runs() -> str:
     return os.environ.get("VIDEOSSR_RUNS") or "runs"
 
 
+def find_folder(run: str) -> Path | None:
+    """The folder of a run, named by it or by the run's name; None: there is no such run here."""
+    folders = (Path(run), Path(default_runs()) / run)
+    return next((folder for folder in folders if (folder / "config.yaml").exists()), None)
+
+
 def in_ray_working_copy() -> bool:
     """Whether this process was started in what Ray unpacks for a job."""
     return _RAY_WORKING_COPY in str(Path.cwd())

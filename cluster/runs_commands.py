@@ -2,10 +2,7 @@
 
 import argparse
 import json
-import os
 import shlex
-import signal
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import yaml
 
 from cluster.load import ConfigError, settings_of
-from cluster.run_folder import default_runs, is_going_on
+from cluster.run_folder import default_runs
 from cluster.submit import add_address, add_follow, checked_for_elsewhere, run_job, who
 from cluster.train_command import add_dashboard, train_here
 from store.records import RunDetail, RunState
@@ -109,6 +106,7 @@ def _show(options: argparse.Namespace) -> int:
 
 def _stop(options: argparse.Namespace) -> int:
     from cluster.run_store import existing_store, find_run
+    from cluster.stop import stop_now
     from store.reader import RunReader
 
     with existing_store(options.runs) as database:
@@ -119,7 +117,7 @@ def _stop(options: argparse.Namespace) -> int:
                 "shows which go on."
             )
         if options.now:
-            print(_stop_now(run, options.address))
+            print(stop_now(run, options.address))
         else:
             print(_stop_soon(database, run))
     print(f"Let it go on with:  videossr runs resume {shlex.quote(run.name)}")
@@ -136,34 +134,6 @@ def _stop_soon(database: "Database", run: RunDetail) -> str:
             "will answer. --now ends a process that hangs."
         )
     return f"{run.name} stops after the step that it is at (request {number})."
-
-
-def _stop_now(run: RunDetail, address: str | None) -> str:
-    """End the run's processes. Raises ConfigError where they cannot be reached from here."""
-    if run.job_id and address:
-        from cluster.ray_jobs import JobError, connect, stop_job
-
-        try:
-            stopped = stop_job(connect(address), run.job_id)
-        except JobError as error:
-            raise ConfigError(f"--address={address!r}: {error}.") from None
-        return f"{run.name}: its job {run.job_id} " + (
-            "is being stopped." if stopped else "had ended already."
-        )
-    if run.job_id:
-        raise ConfigError(
-            f"RUN={run.name!r}: is job {run.job_id} of a Ray. Name that Ray by --address, or leave --now out."
-        )
-    pid, host = run.environment.get("pid"), run.environment.get("host")
-    if host != socket.gethostname() or not isinstance(pid, int):
-        raise ConfigError(
-            f"RUN={run.name!r}: its process is not on this machine but on {host or 'one that it did not name'}. Say it "
-            "there, or leave --now out."
-        )
-    if not is_going_on(Path(run.folder)):  # or another process may have that number by now
-        raise ConfigError(f"RUN={run.name!r}: no process of it is left (it was {pid}). Resume it.")
-    os.kill(pid, signal.SIGTERM)
-    return f"{run.name}: its process {pid} was told to end."
 
 
 def _resume(options: argparse.Namespace) -> int:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.checkout import packed
 from cluster.config import Config
+from cluster.environment import commit_variable
 from cluster.load import ConfigError, build_config, read_text, settings_of, validated
+from cluster.record import RUN_ID
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -74,11 +76,12 @@ def run_job(
     resume: str | None = None,
 ) -> int:
     """Send run `name` to the Ray at `address`, and follow it if wanted; the exit status. Raises ConfigError."""
-    from cluster.ray_jobs import JobError, connect, follow_job, sent_environment
+    from cluster.ray_jobs import JobError, connect, follow_job, new_job_id, sent_environment
 
-    client = connect(address)
+    client, job_id = connect(address), new_job_id(name)
     try:
-        job_id = send(client, text, name, overrides, file=file, resume=resume, by=who(), say=_say)
+        check_name(client, name)
+        send(client, text, name, overrides, job_id=job_id, file=file, resume=resume, by=who(), say=_say)
         _say(f"Job {job_id}: run {name!r}. Look at it here: {address.rstrip('/')}/#/jobs/{job_id}")
         if sent := sent_environment():
             _say(f"Sent along from the environment: {', '.join(sorted(sent))}.")
@@ -95,34 +98,43 @@ def run_job(
         return 1
 
 
+def check_name(client: "JobSubmissionClient", name: str) -> None:
+    """Raises ConfigError where a run of that name is going on, and JobError."""
+    from cluster.ray_jobs import runs_going_on
+
+    if other := runs_going_on(client).get(name):
+        raise ConfigError(
+            f"name={name!r}: a run of that name is going on there (job {other}). Stop it, or choose another name=..."
+        )
+
+
 def send(
     client: "JobSubmissionClient",
     text: str,
     name: str,
     overrides: Sequence[str] = (),
     *,
+    job_id: str,
     by: str,
     say: Say,
     file: Path | None = None,
     resume: str | None = None,
-) -> str:
-    """Pack and start a job; returns its id.
+    run_id: int | None = None,
+) -> None:
+    """Pack and start a job.
 
     Args:
         text: the configuration, checked.
         file: where it was read, if it was.
         resume: the folder of the run that goes on, as the cluster sees it.
+        run_id: of the run, if it stands in the store as queued.
 
     Raises:
-        ConfigError: the checkout cannot be sent, or a run of that name is going on there.
+        ConfigError: the checkout cannot be sent.
         JobError: Ray refused the job.
     """
-    from cluster.ray_jobs import runs_going_on, start_job
+    from cluster.ray_jobs import sent_environment, start_job
 
-    if other := runs_going_on(client).get(name):
-        raise ConfigError(
-            f"name={name!r}: a run of that name is going on there (job {other}). Stop it, or choose another name=..."
-        )
     with packed(text, name, file=file) as (folder, config):
         files = sum(path.is_file() for path in folder.rglob("*"))
         if files > 1:
@@ -131,7 +143,9 @@ def send(
             say("There is no checkout here to send, so the cluster's own videossr trains.")
         going_on = ["--resume", resume] if resume is not None else []
         words = ["videossr", "train", config, *overrides, *going_on, "--no-dashboard"]
-        return start_job(client, words, name=name, folder=folder, by=by)
+        environment = sent_environment() | commit_variable()
+        environment |= {RUN_ID: str(run_id)} if run_id is not None else {}
+        start_job(client, job_id, words, name=name, folder=folder, environment=environment, by=by)
 
 
 def checked_for_elsewhere(settings: dict[str, Any], say: Say) -> Config:

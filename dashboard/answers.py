@@ -45,6 +45,7 @@ class Accepted(Answer):
     """A request was written down; what becomes of it stands in the run's requests."""
 
     request_id: int
+    run_id: int | None  # of the run; null: none was started
     message: str
 
 
@@ -107,6 +108,10 @@ class Change(Answer):
     run_id: int | None  # null: of the list of runs
     what: tuple[str, ...]
     step: int | None  # steps the run has done
+
+
+class StopRequest(Answer):
+    now: bool = False  # its processes are ended as they are, without a checkpoint
 
 
 class YamlConfig(Answer):

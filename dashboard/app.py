@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from dashboard.docs import add_docs
 from dashboard.launcher import Launcher
 from dashboard.middleware import Bounded, Headed, OwnPages
-from dashboard.routes import actions, benchmarks, health, metrics, rollouts, runs, session, stream
+from dashboard.routes import actions, benchmarks, health, log, metrics, rollouts, runs, session, stream
 from dashboard.security import Gate
 from dashboard.service import Service
 from dashboard.settings import Settings
@@ -29,7 +29,7 @@ from store.reader import RunReader
 _log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "page"
-_SUBJECTS = (health, session, runs, metrics, rollouts, benchmarks, stream, actions)
+_SUBJECTS = (health, session, runs, metrics, rollouts, benchmarks, stream, actions, log)
 
 
 def create_app(

@@ -213,11 +213,16 @@ class RunReader:
             rows = [row._asdict() for row in connection.execute(query)]
         return [(row.pop("name"), row.pop("run"), StoredEvaluation(**row)) for row in rows]
 
-    def requests(self, run_id: int | None) -> list[Request]:
-        """What was asked of a run (None: of no run, as to start one), newest first."""
-        asked = RequestTable.run_id == run_id if run_id is not None else RequestTable.run_id.is_(None)
-        query = select(*_columns(RequestTable, Request)).where(asked).order_by(RequestTable.id.desc())
-        return self._records(query, Request)
+    def requests(self, run_id: int | None = None, *, offset: int = 0, limit: int = 50) -> Page[Request]:
+        """What was asked, newest first: of one run, or of all and of none, as to start one."""
+        asked = [RequestTable.run_id == run_id] if run_id is not None else []
+        columns = [getattr(RequestTable, name) for name in Request.model_fields if name != "run_name"]
+        query = select(*columns, Run.name.label("run_name")).outerjoin(Run, Run.id == RequestTable.run_id)
+        query = query.where(*asked).order_by(RequestTable.id.desc()).offset(offset).limit(limit)
+        with self._database.read() as connection:
+            total = connection.execute(select(func.count(RequestTable.id)).where(*asked)).scalar_one()
+            items = tuple(Request(**row) for row in connection.execute(query).mappings())
+        return Page(items=items, total=total, offset=offset, limit=limit)
 
     def changed_since(self, run_id: int | None, token: str) -> tuple[str, tuple[str, ...]]:
         """What is new since `token` was given out; ask again with the token of the answer.

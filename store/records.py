@@ -131,6 +131,7 @@ class RunSummary(Record):
     id: int
     name: str
     state: RunState
+    silent: bool  # it should be going on, or be started, and nothing was heard of it
     created_at: float
     started_at: float | None  # last time it began or went on
     ended_at: float | None
@@ -208,6 +209,7 @@ class StoredEvaluation(EvaluationRecord):
 class Request(Record):
     id: int
     run_id: int | None
+    run_name: str | None = None  # where it is told in a list
     action: Action
     asked_by: str
     asked_at: float

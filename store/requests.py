@@ -1,7 +1,7 @@
 """What people ask of runs, from the page or the command line, and what came of it."""
 
 import time
-from typing import get_args
+from typing import Any, get_args
 
 from sqlalchemy import ColumnElement, select, update
 
@@ -75,15 +75,16 @@ def _waiting(run_id: int) -> tuple[ColumnElement[bool], ...]:
     return Table.run_id == run_id, to_do, Table.taken_at.is_(None), Table.done_at.is_(None)
 
 
-def finish(database: Database, request_id: int, outcome: str) -> None:
-    """Say what came of a request. Raises StoreError if there is none of that number."""
+def finish(database: Database, request_id: int, outcome: str, *, run_id: int | None = None) -> None:
+    """Say what came of a request. Raises StoreError if there is none of that number.
+
+    Args:
+        run_id: of the run that was started, where that is what was asked.
+    """
+    values: dict[str, Any] = {"done_at": time.time(), "outcome": clean(outcome)}
+    values |= {"run_id": run_id} if run_id is not None else {}
     with database.write() as connection:
-        statement = (
-            update(Table)
-            .where(Table.id == request_id)
-            .values(done_at=time.time(), outcome=clean(outcome))
-            .returning(Table.run_id)
-        )
+        statement = update(Table).where(Table.id == request_id).values(values).returning(Table.run_id)
         row = connection.execute(statement).one_or_none()
         if row is None:
             raise StoreError(f"request {request_id}: there is none of that number.")

@@ -1,12 +1,12 @@
 """The statements that write: upserts, so that whatever is written again is there once, in its last form."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, case, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from store.backlog import Backlog, StateRow
+from store.backlog import Backlog, EventRow, StateRow
 from store.records import ChangeKind, GroupRecord
 from store.tables import Base, Change, Evaluation, Event, Group, MetricName, Point, Run, Step, Worker
 
@@ -64,7 +64,7 @@ def write_backlog(connection: Connection, run_id: int, backlog: Backlog, ids: Ma
         upsert(connection, Group, ("run_id", "step", "group_id"), rows)
         kinds.append("groups")
     if backlog.events:
-        _write_events(connection, run_id, backlog)
+        write_events(connection, run_id, backlog.events.values())
         kinds.append("events")
     if backlog.evaluations:
         rows = [{"run_id": run_id, **record.model_dump()} for record in backlog.evaluations.values()]
@@ -108,10 +108,10 @@ def _write_steps(connection: Connection, run_id: int, backlog: Backlog, ids: Map
     connection.execute(update(Run).where(Run.id == run_id).values(step=last + 1))
 
 
-def _write_events(connection: Connection, run_id: int, backlog: Backlog) -> None:
+def write_events(connection: Connection, run_id: int, events: Iterable[EventRow]) -> None:
     rows = [
         {"run_id": run_id, "key": row.key, "time": row.time_s, "kind": row.kind, "message": row.message}
-        for row in backlog.events.values()
+        for row in events
     ]
     connection.execute(insert(connection, Event).on_conflict_do_nothing(index_elements=["key"]), rows)
 

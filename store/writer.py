@@ -4,7 +4,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from sqlalchemy import update
 
@@ -12,55 +11,13 @@ from store.backlog import Backlog, EventRow, StateRow, StepRow
 from store.database import Database, StoreAway
 from store.records import EvaluationRecord, GroupRecord, StoredState, WorkerStatus, clean
 from store.tables import Run
-from store.write import insert, metric_ids, note_changes, write_backlog
+from store.write import metric_ids, write_backlog
 
 _log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 5.0
 _LONGEST_PAUSE_S = 10.0  # between two tries while the database is away
 _MAX_BACKLOG_BYTES = 64 * 2**20
-
-
-def register_run(
-    database: Database,
-    *,
-    name: str,
-    folder: str,
-    steps: int,
-    config: Mapping[str, Any],
-    environment: Mapping[str, Any],
-    state: StoredState = "queued",
-    job_id: str | None = None,
-) -> int:
-    """The number of run `name` in `folder`, made if it is new; else what is told here is written over it.
-
-    What a run recorded before stays: one that begins anew says RunWriter.drop_after(-1). Raises StoreError.
-    """
-    values: dict[str, Any] = {
-        "steps": steps,
-        "config": clean(dict(config)),
-        "environment": clean(dict(environment)),
-        "state": state,
-        "job_id": job_id,
-        "failure": None,
-        "ended_at": None,
-    }
-    key = {"name": clean(name), "folder": clean(folder)}
-    with database.write() as connection:
-        statement = insert(connection, Run).values(**key, **values, created_at=time.time(), step=0)
-        statement = statement.on_conflict_do_update(index_elements=list(key), set_=values)
-        run_id: int = connection.execute(statement.returning(Run.id)).scalar_one()
-        note_changes(connection, run_id, ["run"])
-    return run_id
-
-
-def rename_run(database: Database, folder: str, *, new_name: str, new_folder: str) -> None:
-    """Note that the run of `folder`, if there is one, has another name and folder now. Raises StoreError."""
-    with database.write() as connection:
-        renamed = update(Run).where(Run.folder == clean(folder))
-        renamed = renamed.values(name=clean(new_name), folder=clean(new_folder)).returning(Run.id)
-        for run_id in connection.execute(renamed).scalars().all():
-            note_changes(connection, run_id, ["run"])
 
 
 class RunWriter:

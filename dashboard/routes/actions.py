@@ -1,21 +1,21 @@
 """What operators ask of runs. Everything is written down first: who, when, and what became of it."""
 
-import threading
 import time
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 
-from dashboard.answers import EVERYWHERE, Accepted, Role, StartRequest, YamlConfig, problems
+from dashboard.answers import EVERYWHERE, Accepted, Role, StartRequest, StopRequest, YamlConfig, problems
 from dashboard.config_rules import ConfigRefused, check_config, check_overrides
-from dashboard.launcher import Launcher, LaunchError
+from dashboard.launcher import Launched, Launcher, LaunchError
 from dashboard.security import client_of, counted, operator
 from dashboard.service import Number, Service, Services
-from store.backlog import Backlog, EventRow
+from store.backlog import EventRow
 from store.database import Database, StoreAway, StoreError
 from store.records import Action, RunDetail
 from store.requests import ask, finish
-from store.write import write_backlog
+from store.write import note_changes, write_events
 
 router = APIRouter(
     prefix="/api/runs",
@@ -24,8 +24,7 @@ router = APIRouter(
     responses=EVERYWHERE | problems(413),
 )
 _OF_RUN = problems(404, 409)
-_GONE_S = 60.0  # a run that was not heard of for so long has no process any more
-_resuming = threading.Lock()  # two that ask at once must not both find the run ended
+_AFTER_THE_STEP = StopRequest()
 
 
 def who(request: Request, role: Annotated[Role, Depends(operator)]) -> str:
@@ -41,26 +40,31 @@ def start(services: Services, wanted: StartRequest, by: Who) -> Accepted:
     launcher = _launcher(services)
     config = _checked(services, launcher, wanted)
     request_id = ask(services.database, None, "start", by)
-    outcome = "failed for a reason that the server's log tells"
-    try:
-        outcome = launcher.start(config, wanted.overrides, by)
-    except (LaunchError, ValueError) as error:
-        outcome = f"refused: {error}"
-        raise HTTPException(503 if isinstance(error, LaunchError) else 422, str(error)) from None
-    finally:
-        finish(services.database, request_id, outcome)
-    return Accepted(request_id=request_id, message=outcome)
+    return _carry_out(services, request_id, lambda: launcher.start(config, wanted.overrides, by), 422)
 
 
-@router.post("/{run_id}/stop", status_code=202, responses=_OF_RUN)
-def stop(services: Services, run_id: Number, by: Who) -> Accepted:
-    """Let the run end after the step that it is at, with a checkpoint."""
+@router.post("/{run_id}/stop", status_code=202, responses=_OF_RUN | problems(413))
+def stop(services: Services, run_id: Number, by: Who, wanted: StopRequest = _AFTER_THE_STEP) -> Accepted:
+    """Let the run end after the step that it is at, with a checkpoint; or now, as it is."""
     run = services.detail(run_id)
     _demand_state(
         run, run.state in ("queued", "running", "stalled"), "has ended, so there is nothing to stop"
     )
+    if wanted.now:
+        return _stop_now(services, run, by)
     request_id = _ask(services.database, run_id, "stop", by)
-    return Accepted(request_id=request_id, message=f"{run.name} stops after the step that it is at.")
+    when = (
+        "after the step that it is at"
+        if run.step
+        else "after the step that it is at, or at once if none has begun"
+    )
+    return Accepted(request_id=request_id, run_id=run_id, message=f"{run.name} stops {when}.")
+
+
+def _stop_now(services: Service, run: RunDetail, by: str) -> Accepted:
+    launcher = _launcher(services)
+    request_id = _ask(services.database, run.id, "stop", by, "stop now")
+    return _carry_out(services, request_id, lambda: Launched(run.id, launcher.end(run)), 409)
 
 
 @router.post("/{run_id}/checkpoint", status_code=202, responses=_OF_RUN)
@@ -69,31 +73,39 @@ def checkpoint(services: Services, run_id: Number, by: Who) -> Accepted:
     run = services.detail(run_id)
     _demand_state(run, run.state in ("running", "stalled"), "does not train, so there is nothing to save")
     request_id = _ask(services.database, run_id, "checkpoint", by)
-    return Accepted(request_id=request_id, message=f"{run.name} saves after the step that it is at.")
+    return Accepted(
+        request_id=request_id, run_id=run_id, message=f"{run.name} saves after the step that it is at."
+    )
 
 
 @router.post("/{run_id}/resume", status_code=202, responses=_OF_RUN)
 def resume(services: Services, run_id: Number, by: Who) -> Accepted:
     """Let a run that stopped, failed or vanished go on from its last checkpoint."""
-    with _resuming:
-        run = services.detail(run_id)
-        vanished = run.state == "stalled" and time.time() - (run.heartbeat_at or run.created_at) > _GONE_S
-        resumable = run.state in ("stopped", "failed") or vanished
-        _demand_state(run, resumable, "can be resumed once it has stopped or failed")
-        pending = [r for r in services.reader.requests(run_id) if r.action == "resume" and r.done_at is None]
-        if any(time.time() - request.asked_at < _GONE_S for request in pending):
-            raise HTTPException(409, f"{run.name}: is being resumed already. Wait until it says so.")
-        launcher = _launcher(services)
-        request_id = _ask(services.database, run_id, "resume", by)
-    outcome = "failed for a reason that the server's log tells"
+    run = services.detail(run_id)
+    vanished = run.state == "stalled" and run.silent
+    reason = "lives" if run.state == "stalled" else "can be resumed once it has stopped or failed"
+    _demand_state(run, run.state in ("stopped", "failed") or vanished, reason)
+    launcher = _launcher(services)
+    request_id = _ask(services.database, run_id, "resume", by)
+    return _carry_out(services, request_id, lambda: launcher.resume(run, by), 409)
+
+
+def _carry_out(services: Service, request_id: int, act: Callable[[], Launched], otherwise: int) -> Accepted:
+    """Do what was asked, and write down what became of it, whatever that is.
+
+    Args:
+        otherwise: status of the answer where what was asked cannot be done.
+    """
+    outcome, run_id = "failed for a reason that the server's log tells", None
     try:
-        outcome = launcher.resume(run.name, by)
+        launched = act()
+        outcome, run_id = launched.message, launched.run_id
     except (LaunchError, ValueError) as error:
         outcome = f"refused: {error}"
-        raise HTTPException(503 if isinstance(error, LaunchError) else 409, str(error)) from None
+        raise HTTPException(503 if isinstance(error, LaunchError) else otherwise, str(error)) from None
     finally:
-        finish(services.database, request_id, outcome)
-    return Accepted(request_id=request_id, message=outcome)
+        finish(services.database, request_id, outcome, run_id=run_id)
+    return Accepted(request_id=request_id, run_id=run_id, message=outcome)
 
 
 def _launcher(services: Service) -> Launcher:
@@ -131,7 +143,7 @@ def _demand_state(run: RunDetail, holds: bool, otherwise: str) -> None:
         raise HTTPException(409, f"{run.name}: is {run.state}; it {otherwise}.")
 
 
-def _ask(database: Database, run_id: int, action: Action, by: str) -> int:
+def _ask(database: Database, run_id: int, action: Action, by: str, words: str | None = None) -> int:
     """Write the request down, and into the run's own log."""
     try:
         request_id = ask(database, run_id, action, by)
@@ -139,7 +151,8 @@ def _ask(database: Database, run_id: int, action: Action, by: str) -> int:
         raise
     except StoreError as error:  # it ended since we looked
         raise HTTPException(409, str(error)) from None
-    event = EventRow(time.time(), "request", f"{by} asks for: {action} (request {request_id}).")
+    event = EventRow(time.time(), "request", f"{by} asks for: {words or action} (request {request_id}).")
     with database.write() as connection:
-        write_backlog(connection, run_id, Backlog(events={event.key: event}), {})
+        write_events(connection, run_id, [event])
+        note_changes(connection, run_id, ["events"])
     return request_id

@@ -85,10 +85,10 @@ def list_evaluations(services: Services, run_id: Number) -> list[StoredEvaluatio
 
 
 @router.get("/{run_id}/requests", responses=_NO_RUN)
-def list_requests(services: Services, run_id: Number) -> list[Request]:
+def list_requests(services: Services, run_id: Number, offset: Offset = 0, limit: Limit = 50) -> Page[Request]:
     """What was asked of the run, by whom, and what became of it. Newest first."""
     services.demand_run(run_id)
-    return services.reader.requests(run_id)
+    return services.reader.requests(run_id, offset=offset, limit=limit)
 
 
 @router.get("/{run_id}/config", responses=_NO_RUN)

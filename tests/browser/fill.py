@@ -14,8 +14,9 @@ from evaluation.viubench import COLUMNS, Column, random_guess
 from pretext.tasks.jigsaw import JigsawParams
 from store.database import Database
 from store.records import BENCH, EvaluationRecord, StoredState, WorkerStatus
+from store.runs import register_run
 from store.tables import Run
-from store.writer import RunWriter, register_run
+from store.writer import RunWriter
 from tests.browser.groups import QUESTIONS, group
 
 TASKS = tuple(QUESTIONS)

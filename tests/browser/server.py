@@ -7,7 +7,7 @@ from pathlib import Path
 from dashboard.serve import serve
 from dashboard.settings import from_environment
 from store.database import Database, database_url, open_database
-from store.writer import register_run
+from store.runs import register_run
 
 
 class Registers:

@@ -25,13 +25,13 @@ def test_a_reader_is_asked_for_the_token_and_the_run_is_told(
     dialog.get_by_label("Token").fill("not the token")
     dialog.get_by_role("button", name="Checkpoint now").click()
     dialog.get_by_text("is not known").wait_for()
-    assert not RunReader(dashboard.database).requests(dashboard.runs["demo-kl"][0])
+    assert not RunReader(dashboard.database).requests(dashboard.runs["demo-kl"][0]).total
     dialog.get_by_label("Token").fill(dashboard.token)
     dialog.get_by_role("button", name="Checkpoint now").click()
     dialog.get_by_text("saves after the step").wait_for()
     page.keyboard.press("Escape")
     dialog.wait_for(state="detached")
-    (request,) = RunReader(dashboard.database).requests(dashboard.runs["demo-kl"][0])
+    (request,) = RunReader(dashboard.database).requests(dashboard.runs["demo-kl"][0]).items
     assert request.action == "checkpoint"
     page.close()
 
@@ -47,7 +47,7 @@ def test_an_operator_stops_a_run_and_the_log_says_so(dashboard: Dashboard, open_
     dialog.get_by_role("status").get_by_text("stops after the step").wait_for()
     dialog.get_by_role("button", name="Close").click()
     page.get_by_role("row", name="stop").get_by_text("waits for the run").wait_for()
-    request = RunReader(dashboard.database).requests(dashboard.runs["demo-kl"][0])[0]
+    request = RunReader(dashboard.database).requests(dashboard.runs["demo-kl"][0]).items[0]
     assert request.action == "stop"
     assert request.asked_by.startswith("operator")
 

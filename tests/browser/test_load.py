@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from store.database import Database, database_url, open_database
-from store.writer import register_run
+from store.runs import register_run
 from tests.browser.conftest import WAIT_MS, served
 
 if TYPE_CHECKING:

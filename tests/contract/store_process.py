@@ -7,7 +7,8 @@ import sys
 import time
 
 from store.database import open_database
-from store.writer import RunWriter, register_run
+from store.runs import register_run
+from store.writer import RunWriter
 
 METRICS = 5
 

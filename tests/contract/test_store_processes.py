@@ -13,8 +13,9 @@ from sqlalchemy import func, select
 
 from store.database import Database, open_database
 from store.reader import RunReader
+from store.runs import register_run
 from store.tables import Point, Step
-from store.writer import RunWriter, register_run
+from store.writer import RunWriter
 from tests.contract.store_process import METRICS
 from tests.unit.store.postgres import PostgresServer, programs
 

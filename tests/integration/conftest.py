@@ -23,6 +23,14 @@ def _free_port() -> int:
 
 
 @pytest.fixture
+def ray_folder() -> Iterator[Path]:
+    """For a Ray of the test's own: its sockets need a short path."""
+    folder = tempfile.mkdtemp(prefix="vssr-", dir="/tmp")
+    yield Path(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
 def cluster() -> Iterator[dict[str, str]]:
     """Its environment, in which `ray job submit` reaches it."""
     folder = tempfile.mkdtemp(prefix="vssr-", dir="/tmp")

@@ -83,7 +83,7 @@ def test_a_run_that_is_asked_to_stop_is_in_the_store_from_beginning_to_end(tmp_p
     checkpoint = last_checkpoint(run.folder)
     assert checkpoint is not None
     assert json.loads((checkpoint / "state.json").read_text())["step"] == stopped.step
-    (request,) = reader.requests(stopped.id)
+    (request,) = reader.requests(stopped.id).items
     assert request.done_at is not None
     with started(tmp_path, "asked", *small, "--resume", "asked") as run:
         assert run.wait() == 0, run.log.read_text()[-3000:]

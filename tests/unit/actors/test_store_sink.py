@@ -14,7 +14,7 @@ from learner.config import GrpoConfig
 from pretext.recipe import Recipe
 from store.database import database_url, open_database
 from store.reader import RunReader
-from store.writer import register_run
+from store.runs import register_run
 from tests.unit.actors.test_run_log import group, lines
 
 RECIPE = Recipe("jigsaw", "a.mp4", "pyav", (0, 1), (0.0, 0.5), 8, 8, {"gap": 1}, 0, "21")

@@ -5,9 +5,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import update
+
 from store.database import database_url, open_database
 from store.records import EvaluationRecord, StoredState, WorkerStatus
-from store.writer import RunWriter, register_run
+from store.runs import register_run
+from store.tables import Run
+from store.writer import RunWriter
 
 
 def store_run(
@@ -28,9 +32,8 @@ def store_run(
         "config": {"name": name, "train": {"steps": 150}},
         "environment": {"commit": "abc", "host": socket.gethostname(), "pid": 1},
     }
-    run_id = register_run(database, name=name, **(settings | changes))
+    run_id = register_run(database, name=name, state="running", **(settings | changes))
     writer = RunWriter(database, run_id, clock=lambda: time.time() - age_s)
-    writer.state("running")
     for step in range(steps):
         rewards = {"reward/grounding": 0.2 * step, "reward/jigsaw": 0.5, "reward/counting": 0.25}
         writer.step(step, time.time() - age_s + step, rewards | {"policy/kl": float("nan")})
@@ -41,5 +44,7 @@ def store_run(
     if state != "running":
         writer.state(state, failure)
     writer.close()
+    with database.write() as connection:
+        connection.execute(update(Run).where(Run.id == run_id).values(started_at=time.time() - age_s))
     database.close()
     return run_id

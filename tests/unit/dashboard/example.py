@@ -9,9 +9,9 @@ from pathlib import Path
 from PIL import Image
 from sqlalchemy import func, update
 
-from dashboard.launcher import LaunchError
+from dashboard.launcher import Launched, LaunchError
 from store.database import Database, open_database
-from store.records import Clip, EvaluationRecord, Frame, GroupRecord, WorkerStatus
+from store.records import Clip, EvaluationRecord, Frame, GroupRecord, RunDetail, WorkerStatus
 from store.tables import Run
 from store.writer import RunWriter
 from tests.unit.store.examples import group, new_run
@@ -27,17 +27,23 @@ class Recorder:
     asked: list[tuple[str, ...]] = field(default_factory=list)
     has_cluster: bool = True
 
-    def start(self, config_yaml: str, overrides: Sequence[str], by: str) -> str:
+    def start(self, config_yaml: str, overrides: Sequence[str], by: str) -> Launched:
         if not self.has_cluster:
             raise LaunchError("no Ray cluster answers. Start one.")
         if "train.steps=0" in overrides:
             raise ValueError("train.steps=0: should be 1 or more. Change train.steps.")
         self.asked.append(("start", config_yaml, *overrides, by))
-        return "started as mine"
+        return Launched(5, "started as mine")
 
-    def resume(self, run_name: str, by: str) -> str:
-        self.asked.append(("resume", run_name, by))
-        return f"{run_name} goes on"
+    def resume(self, run: RunDetail, by: str) -> Launched:
+        self.asked.append(("resume", run.name, by))
+        return Launched(run.id, f"{run.name} goes on")
+
+    def end(self, run: RunDetail) -> str:
+        if run.name != "alpha":
+            raise ValueError(f"RUN={run.name!r}: no process of it is left. Resume it.")
+        self.asked.append(("end", run.name))
+        return f"{run.name} was told to end"
 
     def configs(self) -> Mapping[str, str]:
         return {"demo": "name: demo\nreward: {function: 'ours:score'}\n"}

@@ -22,7 +22,7 @@ def test_stop_and_checkpoint_reach_the_run(client: TestClient, database: Databas
         ("checkpoint", "operator at testclient"),
         ("stop", "operator at testclient"),
     ]
-    log = client.get("/api/runs/1/requests").json()
+    log = client.get("/api/runs/1/requests").json()["items"]
     assert [entry["action"] for entry in log] == ["stop", "checkpoint"]
     event = client.get("/api/runs/1/events").json()[-1]
     assert event["kind"] == "request"
@@ -48,21 +48,37 @@ def test_what_a_state_allows(
 def test_resume_says_what_became_of_it(client: TestClient, launcher: Recorder) -> None:
     assert client.post("/api/runs/3/resume").json()["message"] == "gamma goes on"
     assert launcher.asked == [("resume", "gamma", "operator at testclient")]
-    (request,) = client.get("/api/runs/3/requests").json()
+    (request,) = client.get("/api/runs/3/requests").json()["items"]
     assert request["outcome"] == "gamma goes on"
     assert request["done_at"] is not None
 
 
-def test_resume_is_not_asked_twice_at_once(client: TestClient, launcher: Recorder) -> None:
-    answers: list[int] = []
+def test_to_stop_now_is_the_launchers_affair(client: TestClient, launcher: Recorder) -> None:
+    assert client.post("/api/runs/1/stop", json={"now": True}).json()["message"] == "alpha was told to end"
+    assert launcher.asked == [("end", "alpha")]
+    answer = client.post("/api/runs/4/stop", json={"now": True})
+    assert (answer.status_code, answer.json()["detail"]) == (
+        409,
+        "RUN='delta': no process of it is left. Resume it.",
+    )
+    assert client.post("/api/runs/1/stop", json={"now": False}).status_code == 202
+    assert client.post("/api/runs/1/stop", json={"later": True}).status_code == 422
+    assert launcher.asked == [("end", "alpha")]
 
-    def resume_again(run_name: str, by: str) -> str:
-        answers.append(client.post("/api/runs/3/resume").status_code)
-        return "goes on"
 
-    launcher.resume = resume_again  # type: ignore[method-assign]
-    assert client.post("/api/runs/3/resume").status_code == 202
-    assert answers == [409]
+def test_the_log_holds_what_was_asked_of_all(client: TestClient) -> None:
+    client.post("/api/runs", json={"config": "demo", "overrides": ["train.steps=0"]})
+    client.post("/api/runs", json={"config": "demo"})
+    client.post("/api/runs/1/checkpoint")
+    log = client.get("/api/requests").json()
+    assert log["total"] == 3
+    assert [(entry["action"], entry["run_name"]) for entry in log["items"]] == [
+        ("checkpoint", "alpha"),
+        ("start", "epsilon"),
+        ("start", None),
+    ]
+    assert log["items"][2]["outcome"].startswith("refused: train.steps=0: ")
+    assert client.get("/api/requests", params={"offset": 1, "limit": 1}).json()["items"] == log["items"][1:2]
 
 
 def test_start_by_name(client: TestClient, launcher: Recorder) -> None:

@@ -6,7 +6,8 @@ from fastapi.testclient import TestClient
 
 from store.database import Database
 from store.records import BENCH, EvaluationRecord
-from store.writer import RunWriter, register_run
+from store.runs import register_run
+from store.writer import RunWriter
 
 
 def asked(database: Database, name: str, scores: dict[str, dict[str, Any]], *, step: int) -> int:

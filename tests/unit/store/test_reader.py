@@ -42,22 +42,20 @@ def a_run(
 @pytest.mark.parametrize(
     ("steps", "changes", "state"),
     [
-        ((), {}, "running"),  # its engines are starting
-        ((), {"heartbeat_at": NOW - 31}, "stalled"),
-        ((), {"heartbeat_at": NOW - 29}, "running"),
+        ((), {"started_at": NOW - 890}, "running"),  # its engines are starting
+        ((), {"started_at": NOW - 910}, "stalled"),
+        ((), {"started_at": NOW - 100, "heartbeat_at": NOW - 31}, "stalled"),
+        ((), {"started_at": NOW - 100, "heartbeat_at": NOW - 29}, "running"),
         ((NOW - 70, NOW - 69), {}, "stalled"),
         ((NOW - 60, NOW - 59), {}, "running"),
-        (
-            (NOW - 190, NOW - 180, NOW - 170, NOW - 99),
-            {},
-            "running",
-        ),  # ten seconds a step: up to 100 are usual
-        ((NOW - 190, NOW - 180, NOW - 170, NOW - 101), {}, "stalled"),
-        (
-            (NOW - 990, NOW - 980),
-            {"started_at": NOW - 50},
-            "running",
-        ),  # resumed, and not yet at its next step
+        ((NOW - 149, NOW - 119, NOW - 89), {}, "running"),  # half a minute a step
+        ((NOW - 151, NOW - 121, NOW - 91), {}, "stalled"),
+        ((NOW - 400, NOW - 390, NOW - 380, NOW - 200), {}, "running"),  # one that took 180 s is nothing new
+        ((NOW - 480, NOW - 470, NOW - 460, NOW - 280), {}, "stalled"),
+        ((NOW - 990, NOW - 980), {"started_at": NOW - 890}, "running"),  # resumed, not yet at its next step
+        ((NOW - 990, NOW - 980), {"started_at": NOW - 910}, "stalled"),
+        ((), {"state": "queued", "heartbeat_at": NOW - 119}, "queued"),
+        ((), {"state": "queued", "heartbeat_at": NOW - 121}, "stalled"),  # nobody sees to it any more
         ((NOW - 990, NOW - 980), {"state": "done", "heartbeat_at": 0.0}, "done"),
     ],
 )

@@ -15,13 +15,13 @@ from tests.unit.store.examples import new_run
 def test_a_request_is_asked_taken_and_finished(database: Database) -> None:
     run_id, reader = new_run(database), RunReader(database)
     number = ask(database, run_id, "stop", "ann")
-    assert [request.taken_at for request in reader.requests(run_id)] == [None]
+    assert [request.taken_at for request in reader.requests(run_id).items] == [None]
     assert [(request.id, request.action, request.asked_by) for request in take(database, run_id)] == [
         (number, "stop", "ann")
     ]
     assert take(database, run_id) == []
     finish(database, number, "stopped after step 4")
-    (request,) = reader.requests(run_id)
+    (request,) = reader.requests(run_id).items
     assert request.outcome == "stopped after step 4"
     assert request.asked_at <= (request.taken_at or 0) <= (request.done_at or 0)
 
@@ -39,14 +39,18 @@ def test_many_may_ask_at_once(database: Database) -> None:
     run_id = new_run(database)
     with ThreadPoolExecutor(8) as pool:
         asked = list(pool.map(lambda _: ask(database, run_id, "checkpoint", "ann"), range(40)))
-    assert sorted(asked) == sorted(request.id for request in RunReader(database).requests(run_id))
+    assert sorted(asked) == sorted(request.id for request in RunReader(database).requests(run_id).items)
     assert len(set(asked)) == 40
 
 
 def test_starting_is_asked_of_no_run(database: Database) -> None:
-    number = ask(database, None, "start", "ann")
-    finish(database, number, "run demo")
-    assert [request.outcome for request in RunReader(database).requests(None)] == ["run demo"]
+    first, second = (ask(database, None, "start", name) for name in ("ann", "bob"))
+    finish(database, first, "refused")
+    finish(database, second, "started", run_id=new_run(database, "demo"))
+    page = RunReader(database).requests(limit=1)
+    assert (page.total, page.items[0].run_name, page.items[0].outcome) == (2, "demo", "started")
+    (older,) = RunReader(database).requests(offset=1).items
+    assert (older.asked_by, older.run_id, older.run_name, older.outcome) == ("ann", None, None, "refused")
 
 
 @pytest.mark.parametrize(

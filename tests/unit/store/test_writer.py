@@ -161,14 +161,16 @@ def test_the_heart_beats_without_news(
 ) -> None:
     monkeypatch.setattr("store.writer.HEARTBEAT_S", 0.1)
     writer = RunWriter(database, run_id, flush_s=0.02)
-    eventually(lambda: reader.runs().items[0].heartbeat_at is not None)
+    registered = reader.runs().items[0].heartbeat_at
+    eventually(lambda: reader.runs().items[0].heartbeat_at != registered)
     first = reader.runs().items[0].heartbeat_at
     eventually(lambda: reader.runs().items[0].heartbeat_at != first)
     writer.close()
 
 
 def test_the_heart_beats_no_faster_because_of_news(writer: RunWriter, run_id: int, reader: RunReader) -> None:
-    eventually(lambda: reader.runs().items[0].heartbeat_at is not None)
+    registered = reader.runs().items[0].heartbeat_at
+    eventually(lambda: reader.runs().items[0].heartbeat_at != registered)
     first = reader.runs().items[0].heartbeat_at
     writer.event("stage", "training")
     eventually(lambda: bool(reader.events(run_id)))

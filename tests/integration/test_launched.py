@@ -1,0 +1,61 @@
+"""Runs that the dashboard starts, from the queue to the end."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster.launch import LocalLauncher
+from store.database import Database, database_url, open_database
+from store.reader import RunReader
+from store.records import RunDetail
+from store.requests import ask
+from tests.integration.runs import ROOT, SMALL
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = open_database(database_url(tmp_path / "runs"))
+    yield database
+    database.close()
+
+
+def wait_until(holds: Callable[[], bool], timeout_s: float = 240) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_a_run_that_does_not_train_yet_stops_at_once_when_asked(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch, ray_folder: Path
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(ray_folder))
+    launcher, reader = LocalLauncher(tmp_path / "runs", database), RunReader(database)
+    text = (ROOT / "configs" / "demo.yaml").read_text()
+    for_long = ("warmup={target_score: 1.0, max_steps: 100000}", "name=early")
+    launched = launcher.start(text, [*SMALL, *for_long], "operator")
+    process = psutil.Process(int(re.findall(r"process (\d+)", launched.message)[0]))
+
+    def run() -> RunDetail:
+        found = reader.run(launched.run_id)
+        assert found is not None
+        return found
+
+    assert run().state == "queued"
+    try:
+        wait_until(lambda: any(event.message == "warming up" for event in reader.events(launched.run_id)))
+        assert (run().state, run().folder) == ("running", str(tmp_path / "runs" / "early"))
+        below = process.children(recursive=True)
+        asked = ask(database, launched.run_id, "stop", "operator")
+        wait_until(lambda: run().state == "stopped", 60)
+        (request,) = reader.requests(launched.run_id).items
+        assert (request.id, request.outcome) == (asked, "The run ends now: no step has begun yet.")
+        _, alive = psutil.wait_procs([process, *below], timeout=20)
+        assert not alive
+    finally:
+        for left in [process, *process.children(recursive=True)] if process.is_running() else []:
+            left.kill()
