@@ -5,12 +5,10 @@ import os
 import signal
 import threading
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.load import ConfigError
-from cluster.run_folder import default_runs
-from cluster.submit import add_address
+from cluster.options import add_address, add_runs
 
 if TYPE_CHECKING:
     from dashboard.launcher import Launcher
@@ -22,13 +20,7 @@ _HOST, _PORT = "127.0.0.1", 8470
 def add_command(commands: Any) -> None:
     """Add it to the subparsers of `videossr`. What is heavy is imported when it runs."""
     dashboard = commands.add_parser("dashboard", help="show runs on a page, and start and stop them there")
-    dashboard.add_argument(
-        "--runs",
-        type=Path,
-        default=Path(default_runs()),
-        metavar="DIR",
-        help="where runs are (VIDEOSSR_RUNS); with --address, an absolute one is taken to be shared with that Ray",
-    )
+    add_runs(dashboard, "; with --address, an absolute one is taken to be shared with that Ray")
     dashboard.add_argument(
         "--host", default=_HOST, help=f"what to listen on ({_HOST}); others need VIDEOSSR_TOKEN"
     )

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import yaml
 
 from cluster.load import ConfigError, settings_of
-from cluster.run_folder import default_runs
-from cluster.submit import add_address, add_follow, checked_for_elsewhere, run_job, who
-from cluster.train_command import add_dashboard, train_here
+from cluster.options import add_address, add_dashboard, add_follow, add_runs
+from cluster.submit import checked_for_elsewhere, run_job, who
+from cluster.train_command import train_here
 from store.records import RunDetail, RunState
 
 if TYPE_CHECKING:
@@ -50,13 +50,7 @@ def add_commands(commands: Any) -> None:
 
 def _action(actions: Any, name: str, run: Callable[[argparse.Namespace], int], words: str) -> Any:
     action = actions.add_parser(name, help=words)
-    action.add_argument(
-        "--runs",
-        type=Path,
-        default=Path(default_runs()),
-        metavar="DIR",
-        help="where runs are (VIDEOSSR_RUNS)",
-    )
+    add_runs(action)
     action.set_defaults(run=run)
     return action
 

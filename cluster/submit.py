@@ -14,6 +14,7 @@ from cluster.checkout import packed
 from cluster.config import Config
 from cluster.environment import commit_variable
 from cluster.load import ConfigError, build_config, read_text, settings_of, validated
+from cluster.options import add_address, add_follow
 from cluster.record import RUN_ID
 
 if TYPE_CHECKING:
@@ -33,27 +34,6 @@ def add_command(commands: Any) -> None:
     submit.add_argument("--name", metavar="NAME", help="the run's name, in place of the configuration's")
     add_follow(submit)
     submit.set_defaults(run=_submit)
-
-
-def add_address(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
-    """--address, for which the environment may stand in as it does for Ray's own commands."""
-    given = os.environ.get("RAY_API_SERVER_ADDRESS") or None
-    parser.add_argument(
-        "--address",
-        metavar="URL",
-        default=given,
-        required=required and given is None,
-        help="of the Ray's dashboard, as http://HOST:8265 (RAY_API_SERVER_ADDRESS); its token is RAY_AUTH_TOKEN",
-    )
-
-
-def add_follow(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--follow",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="show what the job prints, until it ends",
-    )
 
 
 def _submit(options: argparse.Namespace) -> int:

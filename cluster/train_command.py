@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.load import load_config
+from cluster.options import add_dashboard
 
 _STOPPED = 130  # what a shell reports for Ctrl-C
 
@@ -27,15 +28,6 @@ def add_command(commands: Any) -> None:
     train.add_argument("--resume", metavar="RUN", help="go on with this run from its last checkpoint")
     add_dashboard(train)
     train.set_defaults(run=_train)
-
-
-def add_dashboard(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--dashboard",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="show the run on a page of this machine while it goes on; jobs of a Ray never do",
-    )
 
 
 def _train(options: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from store.runs import register_run
 from store.tables import Point, Step
 from store.writer import RunWriter
 from tests.contract.store_process import METRICS
-from tests.unit.store.postgres import PostgresServer, programs
+from tests.unit.store.postgres import PostgresServer, running_server
 
 ROOT = Path(__file__).parents[2]
 WRITERS, STEPS = 8, 2000
@@ -25,14 +25,8 @@ WRITERS, STEPS = 8, 2000
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    if programs() is None:
-        pytest.skip("PostgreSQL's server is not installed (Debian: apt-get install postgresql)")
-    server = PostgresServer()
-    try:
-        server.start()
+    with running_server() as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,24 +1,18 @@
 """The same tests over SQLite and, where the machine has it, a real PostgreSQL."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from store.database import Database, open_database
-from tests.unit.store.postgres import PostgresServer, programs
+from tests.unit.store.postgres import PostgresServer, running_server
 
 
 @pytest.fixture(scope="session")
-def new_postgres_url() -> Iterator[Callable[[], str]]:
-    if programs() is None:
-        pytest.skip("PostgreSQL's server is not installed (Debian: apt-get install postgresql)")
-    server = PostgresServer()
-    try:
-        server.start()
-        yield server.new_database
-    finally:
-        server.remove()
+def server() -> Iterator[PostgresServer]:
+    with running_server() as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -26,8 +20,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database that is not there yet, or is empty."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'videossr.db'}"
-    new: Callable[[], str] = request.getfixturevalue("new_postgres_url")
-    return new()
+    server: PostgresServer = request.getfixturevalue("server")
+    return server.new_database()
 
 
 @pytest.fixture

@@ -8,9 +8,12 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+import pytest
 
 PASSWORD = "open-sesame"
 
@@ -106,6 +109,19 @@ class PostgresServer:
 
     def _log(self) -> str:
         return (self._folder / "log").read_text(errors="replace")[-2000:]
+
+
+@contextmanager
+def running_server() -> Iterator[PostgresServer]:
+    """For a fixture: one for as long as the block lasts; its tests are skipped where there is none to run."""
+    if programs() is None:
+        pytest.skip("PostgreSQL's server is not installed (Debian: apt-get install postgresql)")
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 def _other_user() -> pwd.struct_passwd:

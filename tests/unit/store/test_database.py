@@ -14,7 +14,7 @@ from store.database import StoreAway, StoreError, database_url, open_database
 from store.tables import Base
 from store.upgrade import VERSION_TABLE
 from tests.unit.store.examples import new_run
-from tests.unit.store.postgres import PASSWORD
+from tests.unit.store.postgres import PASSWORD, PostgresServer
 
 ROOT = Path(__file__).parents[3]
 
@@ -97,9 +97,8 @@ def test_a_wrong_address_is_refused_in_words(address: str, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_wrong_password_is_refused_and_not_shown(new_postgres_url: object) -> None:
-    assert callable(new_postgres_url)
-    url = new_postgres_url().replace(PASSWORD, "wrong-word")
+def test_a_wrong_password_is_refused_and_not_shown(server: PostgresServer) -> None:
+    url = server.new_database().replace(PASSWORD, "wrong-word")
     with pytest.raises(StoreAway, match="password authentication failed") as caught:
         open_database(url)
     assert "wrong-word" not in str(caught.value)
