@@ -4,12 +4,12 @@ import threading
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, Depends, Header, HTTPException, Request
 
 from dashboard.answers import EVERYWHERE, Accepted, Role, StartRequest, YamlConfig, problems
 from dashboard.config_rules import ConfigRefused, check_config, check_overrides
 from dashboard.launcher import Launcher, LaunchError
-from dashboard.security import client_of, counted, operator
+from dashboard.security import NAME_HEADER, client_of, counted, name_of, operator
 from dashboard.service import Number, Service, Services
 from store.backlog import Backlog, EventRow
 from store.database import Database, StoreAway, StoreError
@@ -28,8 +28,16 @@ _GONE_S = 60.0  # a run that was not heard of for so long has no process any mor
 _resuming = threading.Lock()  # two that ask at once must not both find the run ended
 
 
-def who(request: Request, role: Annotated[Role, Depends(operator)]) -> str:
-    return f"{role} at {client_of(request)}"
+def who(
+    request: Request,
+    role: Annotated[Role, Depends(operator)],
+    user: Annotated[
+        str | None, Header(alias=NAME_HEADER, description="who sends the token, for the log of requests")
+    ] = None,
+) -> str:
+    """NAME (operator) at ADDRESS, or without a name: operator at ADDRESS."""
+    name, place = name_of(request), f"at {client_of(request)}"
+    return f"{name} ({role}) {place}" if name else f"{role} {place}"
 
 
 Who = Annotated[str, Depends(who)]
