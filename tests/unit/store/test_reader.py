@@ -275,7 +275,7 @@ def test_groups_by_step_task_and_prompt(database: Database, reader: RunReader) -
     ]
     assert [item.group_id for item in reader.groups(run_id, step=1, sort="group_id").items] == ["a", "b", "c"]
     assert reader.groups(run_id, task="jigsaw").total == 3
-    history = reader.prompt_history(run_id, "train-3")
+    history = reader.prompt_history(run_id, "train-3").items
     assert [item.step for item in history] == [0, 1, 2]
     assert history[0].completions == group(0, "a", (0.0, 0.5)).completions
     assert reader.group(run_id + 1, page.items[0].id) is None
