@@ -57,20 +57,6 @@ class Gate:
 
     def caller(self, request: Request) -> Caller:
         """Who asks. Raises 401 (a wrong token), 403 (not from our page) and 429."""
-        found: Caller | None = getattr(request.state, "caller", None)
-        if found is None:  # once for a request: a wrong token counts once
-            found = request.state.caller = self._caller(request)
-        return found
-
-    def count_post(self, request: Request) -> None:
-        """Raises 429 where a caller sends too many."""
-        if wait_s := self._posts.take(self.caller(request).key):
-            raise _too_many(wait_s, "requests")
-
-    def may_read(self, role: Role | None) -> bool:
-        return role is not None or self._settings.open_reading
-
-    def _caller(self, request: Request) -> Caller:
         client = client_of(request)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme:
@@ -89,6 +75,14 @@ class Gate:
                 403, "Origin: is missing, and a session alone may not act. Send a token instead."
             )
         return Caller(session.role, session.name, f"session {session.number}")
+
+    def count_post(self, request: Request) -> None:
+        """Raises 429 where a caller sends too many."""
+        if wait_s := self._posts.take(self.caller(request).key):
+            raise _too_many(wait_s, "requests")
+
+    def may_read(self, role: Role | None) -> bool:
+        return role is not None or self._settings.open_reading
 
 
 def client_of(request: Request) -> str:

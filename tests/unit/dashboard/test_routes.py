@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from store.database import Database
+from store.reader import RunReader
 from store.records import EvaluationRecord, WorkerStatus
 from store.writer import RunWriter
 from tests.unit.dashboard.example import STEPS
@@ -199,6 +200,17 @@ def test_pictures(client: TestClient, tmp_path: Path) -> None:
         assert "secret" not in answer.text.replace("secret.png", "")
     assert client.get("/api/runs/1/groups/1/frames/0/99").status_code == 404
     assert client.get("/api/runs/1/groups/1/frames/1/0").status_code == 404
+
+
+def test_a_picture_needs_no_more_than_the_runs_folder(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def whole_run(reader: RunReader, run_id: int) -> None:
+        raise AssertionError("a page of frames would ask for this each time")
+
+    monkeypatch.setattr(RunReader, "run", whole_run)
+    assert client.get("/api/runs/1/groups/1/frames/0/0").status_code == 200
+    assert client.get("/api/runs/99/groups/1/frames/0/0").status_code == 404
 
 
 def test_a_picture_sampled_anew_has_another_address(client: TestClient) -> None:

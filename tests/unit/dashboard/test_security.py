@@ -258,7 +258,6 @@ def test_long_bodies_are_refused(client: TestClient) -> None:
     chunks = (b" " * 1000 for _ in range(100))  # not announced
     assert client.post("/api/runs", content=chunks).status_code == 413
     assert client.post("/api/session", content=b" " * 65_537).status_code == 413
-    assert client.post("/api/session", headers=[(b"Content-Length", b"\xb2")]).status_code == 422
 
 
 @pytest.mark.parametrize(
