@@ -277,8 +277,9 @@ class RunReader:
             return [model(**row) for row in connection.execute(query).mappings()]
 
     def _page(self, query: Select[Any], model: type[Any], offset: int, limit: int) -> Page[Any]:
+        counted = query.with_only_columns(func.count(), maintain_column_froms=True).order_by(None)
         with self._database.read() as connection:
-            total = connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
+            total = connection.execute(counted).scalar_one()
             rows = connection.execute(query.offset(offset).limit(limit)).mappings()
             return Page(items=tuple(model(**row) for row in rows), total=total, offset=offset, limit=limit)
 
