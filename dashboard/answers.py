@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from store.records import Clip, Frame, StoredGroup
 
 Role = Literal["operator", "reader"]
+MAX_NAME = 60  # characters of who somebody says they are
 
 
 class Answer(BaseModel):
@@ -35,6 +36,10 @@ class Me(Answer):
 
 class Login(Answer):
     token: Annotated[str, Field(max_length=500)]
+    name: Annotated[
+        str | None,
+        Field(max_length=MAX_NAME, description="who it is, for the log of requests; it is not checked"),
+    ] = None
 
 
 class LoggedIn(Answer):

@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from dashboard.docs import add_docs
 from dashboard.launcher import Launcher
-from dashboard.middleware import Bounded, Headed, OwnPages
+from dashboard.middleware import Guard
 from dashboard.routes import actions, benchmarks, health, log, metrics, rollouts, runs, session, stream
 from dashboard.security import Gate
 from dashboard.service import Service
@@ -54,9 +54,7 @@ def create_app(
     app.add_exception_handler(StoreError, _store_away)
     # The last one added is the first to see a request.
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)
-    app.add_middleware(Bounded)
-    app.add_middleware(OwnPages, loopback=settings.on_loopback)
-    app.add_middleware(Headed)
+    app.add_middleware(Guard, loopback=settings.on_loopback)
     return app
 
 

@@ -1,9 +1,11 @@
 """What a configuration that comes over HTTP may say. Pure.
 
-Who may start runs from a browser may choose numbers and tasks; what code runs and which files are read is the choice
-of whoever runs the server. So settings are closed unless they are known to be harmless.
+Who may start runs from a browser may choose numbers and tasks; what code runs, which files are read and where results
+go is the choice of whoever runs the server. So settings are closed unless `dashboard.open_settings` opens them.
 """
 
+import difflib
+import math
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
@@ -11,44 +13,21 @@ from typing import Any
 
 import yaml
 
-_OPEN = frozenset(
-    {
-        "name",
-        "seed",
-        "data",
-        "rollout",
-        "grpo",
-        "learner",
-        "train",
-        "warmup",
-        "evaluation",
-        "cluster",
-        "trackers",
-    }
+from dashboard.open_settings import (
+    CHOICES,
+    CLOSED,
+    KNOWN,
+    LARGEST,
+    LARGEST_BY_TASK,
+    LONGEST,
+    PLACES,
+    UNSET,
 )
-# Settings that say where something is.
-_PLACES = frozenset({"model.path", "data.videos", "data.dataset", "runs_dir"})
-# Whatever has one of these words in its name may run code or open files, today or in a later version.
-_CLOSED_WORDS = frozenset(
-    {
-        "address",
-        "args",
-        "class",
-        "command",
-        "dir",
-        "env",
-        "file",
-        "folder",
-        "function",
-        "hook",
-        "import",
-        "kwargs",
-    }
-    | {"module", "path", "plugin", "script", "url"}
-)
+
 _DRAWN, _TINY = "drawn", re.compile(r"tiny:[a-z0-9_]+")
 _DEEPEST = 12
-_ASK = "Leave it out, or ask who runs this server to allow it (VIDEOSSR_ALLOW_ANY_CONFIG=1)."
+_NUMBERS, _MOST_DIGITS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"), 40
+_ASK = "ask who runs this server to allow it (VIDEOSSR_ALLOW_ANY_CONFIG=1)."
 
 
 class ConfigRefused(ValueError):
@@ -56,7 +35,9 @@ class ConfigRefused(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values only, without aliases (a few lines of them unfold to billions) and without deep nesting."""
+    """Plain values only: no aliases (a few lines of them unfold to billions), no deep nesting, and no endless numbers
+    (which Python refuses to write down again).
+    """
 
     depth = 0
 
@@ -70,6 +51,10 @@ class _Loader(yaml.SafeLoader):
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
+        if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and len(node.value) > _MOST_DIGITS:
+            raise ConfigRefused(
+                f"the configuration: {node.value[:20]}... is a number of {len(node.value)} digits. Shorten it."
+            )
         return node
 
 
@@ -123,18 +108,68 @@ def _problems(leaves: Iterator[tuple[str, Any]], roots: Sequence[str], runs_dir:
 
 
 def _problem(name: str, value: Any, roots: Sequence[str], runs_dir: str) -> str | None:
-    if value is None or value == {}:
-        return None  # names nothing: a whole configuration as a run stores it has such entries
+    """Why this may not be said; None: it may."""
     shown = f"{name[:80]}={repr(value)[:60]}"
-    if name in _PLACES:
-        if _allowed_place(name, value, (*roots, runs_dir) if name == "runs_dir" else roots):
+    by_task = name.rpartition(".")[0]
+    if name in LARGEST:
+        return _of_size(value, LARGEST[name], shown, name)
+    if by_task in LARGEST_BY_TASK:
+        return _of_size(value, LARGEST_BY_TASK[by_task], shown, name)
+    if name in LONGEST:
+        return _of_length(value, LONGEST[name], shown, name)
+    if name in CHOICES or value is None or value == {}:
+        return None  # nothing to bound, or nothing said; what is not there at all is named by whoever starts the run
+    if name in PLACES:
+        return _at_place(name, value, (*roots, runs_dir) if name == "runs_dir" else roots, shown)
+    if closed := next((key for key in CLOSED if name == key or name.startswith(f"{key}.")), None):
+        if value == UNSET.get(closed):
             return None
-        listed = ", ".join(roots) or "there are none"
-        return f"{shown}: is outside the places that are open over HTTP (VIDEOSSR_ROOTS: {listed}). {_ASK}"
-    parts = name.split(".")
-    if parts[0] not in _OPEN or any(word in _CLOSED_WORDS for part in parts for word in part.split("_")):
-        return f"{shown}: cannot be set over HTTP, because it can name code, a command or a place. {_ASK}"
+        return f"{shown}: cannot be set over HTTP, because {CLOSED[closed]}. Leave it out, or {_ASK}"
+    return f"{shown}: {_unknown(name)}"
+
+
+def _of_size(value: Any, largest: float, shown: str, name: str) -> str | None:
+    for number in value if isinstance(value, list) else [value]:
+        # A text may be a number too: YAML reads 1e-6 as one, and the configuration takes it.
+        if number is not None and not isinstance(number, int | float | str):
+            return f"{shown}: is not a number. Set {name} to one of at most {largest:g}."
+        if not _number(number) <= largest:
+            return f"{shown}: is not a number up to {largest:g}, the most over HTTP. Lower {name}, or {_ASK}"
     return None
+
+
+def _number(value: float | str | None) -> float:
+    """NaN where it is none; nothing said is 0."""
+    try:
+        return float(value or 0)
+    except (ValueError, OverflowError):
+        return math.nan
+
+
+def _of_length(value: Any, longest: int, shown: str, name: str) -> str | None:
+    if isinstance(value, str) and len(value) > longest:
+        return f"{shown}: has {len(value)} characters; over HTTP {longest} are the most. Shorten {name}, or {_ASK}"
+    return None  # what is no text at all the configuration refuses itself
+
+
+def _at_place(name: str, value: Any, roots: Sequence[str], shown: str) -> str | None:
+    if _allowed_place(name, value, roots):
+        return None
+    listed = ", ".join(roots) or "there are none"
+    return f"{shown}: is outside the places that are open over HTTP (VIDEOSSR_ROOTS: {listed}). Leave it out, or {_ASK}"
+
+
+def _unknown(name: str) -> str:
+    """What is wrong with a name that no table has: closed by that, and mistyped most likely."""
+    if name in LARGEST_BY_TASK:
+        return f"is a section with a number for each task. Set one, as {name}.grounding=1."
+    below = sorted(known for known in KNOWN if known.startswith(f"{name}."))
+    if below:
+        return f"is a section of settings, not a value. Set one, as {', '.join(below[:3])}."
+    close = difflib.get_close_matches(name[:80], KNOWN, n=1)
+    if close:
+        return f"there is no such setting. Did you mean {close[0]}?"
+    return "there is no such setting. `videossr train --dry-run` prints them all."
 
 
 def _allowed_place(name: str, value: Any, roots: Sequence[str]) -> bool:

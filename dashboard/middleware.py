@@ -1,8 +1,9 @@
 """What holds for every request, whatever answers it: whose page sends it, how long it is, what browsers hear."""
 
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,82 +28,95 @@ _HEADERS = {
 }
 
 
-class Headed:
-    """Adds what tells browsers to keep to this site."""
+class _Refusal(Exception):
+    """A request that goes no further."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        path: str = scope["path"]
-
-        async def send_headed(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(_HEADERS)
-                headers["Content-Security-Policy"] = _DOCS_POLICY if path == "/docs" else _POLICY
-                # Answers hold what only some may see; files of the page are asked for again, and seldom sent again.
-                headers.setdefault("Cache-Control", "no-store" if path.startswith("/api") else "no-cache")
-            await send(message)
-
-        await self._app(scope, receive, send_headed)
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.answer = JSONResponse(
+            {"detail": detail}, status, {"Connection": "close"} if status == 413 else None
+        )
 
 
-class OwnPages:
-    """Refuses what other sites' pages send, by what browsers say of them; programs say nothing of the kind.
+class Guard:
+    """Stands before the application: refuses other sites' pages and long bodies, and adds what browsers are told.
 
-    On a loopback address, names that are not this machine's are refused too: a site could let its own name point
-    here, and its page would then count as ours.
+    Args:
+        loopback: only this machine reaches the server. Then names that are not this machine's are refused too: a site
+            could let its own name point here, and its page would count as ours.
     """
 
     def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
         self._app, self._loopback = app, loopback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (reason := self._reason(scope)):
-            await JSONResponse({"detail": reason}, 403)(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
-
-    def _reason(self, scope: Scope) -> str | None:
-        headers = Headers(scope=scope)
-        host = headers.get("host", "")
-        if self._loopback and not is_loopback(_hostname(host)):
-            return f"Host: {host[:100]!r} is not this machine. Use the address that the dashboard printed."
-        if scope["method"] in _UNSAFE and "origin" in headers and _netloc(headers["origin"]) != host.lower():
-            return "Origin: the request comes from another site's page. Use the dashboard's own."
-        if scope["path"].startswith("/api") and headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-            return "Sec-Fetch-Site: the request comes from another site's page. Use the dashboard's own."
-        return None
-
-
-class Bounded:
-    """Refuses bodies of more than MAX_BODY_BYTES, before anything reads them."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        announced = Headers(scope=scope).get("content-length", "0")
-        body, more = b"", not announced.isdigit() or int(announced) <= MAX_BODY_BYTES
-        fits = more
-        while more and fits and scope["method"] in _UNSAFE:
-            message = await receive()
-            if message["type"] != "http.request":
-                return  # gone
-            body += message.get("body", b"")
-            fits, more = len(body) <= MAX_BODY_BYTES, message.get("more_body", False)
-        if not fits:
-            detail = f"the body has more than {MAX_BODY_BYTES} bytes. Send a shorter one."
-            await JSONResponse({"detail": detail}, 413, {"Connection": "close"})(scope, receive, send)
-            return
-        await self._app(scope, _replayed(body, receive) if scope["method"] in _UNSAFE else receive, send)
+        send = _headed(send, scope["path"])
+        try:
+            _demand_own_page(scope, self._loopback)
+            if scope["method"] in _UNSAFE:
+                receive = _replayed(await _body(scope, receive), receive)
+        except _Refusal as refusal:
+            await refusal.answer(scope, receive, send)
+        except ClientDisconnect:
+            pass
+        else:
+            await self._app(scope, receive, send)
+
+
+def _headed(send: Send, path: str) -> Send:
+    """`send`, with what tells browsers to keep to this site."""
+
+    async def send_headed(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers.update(_HEADERS)
+            headers["Content-Security-Policy"] = _DOCS_POLICY if path == "/docs" else _POLICY
+            # Answers hold what only some may see; files of the page are asked for again, and seldom sent again.
+            headers.setdefault("Cache-Control", "no-store" if path.startswith("/api") else "no-cache")
+        await send(message)
+
+    return send_headed
+
+
+def _demand_own_page(scope: Scope, loopback: bool) -> None:
+    """Raises _Refusal for what other sites' pages send, by what browsers say of them; programs say nothing such."""
+    headers = Headers(scope=scope)
+    host = headers.get("host", "")
+    if loopback and not is_loopback(_hostname(host)):
+        raise _Refusal(
+            403, f"Host: {host[:100]!r} is not this machine. Use the address that the dashboard printed."
+        )
+    if scope["method"] in _UNSAFE and "origin" in headers:
+        origin = _parts(headers["origin"])
+        # Behind a proxy that is not trusted a page of https seems to be of http, but never the other way round.
+        weaker = scope["scheme"] == "https" and origin.scheme != "https"
+        if weaker or origin.netloc.lower() != host.lower():
+            raise _Refusal(
+                403, "Origin: the request comes from another site's page. Use the dashboard's own."
+            )
+    if scope["path"].startswith("/api") and headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        raise _Refusal(
+            403, "Sec-Fetch-Site: the request comes from another site's page. Use the dashboard's own."
+        )
+
+
+async def _body(scope: Scope, receive: Receive) -> bytes:
+    """The request's body. Raises _Refusal where it is too long, as soon as that is known, and ClientDisconnect."""
+    announced = Headers(scope=scope).get("content-length", "0")
+    body, more = bytearray(), True
+    too_long = announced.isdecimal() and int(announced) > MAX_BODY_BYTES
+    while more and not too_long:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        too_long, more = len(body) > MAX_BODY_BYTES, message.get("more_body", False)
+    if too_long:
+        raise _Refusal(413, f"the body has more than {MAX_BODY_BYTES} bytes. Send a shorter one.")
+    return bytes(body)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
@@ -119,14 +133,12 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 
 def _hostname(host: str) -> str:
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    return _parts(f"//{host}").hostname or ""
 
 
-def _netloc(origin: str) -> str:
+def _parts(address: str) -> SplitResult:
+    """Its parts; of what is no address, empty ones."""
     try:
-        return urlsplit(origin).netloc.lower()
+        return urlsplit(address)
     except ValueError:
-        return ""
+        return SplitResult("", "", "", "", "")

@@ -3,6 +3,7 @@
 import signal
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from types import FrameType
 
 import uvicorn
@@ -43,7 +44,7 @@ def serve(
     """Serve until SIGINT or SIGTERM. The store stays open. Raises DashboardError where nothing can listen."""
     listener = _listen(settings.host, settings.port)
     port: int = listener.getsockname()[1]
-    app = create_app(settings, database, launcher)
+    app = create_app(replace(settings, port=port), database, launcher)  # which the cookie is named after
     config = uvicorn.Config(
         app,
         log_level="warning",

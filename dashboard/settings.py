@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8470
-_SHORTEST_TOKEN = 16
+_SHORTEST_TOKEN, _FEWEST_SIGNS = 16, 8
 _TOKEN = re.compile(r"[\x21-\x7e]+")  # what a header holds
 
 
@@ -58,8 +58,9 @@ def from_environment(
     On this machine's own address, without tokens, reading is open and an operator token is made.
 
     Raises:
-        DashboardError: another address without a token, or a token that is none.
+        DashboardError: another address without a token, or a token that is none, or proxies that are none.
     """
+    _check_proxies(environment)
     token = _token("VIDEOSSR_TOKEN", environment)
     read_token = _token("VIDEOSSR_READ_TOKEN", environment)
     if not 0 <= port <= 65535:
@@ -105,9 +106,26 @@ def _token(name: str, environment: Mapping[str, str]) -> str | None:
             f"{name}: has {len(value)} characters, which can be guessed. Make it {_SHORTEST_TOKEN} or more, for "
             "example by openssl rand -hex 32."
         )
+    if len(set(value)) < _FEWEST_SIGNS:
+        raise DashboardError(
+            f"{name}: has {len(set(value))} different characters, which can be guessed. Let chance make it, for "
+            "example by openssl rand -hex 32."
+        )
     if not _TOKEN.fullmatch(value):
         raise DashboardError(f"{name}: may hold letters, digits and signs of ASCII only, and no spaces.")
     return value
+
+
+def _check_proxies(environment: Mapping[str, str]) -> None:
+    """uvicorn reads them, and would take what is no address for the name of something that never asks."""
+    for entry in environment.get("FORWARDED_ALLOW_IPS", "").split(","):
+        try:
+            if (text := entry.strip()) not in ("", "*"):
+                ipaddress.ip_network(text)
+        except ValueError as error:
+            raise DashboardError(
+                f"FORWARDED_ALLOW_IPS: {error}. List the proxies' addresses or networks, as 10.0.0.0/8."
+            ) from None
 
 
 def _switch(name: str, environment: Mapping[str, str]) -> bool:

@@ -8,6 +8,7 @@ piles up.
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -32,12 +33,13 @@ class NoRoom(RuntimeError):
 class Subscription:
     """What one client watches."""
 
-    def __init__(self, subjects: Sequence[Subject]) -> None:
+    def __init__(self, subjects: Sequence[Subject], longest_s: float) -> None:
         self.subjects = tuple(dict.fromkeys(subjects))
         self._kinds: dict[Subject, set[str]] = {}
         self._steps: dict[Subject, int | None] = {}
         self._woken = asyncio.Event()
         self._closed = False
+        self._ends_at = time.monotonic() + longest_s
 
     def put(self, subject: Subject, kinds: Sequence[str], step: int | None) -> None:
         self._kinds.setdefault(subject, set()).update(kinds)
@@ -49,9 +51,12 @@ class Subscription:
         self._woken.set()
 
     async def news(self) -> AsyncIterator[Change]:
-        """What changed, as it comes, until the hub closes."""
+        """What changed, as it comes, until the hub closes or the time is over."""
         while not self._closed:
-            await self._woken.wait()
+            try:
+                await asyncio.wait_for(self._woken.wait(), self._ends_at - time.monotonic())
+            except TimeoutError:
+                return
             self._woken.clear()
             kinds, self._kinds = self._kinds, {}
             for subject, what in kinds.items():
@@ -59,39 +64,57 @@ class Subscription:
 
 
 class Hub:
-    """Looks at the store for all subscriptions, as long as there are any."""
+    """Looks at the store for all subscriptions, as long as there are any.
+
+    Args:
+        every_s: from one look to the next.
+        most: subscriptions.
+        most_per_caller: of one session, or of one network of those who have none.
+        most_per_network: of all sessions there, which anybody with a token can have many of.
+        most_runs: different ones that are watched: each is asked for when anything is new.
+        longest_s: a subscription ends then. Who watches on has to show again that they may.
+    """
 
     def __init__(
         self,
         database: Database,
         *,
         every_s: float = 0.5,
-        most: int = 200,
-        most_per_client: int = 20,
+        most: int = 400,
+        most_per_caller: int = 40,
+        most_per_network: int = 200,
+        most_runs: int = 300,
+        longest_s: float = 3600.0,
     ) -> None:
         self._database, self._reader, self._every_s = database, RunReader(database), every_s
-        self._most, self._most_per_client = most, most_per_client
+        self._most, self._most_runs, self._longest_s = most, most_runs, longest_s
+        self._most_per_caller, self._most_per_network = most_per_caller, most_per_network
         self._tokens: dict[Subject, str] = {}  # of what was seen last, of all that somebody watches
         self._subscriptions: set[Subscription] = set()
-        self._clients: Counter[str] = Counter()
+        self._callers: Counter[str] = Counter()
+        self._networks: Counter[str] = Counter()
         self._watched = asyncio.Event()
         self._closed = False
 
     @asynccontextmanager
-    async def subscribe(self, subjects: Sequence[Subject], client: str) -> AsyncIterator[Subscription]:
+    async def subscribe(
+        self, subjects: Sequence[Subject], caller: str, network: str
+    ) -> AsyncIterator[Subscription]:
         """Whatever changes after this is entered is told.
 
+        Args:
+            caller: a session, or whatever else is counted.
+            network: where from.
+
         Raises:
-            NoRoom: too many subscriptions, of all or of this client.
+            NoRoom: too many subscriptions, of all or of this caller, or of too many runs.
             StoreError: the store does not answer.
         """
-        if self._closed or len(self._subscriptions) >= self._most:
-            raise NoRoom("too many pages are open. Close some, or ask again later.")
-        if self._clients[client] >= self._most_per_client:
-            raise NoRoom(f"{client} watches {self._most_per_client} times already. Close some pages.")
-        subscription = Subscription(subjects)
+        subscription = Subscription(subjects, self._longest_s)
+        self._demand_room(subscription, caller, network)
         self._subscriptions.add(subscription)
-        self._clients[client] += 1
+        self._callers[caller] += 1
+        self._networks[network] += 1
         try:
             for subject in {None, *subscription.subjects} - self._tokens.keys():
                 token, _ = await run_in_threadpool(self._reader.changed_since, subject, "")
@@ -100,8 +123,8 @@ class Hub:
             yield subscription
         finally:
             self._subscriptions.discard(subscription)
-            self._clients[client] -= 1
-            self._clients += Counter()  # without those that are at 0
+            self._callers -= Counter([caller])  # which leaves those out that are at 0
+            self._networks -= Counter([network])
             self._forget()
 
     async def run(self) -> None:
@@ -124,6 +147,19 @@ class Hub:
         self._closed = True
         for subscription in self._subscriptions:
             subscription.close()
+
+    def _demand_room(self, subscription: Subscription, caller: str, network: str) -> None:
+        if self._closed or len(self._subscriptions) >= self._most:
+            raise NoRoom("too many pages are open. Close some, or ask again later.")
+        if self._callers[caller] >= self._most_per_caller:
+            raise NoRoom(f"you watch {self._most_per_caller} times already. Close some pages.")
+        if self._networks[network] >= self._most_per_network:
+            raise NoRoom(f"{network} watches {self._most_per_network} times already. Close some pages.")
+        watched = self._watched_subjects() | set(subscription.subjects) | {None}
+        if len(watched) > self._most_runs + 1:
+            raise NoRoom(
+                f"more than {self._most_runs} runs would be watched. Name fewer, or close some pages."
+            )
 
     async def _look(self) -> None:
         """First whether there is anything new at all: mostly there is not, whatever number of runs is watched."""
@@ -154,10 +190,13 @@ class Hub:
 
     def _forget(self) -> None:
         """What nobody watches is not looked at."""
-        watched = {subject for subscription in self._subscriptions for subject in subscription.subjects}
+        watched = self._watched_subjects()
         self._tokens = {
             subject: token for subject, token in self._tokens.items() if subject in watched | {None}
         }
         if not watched:
             self._tokens = {}
             self._watched.clear()
+
+    def _watched_subjects(self) -> set[Subject]:
+        return {subject for subscription in self._subscriptions for subject in subscription.subjects}

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, select
 
 from store.database import Database, StoreError
 from store.records import (
@@ -189,29 +189,42 @@ class RunReader:
         query = select(*_columns(Group, StoredGroup)).where(Group.run_id == run_id, Group.id == group)
         return next(iter(self._records(query, StoredGroup)), None)
 
-    def prompt_history(self, run_id: int, prompt_key: str) -> list[GroupHistory]:
+    def prompt_history(
+        self, run_id: int, prompt_key: str, *, offset: int = 0, limit: int = 1000
+    ) -> Page[GroupHistory]:
         """What one prompt's completions were at every step that sampled it, in that order."""
         query = select(*_columns(Group, GroupHistory)).where(
             Group.run_id == run_id, Group.prompt_key == prompt_key
         )
-        return self._records(query.order_by(Group.step, Group.id), GroupHistory)
+        return self._page(query.order_by(Group.step, Group.id), GroupHistory, offset, limit)
 
     def evaluations(self, run_id: int) -> list[StoredEvaluation]:
         query = select(*_columns(Evaluation, StoredEvaluation)).where(Evaluation.run_id == run_id)
         return self._records(query.order_by(Evaluation.step, Evaluation.id), StoredEvaluation)
 
-    def bench_results(self, limit: int = 5000) -> list[tuple[str, int, StoredEvaluation]]:
-        """(run, its number, a column) of every bench that was asked: newest runs first, columns in order."""
-        columns = _columns(Evaluation, StoredEvaluation)
-        query = select(Run.name, Run.id.label("run"), *columns).join(Run, Run.id == Evaluation.run_id)
-        query = (
-            query.where(Evaluation.stage == BENCH)
-            .order_by(Evaluation.run_id.desc(), Evaluation.id)
-            .limit(limit)
+    def bench_results(
+        self, *, offset: int = 0, limit: int = 1000
+    ) -> tuple[list[tuple[str, int, StoredEvaluation]], int]:
+        """Benches that were asked, newest runs first, and how many there are of all pages.
+
+        Returns:
+            ([(run, its number, a column)], total): the columns of a bench stand together, in order.
+        """
+        asked = (Evaluation.run_id, Evaluation.source, Evaluation.step)
+        benches = select(*asked, func.min(Evaluation.id).label("first")).where(Evaluation.stage == BENCH)
+        benches = benches.group_by(*asked)
+        page = benches.order_by(Evaluation.run_id.desc(), func.min(Evaluation.id)).offset(offset).limit(limit)
+        some = page.subquery()
+        query = select(Run.name, Run.id.label("run"), *_columns(Evaluation, StoredEvaluation))
+        query = query.join(Run, Run.id == Evaluation.run_id).join(
+            some, and_(*(column == some.c[column.key] for column in asked))
         )
+        query = query.where(Evaluation.stage == BENCH)
+        query = query.order_by(Evaluation.run_id.desc(), some.c.first, Evaluation.id)
         with self._database.read() as connection:
+            total = connection.execute(select(func.count()).select_from(benches.subquery())).scalar_one()
             rows = [row._asdict() for row in connection.execute(query)]
-        return [(row.pop("name"), row.pop("run"), StoredEvaluation(**row)) for row in rows]
+        return [(row.pop("name"), row.pop("run"), StoredEvaluation(**row)) for row in rows], total
 
     def requests(self, run_id: int | None = None, *, offset: int = 0, limit: int = 50) -> Page[Request]:
         """What was asked, newest first: of one run, or of all and of none, as to start one."""
@@ -267,6 +280,18 @@ class RunReader:
     def _records(self, query: Select[Any], model: type[Any]) -> list[Any]:
         with self._database.read() as connection:
             return [model(**row) for row in connection.execute(query).mappings()]
+
+    def _page(self, query: Select[Any], model: type[Any], offset: int, limit: int) -> Page[Any]:
+        counted = query.with_only_columns(func.count(), maintain_column_froms=True).order_by(None)
+        with self._database.read() as connection:
+            total = connection.execute(counted).scalar_one()
+            rows = connection.execute(query.offset(offset).limit(limit)).mappings()
+            return Page(items=tuple(model(**row) for row in rows), total=total, offset=offset, limit=limit)
+
+    def folder(self, run_id: int) -> str | None:
+        """Where a run's files are; None: there is none of that number."""
+        with self._database.read() as connection:
+            return connection.execute(select(Run.folder).where(Run.id == run_id)).scalar_one_or_none()
 
 
 def _run_order(sort: str) -> Any:

@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, Depends, Header, HTTPException, Request
 
 from dashboard.answers import EVERYWHERE, Accepted, Role, StartRequest, StopRequest, YamlConfig, problems
 from dashboard.config_rules import ConfigRefused, check_config, check_overrides
 from dashboard.launcher import Launched, Launcher, LaunchError
-from dashboard.security import client_of, counted, operator
+from dashboard.security import NAME_HEADER, client_of, counted, name_of, operator
 from dashboard.service import Number, Service, Services
 from store.backlog import EventRow
 from store.database import Database, StoreAway, StoreError
@@ -27,8 +27,16 @@ _OF_RUN = problems(404, 409)
 _AFTER_THE_STEP = StopRequest()
 
 
-def who(request: Request, role: Annotated[Role, Depends(operator)]) -> str:
-    return f"{role} at {client_of(request)}"
+def who(
+    request: Request,
+    role: Annotated[Role, Depends(operator)],
+    user: Annotated[
+        str | None, Header(alias=NAME_HEADER, description="who sends the token, for the log of requests")
+    ] = None,
+) -> str:
+    """NAME (operator) at ADDRESS, or without a name: operator at ADDRESS."""
+    name, place = name_of(request), f"at {client_of(request)}"
+    return f"{name} ({role}) {place}" if name else f"{role} {place}"
 
 
 Who = Annotated[str, Depends(who)]

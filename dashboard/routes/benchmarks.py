@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from dashboard.answers import EVERYWHERE, BenchColumn, Benchmarks, BenchRow
 from dashboard.security import reader
-from dashboard.service import Services
+from dashboard.service import COUNTED, Part, Services
 
 router = APIRouter(prefix="/api", tags=["benchmarks"], dependencies=[Depends(reader)], responses=EVERYWHERE)
 
@@ -27,16 +27,19 @@ class _Scores(BaseModel):
     evaluated_at: float = 0.0
 
 
-@router.get("/benchmarks")
-def benchmarks(services: Services) -> Benchmarks:
-    """Models that were asked a bench, newest first, with the columns of all benches."""
+@router.get("/benchmarks", responses=COUNTED)
+def benchmarks(services: Services, part: Part) -> Benchmarks:
+    """Models that were asked a bench, newest first, with the columns of all these benches."""
     columns: dict[str, BenchColumn] = {}
     rows: dict[tuple[int, str, int], dict[str, Any]] = {}
-    for name, run_id, found in services.reader.bench_results():
+    results, total = services.reader.bench_results(offset=part.offset, limit=part.limit)
+    part.total(total)
+    for name, run_id, found in results:
         try:
             scores = _Scores(**found.scores)
         except ValidationError as error:
-            _log.warning("run %d, %s: is left out of the benchmarks: %s", run_id, found.task, error)
+            wrong = sorted({str(problem["loc"][0]) for problem in error.errors()})
+            _log.warning("run %d, %r: is left out of the benchmarks: %s", run_id, found.task, wrong)
             continue
         about = scores.model_dump(include={"task", "label", "random", "published"})
         columns.setdefault(found.task, BenchColumn(name=found.task, **about))

@@ -7,7 +7,20 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Response
 from dashboard.answers import EVERYWHERE, GroupCount, GroupView, group_view, problems
 from dashboard.frames import FrameRefused, read_frame
 from dashboard.security import reader
-from dashboard.service import Limit, Number, Offset, PathText, Place, Service, Services, Step, Text
+from dashboard.service import (
+    COUNTED,
+    Limit,
+    Number,
+    Offset,
+    Part,
+    PartOfSteps,
+    PathText,
+    Place,
+    Service,
+    Services,
+    Step,
+    Text,
+)
 from store.records import GroupHistory, GroupSort, GroupSummary, Page, StoredGroup
 
 router = APIRouter(
@@ -20,11 +33,11 @@ router = APIRouter(
 _PICTURE = {"schema": {"type": "string", "format": "binary"}}
 
 
-@router.get("/steps")
-def list_steps(services: Services, run_id: Number) -> list[GroupCount]:
+@router.get("/steps", responses=COUNTED)
+def list_steps(services: Services, run_id: Number, part: PartOfSteps) -> list[GroupCount]:
     """The steps of which groups were recorded."""
     services.demand_run(run_id)
-    found = services.reader.group_steps(run_id)
+    found = part.of(services.reader.group_steps(run_id))
     return [GroupCount(step=step, task=task, count=count) for step, task, count in found]
 
 
@@ -57,7 +70,7 @@ def show_group(services: Services, run_id: Number, group_id: Number) -> GroupVie
 def show_frame(services: Services, run_id: Number, group_id: Number, clip: Place, number: Place) -> Response:
     """The picture of one frame."""
     group = _group(services, run_id, group_id)
-    folder = services.detail(run_id).folder
+    folder = services.folder(run_id)
     try:
         file = group.frames[clip].frames[number].file
     except IndexError:
@@ -71,11 +84,15 @@ def show_frame(services: Services, run_id: Number, group_id: Number, clip: Place
     )
 
 
-@router.get("/prompts/{prompt_key}")
-def prompt_history(services: Services, run_id: Number, prompt_key: PathText) -> list[GroupHistory]:
+@router.get("/prompts/{prompt_key}", responses=COUNTED)
+def prompt_history(
+    services: Services, run_id: Number, prompt_key: PathText, part: Part
+) -> tuple[GroupHistory, ...]:
     """How the answers to one prompt changed over the steps that sampled it."""
     services.demand_run(run_id)
-    return services.reader.prompt_history(run_id, prompt_key)
+    found = services.reader.prompt_history(run_id, prompt_key, offset=part.offset, limit=part.limit)
+    part.total(found.total)
+    return found.items
 
 
 def _group(services: Service, run_id: int, group_id: int) -> StoredGroup:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query
 
 from dashboard.answers import EVERYWHERE, ConfigView, Difference, problems
 from dashboard.security import reader
-from dashboard.service import MAX_LIMIT, Id, Limit, Number, Offset, Services, Text
+from dashboard.service import COUNTED, MAX_LIMIT, Id, Limit, Number, Offset, Part, Services, Text
 from store.records import (
     EventRecord,
     Page,
@@ -70,18 +70,18 @@ def list_events(
     )
 
 
-@router.get("/{run_id}/workers", responses=_NO_RUN)
-def list_workers(services: Services, run_id: Number) -> list[WorkerStatus]:
+@router.get("/{run_id}/workers", responses=_NO_RUN | COUNTED)
+def list_workers(services: Services, run_id: Number, part: Part) -> list[WorkerStatus]:
     """What each worker last said of itself."""
     services.demand_run(run_id)
-    return services.reader.workers(run_id)
+    return part.of(services.reader.workers(run_id))
 
 
-@router.get("/{run_id}/evaluations", responses=_NO_RUN)
-def list_evaluations(services: Services, run_id: Number) -> list[StoredEvaluation]:
+@router.get("/{run_id}/evaluations", responses=_NO_RUN | COUNTED)
+def list_evaluations(services: Services, run_id: Number, part: Part) -> list[StoredEvaluation]:
     """What held-out samples earned, before, during and after training."""
     services.demand_run(run_id)
-    return services.reader.evaluations(run_id)
+    return part.of(services.reader.evaluations(run_id))
 
 
 @router.get("/{run_id}/requests", responses=_NO_RUN)

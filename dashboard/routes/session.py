@@ -5,8 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 
 from dashboard.answers import LoggedIn, Login, Me, Role, problems
-from dashboard.security import SESSION_S, anyone, client_of, counted, gate_of, unauthorized
+from dashboard.callers import cleaned_name
+from dashboard.security import anyone, client_of, gate_of, is_https, unauthorized
 from dashboard.service import Services
+from dashboard.sessions import SESSION_S
 
 router = APIRouter(prefix="/api", tags=["session"])
 
@@ -21,22 +23,25 @@ def me(request: Request, services: Services, role: Annotated[Role | None, Depend
     )
 
 
-@router.post("/session", responses=problems(401, 403, 413, 422, 429), dependencies=[Depends(counted)])
+@router.post("/session", responses=problems(401, 403, 413, 422, 429))
 def log_in(login: Login, request: Request, response: Response) -> LoggedIn:
-    """Exchange a token for a session: a cookie that scripts cannot read and other sites cannot use."""
-    gate = gate_of(request)
+    """Exchange a token for a session: a cookie that scripts cannot read and other sites cannot use.
+
+    Only wrong tokens are counted: nobody is kept out by what others at the same address do.
+    """
+    gate, https = gate_of(request), is_https(request)
     role = gate.role_of_token(login.token.strip(), client_of(request))
     if role is None:
         raise unauthorized(
             "token: is not known. Use the one that the server was started with (VIDEOSSR_TOKEN)."
         )
     response.set_cookie(
-        gate.cookie,
-        gate.session(role),
+        gate.sessions.cookie(https=https),
+        gate.sessions.new(role, cleaned_name(login.name or "")),
         max_age=SESSION_S,
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https",
+        secure=https,
     )
     return LoggedIn(role=role)
 
@@ -44,6 +49,7 @@ def log_in(login: Login, request: Request, response: Response) -> LoggedIn:
 @router.delete("/session", status_code=204, responses=problems(403, 413))
 def log_out(request: Request, response: Response) -> None:
     """Forget the session."""
+    https = is_https(request)
     response.delete_cookie(
-        gate_of(request).cookie, httponly=True, samesite="strict", secure=request.url.scheme == "https"
+        gate_of(request).sessions.cookie(https=https), httponly=True, samesite="strict", secure=https
     )

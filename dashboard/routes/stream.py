@@ -9,8 +9,9 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from dashboard.answers import EVERYWHERE, Change, problems
+from dashboard.callers import network_of
 from dashboard.lookups import steps_done
-from dashboard.security import client_of, reader
+from dashboard.security import client_of, gate_of, reader
 from dashboard.service import LARGEST, Services, no_run
 from dashboard.stream import NoRoom, Subject, Subscription
 from store.records import ChangeKind
@@ -34,11 +35,10 @@ async def subscribed(
     for run_id in run or []:
         if run_id not in known:
             raise no_run(run_id)
+    caller, network = gate_of(request).caller(request).key, network_of(client_of(request))
     async with AsyncExitStack() as stack:
         try:
-            subscription = await stack.enter_async_context(
-                services.hub.subscribe(subjects, client_of(request))
-            )
+            subscription = await stack.enter_async_context(services.hub.subscribe(subjects, caller, network))
         except NoRoom as error:
             raise HTTPException(503, str(error), {"Retry-After": "30"}) from None
         yield subscription
@@ -51,7 +51,8 @@ async def stream(
 ) -> AsyncIterable[ServerSentEvent]:
     """`changed` events of the runs named (none: of the list of runs). A connection taken up again is told that
     everything may have changed."""
-    yield ServerSentEvent(comment="connected", retry=_RETRY_MS)
+    # With a number, for a connection that ends before anything happened is taken up again too.
+    yield ServerSentEvent(comment="connected", retry=_RETRY_MS, id="0")
     number = 0
     if last_event_id is not None:
         for subject in subscription.subjects:

@@ -56,14 +56,14 @@ def test_an_operator_starts_a_run(dashboard: Dashboard, open_page: Open) -> None
     page = open_page(dashboard.at("runs"), signed_in=True)
     page.get_by_role("button", name="Start a run").click()
     dialog = page.get_by_role("dialog", name="Start a run")
-    dialog.get_by_label("Changes to it").fill("train.steps=10\ntrain.seed=3")
+    dialog.get_by_label("Changes to it").fill("train.steps=10\nseed=3")
     dialog.get_by_role("button", name="Start", exact=True).click()
     dialog.get_by_text("started-here is queued").wait_for()
     dialog.get_by_role("button", name="Close").click()
     page.get_by_role("link", name="started-here").wait_for()  # by itself
     started = RunReader(dashboard.database).run_by_name("started-here")
     assert started is not None
-    assert started.config["overrides"] == ["train.steps=10", "train.seed=3"]
+    assert started.config["overrides"] == ["train.steps=10", "seed=3"]
 
 
 def test_the_token_in_the_address_is_used_and_wiped(dashboard: Dashboard, open_page: Open) -> None:

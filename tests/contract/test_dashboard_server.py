@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.unit.dashboard.example import STEPS, make_example, open_copy
+from tests.unit.dashboard.example import READ_TOKEN, STEPS, TOKEN, make_example, open_copy
 
 ROOT = Path(__file__).parents[2]
 START_S = 120.0  # on a busy machine
@@ -91,7 +91,7 @@ def test_news_arrive_within_two_seconds(
     with client.stream("GET", "/api/stream", params={"run": 1}) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         lines = answer.iter_lines()
-        assert [next(lines), next(lines)] == [": connected", "retry: 2000"]
+        assert [next(lines) for _ in range(3)] == [": connected", "id: 0", "retry: 2000"]
         for number in range(3):
             assert writer.stdin is not None
             writer.stdin.write("\n")
@@ -131,14 +131,18 @@ def test_the_list_has_news_too_and_a_second_connection_is_told_to_look(
 def test_streams_are_bounded_and_let_go(server: Server, client: httpx.Client) -> None:
     assert client.get("/api/stream?run=99").status_code == 404
     streams = []
-    with httpx.Client(base_url=server.address, timeout=60, limits=httpx.Limits(max_connections=40)) as many:
-        for _ in range(20):
+    with httpx.Client(base_url=server.address, timeout=60, limits=httpx.Limits(max_connections=60)) as many:
+        for _ in range(40):
             context = many.stream("GET", "/api/stream")
             assert context.__enter__().status_code == 200
             streams.append(context)
         answer = client.get("/api/stream")
         assert answer.status_code == 503
-        assert "watches 20 times already" in answer.json()["detail"]
+        assert answer.json()["detail"] == "you watch 40 times already. Close some pages."
+        # Somebody at the same address who has a token is somebody else.
+        named = {"Authorization": f"Bearer {server.token}"}
+        with many.stream("GET", "/api/stream", headers=named) as other:
+            assert other.status_code == 200
         for context in streams:
             context.__exit__(None, None, None)
     until = time.monotonic() + 30
@@ -162,6 +166,56 @@ def test_tokens_and_sites(server: Server, client: httpx.Client) -> None:
     assert client.post(stop, headers=right, content=b"a" * 70_000).status_code == 413
     codes = (client.post("/api/session", json={"token": "guess"}).status_code for _ in range(100))
     assert next(code for code in codes if code != 401) == 429
+
+
+PROXIES = {  # FORWARDED_ALLOW_IPS, and whether this machine is one
+    "127.0.0.1": True,
+    "10.0.0.0/8,127.0.0.0/8": True,
+    "10.0.0.0/8,fc00::/7": False,
+}
+
+
+@pytest.mark.parametrize("proxies", PROXIES)
+def test_behind_a_proxy_visitors_are_told_apart_if_it_is_trusted(tmp_path: Path, proxies: str) -> None:
+    make_example(tmp_path / "example")
+    open_copy(tmp_path / "example", tmp_path / "copy").close()
+    tokens = {"VIDEOSSR_TOKEN": TOKEN, "VIDEOSSR_READ_TOKEN": READ_TOKEN}
+    process = start("serve", tmp_path / "copy", FORWARDED_ALLOW_IPS=proxies, **tokens)
+    try:
+        address = line_of(process.stdout).removeprefix("Dashboard: ")
+        _wait_until_it_answers(address)
+        with httpx.Client(base_url=address, timeout=60) as client:
+            _ask_through_proxy(client, trusted=PROXIES[proxies])
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _ask_through_proxy(client: httpx.Client, *, trusted: bool) -> None:
+    # What the visitor made up stands before what the proxy added.
+    visitor = {"X-Forwarded-For": "9.9.9.9, 192.0.2.7", "X-Forwarded-Proto": "https"}
+    answer = client.post("/api/session", json={"token": TOKEN, "name": "Ann"}, headers=visitor)
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith("__Host-videossr_session_" if trusted else "videossr_session_")
+    assert ("Secure" in cookie.split("; ")) == trusted
+    pair = {"Cookie": cookie.split(";")[0], "Origin": str(client.base_url).rstrip("/")}
+    if trusted:
+        pair["Origin"] = pair["Origin"].replace("http", "https")
+    client.cookies.clear()
+    assert client.post("/api/runs/1/checkpoint", headers=visitor | pair).status_code == 202
+    log = client.get("/api/runs/1/requests", headers=visitor | pair).json()
+    place = "192.0.2.7" if trusted else "127.0.0.1"
+    newest = log["items"][0]
+    assert newest["asked_by"] == f"Ann (operator) at {place}"
+
+    def guess(sender: str) -> int:
+        headers = {"X-Forwarded-For": sender}
+        return client.post("/api/session", json={"token": "guess"}, headers=headers).status_code
+
+    codes = [guess("192.0.2.8") for _ in range(40)]
+    assert codes[0] == 401
+    assert codes[-1] == 429
+    assert guess("192.0.2.9") == (401 if trusted else 429)  # another visitor
 
 
 CLIMBING = (

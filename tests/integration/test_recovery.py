@@ -97,7 +97,7 @@ def test_a_run_that_is_asked_to_stop_is_in_the_store_from_beginning_to_end(tmp_p
     groups = reader.groups(done.id, limit=200).items
     assert {group.step for group in groups} == set(range(13))  # those of 12 are held-out samples
     held_out = next(group for group in groups if group.group_id.startswith("held-out"))
-    history = reader.prompt_history(done.id, held_out.prompt_key)
+    history = reader.prompt_history(done.id, held_out.prompt_key).items
     assert [each.step for each in history] == [0, 12]
     stored = reader.group(done.id, held_out.id)
     assert stored is not None

@@ -40,5 +40,16 @@ def test_results_newest_first_beside_what_is_published(client: TestClient, datab
     ]  # fmt: skip
 
 
+def test_results_come_in_parts(client: TestClient, database: Database) -> None:
+    both = {"g_hard": column(40.0, "hard"), "g_easy": column(50.0, "easy")}
+    runs = [asked(database, f"run {number}", both, step=number) for number in range(3)]
+    for offset, limit, expected in ((0, 2, runs[:0:-1]), (2, 2, runs[:1]), (3, 1, [])):
+        answer = client.get("/api/benchmarks", params={"offset": offset, "limit": limit})
+        assert answer.headers["total-count"] == "3"
+        rows = answer.json()["rows"]
+        assert [row["run_id"] for row in rows] == expected
+        assert all(set(row["scores"]) == set(both) for row in rows)
+
+
 def test_no_results(client: TestClient) -> None:
     assert client.get("/api/benchmarks").json() == {"columns": [], "rows": []}

@@ -9,6 +9,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from store.database import Database
+from store.reader import RunReader
+from store.records import EvaluationRecord, WorkerStatus
+from store.writer import RunWriter
 from tests.unit.dashboard.example import STEPS
 
 
@@ -77,6 +80,61 @@ def test_curves(client: TestClient) -> None:
     assert [len(curve["steps"]) for curve in small] == [5, 5]
 
 
+def test_curves_named_twice_come_once(client: TestClient) -> None:
+    params = {"run": [1, 2, 1], "name": ["reward/mean", "reward/mean"]}
+    found = client.get("/api/series", params=params).json()
+    assert [curve["run_id"] for curve in found] == [1, 2]
+    small = client.get("/api/curves", params={"run": [1, 1, 2], "name": "reward/mean"}).json()
+    assert [curve["run_id"] for curve in small] == [1, 2]
+    header = client.get("/api/runs/1/metrics.csv", params={"name": ["=1+1", "reward/mean", "=1+1"]}).text
+    assert header.splitlines()[0] == "step,time,'=1+1,reward/mean"  # no formula
+
+
+RUNS = "&".join(f"run={number}" for number in range(1, 50))
+NAMES = "&".join(f"name={number}" for number in range(59))
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        (f"{RUNS}&{NAMES}&max_points=692", "more than 2000000 points. Set it to 691 or less"),
+        (f"{RUNS}&name=a&max_points=5000&first_step=5&last_step=4", "first_step=5: is after last_step=4"),
+        ("run=1&name=a&since_step=5&last_step=4", "since_step=5: is after last_step=4"),
+    ],
+)
+def test_curves_that_cannot_be_are_refused_before_the_store_is_asked(
+    client: TestClient, database: Database, tmp_path: Path, query: str, words: str
+) -> None:
+    database.close()
+    for path in tmp_path.glob("videossr.db*"):
+        path.unlink()
+    (tmp_path / "videossr.db").mkdir()
+    answer = client.get(f"/api/series?{query}")
+    assert answer.status_code == 422
+    assert words in answer.json()["detail"]
+    fits = f"/api/series?{RUNS}&{NAMES}&run=1&name=1&max_points=691&first_step=4&last_step=4&since_step=4"
+    assert client.get(fits).status_code == 503  # it is asked, and is away
+
+
+def test_long_lists_come_in_parts(client: TestClient, database: Database) -> None:
+    writer = RunWriter(database, 1, flush_s=0.05)
+    for index in range(1, 5):
+        writer.worker(WorkerStatus(role="rollout", index=index, node="a", updated_at=1.0))
+        writer.evaluation(EvaluationRecord(stage="during", step=index, task="grounding", scores={}))
+    writer.close()
+    key = client.get("/api/runs/1/groups").json()["items"][0]["prompt_key"]
+    for path, total in (("workers", 5), ("evaluations", 5), ("steps", 2), (f"prompts/{key}", 2)):
+        whole = client.get(f"/api/runs/1/{path}")
+        assert whole.headers["total-count"] == str(total) == str(len(whole.json()))
+        part = client.get(f"/api/runs/1/{path}", params={"offset": 1, "limit": 2})
+        assert part.headers["total-count"] == str(total)
+        assert part.json() == whole.json()[1:3]
+        assert client.get(f"/api/runs/1/{path}", params={"offset": total}).json() == []
+        most = 20_000 if path == "steps" else 1000
+        assert client.get(f"/api/runs/1/{path}", params={"limit": most}).status_code == 200
+        assert client.get(f"/api/runs/1/{path}", params={"limit": most + 1}).status_code == 422
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -142,6 +200,17 @@ def test_pictures(client: TestClient, tmp_path: Path) -> None:
         assert "secret" not in answer.text.replace("secret.png", "")
     assert client.get("/api/runs/1/groups/1/frames/0/99").status_code == 404
     assert client.get("/api/runs/1/groups/1/frames/1/0").status_code == 404
+
+
+def test_a_picture_needs_no_more_than_the_runs_folder(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def whole_run(reader: RunReader, run_id: int) -> None:
+        raise AssertionError("a page of frames would ask for this each time")
+
+    monkeypatch.setattr(RunReader, "run", whole_run)
+    assert client.get("/api/runs/1/groups/1/frames/0/0").status_code == 200
+    assert client.get("/api/runs/99/groups/1/frames/0/0").status_code == 404
 
 
 def test_a_picture_sampled_anew_has_another_address(client: TestClient) -> None:

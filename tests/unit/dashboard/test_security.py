@@ -62,8 +62,8 @@ def test_me_says_what_may_be_done(new_client: NewClient, open_settings: Settings
     assert me(token=None, settings=open_settings)["needs_token"] is False
 
 
-def log_in(client: TestClient, token: str) -> str:
-    answer = client.post("/api/session", json={"token": token}, headers={"Origin": HOME})
+def log_in(client: TestClient, token: str, **more: str) -> str:
+    answer = client.post("/api/session", json={"token": token, **more}, headers={"Origin": HOME})
     assert answer.status_code == 200, answer.text
     return str(answer.headers["set-cookie"])
 
@@ -80,11 +80,70 @@ def test_a_session_stands_for_its_token(new_client: NewClient) -> None:
     assert client.get("/api/runs").status_code == 401
 
 
-def test_over_https_the_cookie_is_secure(new_client: NewClient) -> None:
+def test_over_https_the_cookie_is_secure_and_of_this_host_alone(new_client: NewClient) -> None:
     client = new_client(token=None)
+    log_in(client, TOKEN)
+    (name, of_http), *_ = client.cookies.items()
+    client.cookies.clear()
     client.base_url = "https://127.0.0.1:8470"
-    answer = client.post("/api/session", json={"token": TOKEN})
-    assert "Secure" in answer.headers["set-cookie"]
+    cookie = client.post("/api/session", json={"token": TOKEN}).headers["set-cookie"]
+    assert cookie.startswith(f"__Host-{name}=")
+    assert {"Secure", "HttpOnly", "Path=/", "SameSite=strict"} <= set(cookie.split("; "))
+    assert "Domain" not in cookie
+    assert client.get("/api/me").json()["role"] == "operator"
+    # What a page of http put there counts for nothing.
+    plain = {"Cookie": f"{name}={of_http}"}
+    assert new_client(token=None).get("https://127.0.0.1:8470/api/me", headers=plain).json()["role"] is None
+    gone = client.delete("/api/session").headers["set-cookie"]
+    assert gone.startswith(f"__Host-{name}=")
+    assert "Secure" in gone
+    assert client.get("/api/me").json()["role"] is None
+
+
+def test_a_page_of_http_does_not_act_over_https(new_client: NewClient) -> None:
+    client = new_client()
+    client.base_url = "https://127.0.0.1:8470"
+    for origin, code in ((HOME, 403), (HOME.replace("http", "https"), 202)):
+        assert client.post("/api/runs/1/stop", headers={"Origin": origin}).status_code == code
+
+
+SIGNS = "\0\x1b[31m\r\nx\u202e\u2028"
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("Ann B.", "Ann B. (operator) at testclient"),
+        ("李雷", "李雷 (operator) at testclient"),
+        ("eve (operator) at 10.0.0.1", "eve operator at 10.0.0.1 (operator) at testclient"),
+        (f"eve{SIGNS}", "eve [31m x (operator) at testclient"),
+        (" \t\u200b", "operator at testclient"),
+        ("", "operator at testclient"),
+        (None, "operator at testclient"),
+    ],
+)
+def test_who_somebody_says_they_are_stands_in_the_log(
+    new_client: NewClient, said: str | None, written: str
+) -> None:
+    client = new_client(token=None)
+    log_in(client, TOKEN, **({} if said is None else {"name": said}))
+    assert client.post("/api/runs/1/stop", headers={"Origin": HOME}).status_code == 202
+    by_token = [] if said is None or SIGNS in said else [("X-Videossr-User", said)]
+    raw = [(name.encode(), value.encode()) for name, value in by_token]
+    assert new_client().post("/api/runs/1/checkpoint", headers=raw).status_code == 202
+    log = client.get("/api/runs/1/requests").json()["items"]
+    assert log[1]["asked_by"] == written
+    assert log[0]["asked_by"] == (written if by_token else "operator at testclient")
+
+
+def test_long_names_are_refused_or_cut(new_client: NewClient) -> None:
+    answer = new_client(token=None).post("/api/session", json={"token": TOKEN, "name": "a" * 61})
+    assert answer.status_code == 422
+    assert "Change name" in answer.json()["detail"]
+    client = new_client()
+    assert client.post("/api/runs/1/stop", headers={"X-Videossr-User": "a" * 5000}).status_code == 202
+    event = client.get("/api/runs/1/events").json()[-1]["message"]
+    assert event.startswith(f"{'a' * 60} (operator) at testclient asks for")
 
 
 def test_sessions_end_with_their_tokens_and_cannot_be_made_up(
@@ -152,15 +211,28 @@ def stop_clock(client: TestClient, settings: Settings) -> TestClient:
     return client
 
 
-def test_wrong_tokens_wear_out(new_client: NewClient, settings: Settings) -> None:
+def test_wrong_tokens_wear_out_and_right_ones_pass(new_client: NewClient, settings: Settings) -> None:
     client = stop_clock(new_client(token=None), settings)
-    codes = [
-        client.post("/api/session", json={"token": f"guess {number}"}).status_code for number in range(12)
-    ]
-    assert codes == [401] * 10 + [429] * 2
-    answer = client.get("/api/runs", headers={"Authorization": f"Bearer {TOKEN}"})
-    assert answer.status_code == 429  # even the right one: else guessing would only be slower to read
-    assert 1 <= int(answer.headers["retry-after"]) <= 7
+    answers = [client.post("/api/session", json={"token": f"guess {number}"}) for number in range(40)]
+    assert [answer.status_code for answer in answers] == [401] * 10 + [429] * 30
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 7
+    # A colleague at the same address is not kept out, neither with the token nor with a new session.
+    for token in (TOKEN, READ_TOKEN):
+        headers = {"Authorization": f"Bearer {token}"}
+        assert client.get("/api/runs", headers=headers).status_code == 200
+        assert client.post("/api/session", json={"token": token}).status_code == 200
+    client.cookies.clear()
+    assert client.get("/api/runs", headers={"Authorization": "Bearer guess"}).status_code == 429
+
+
+def test_a_wrong_token_counts_once_and_is_logged_without_it(
+    new_client: NewClient, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = stop_clock(new_client(token="not-the-token"), settings)
+    codes = [client.post("/api/runs/1/stop").status_code for _ in range(11)]
+    assert codes == [401] * 10 + [429]
+    assert len(caplog.messages) == 10
+    assert set(caplog.messages) == {"A wrong token from testclient."}
 
 
 def test_wrong_bearers_wear_out_too(new_client: NewClient, settings: Settings) -> None:
@@ -173,6 +245,9 @@ def test_posts_wear_out(client: TestClient, settings: Settings) -> None:
     codes = [client.post("/api/runs/99/stop").status_code for _ in range(31)]
     assert codes == [404] * 30 + [429]
     assert client.get("/api/runs").status_code == 200
+    client.headers.pop("Authorization")
+    log_in(client, TOKEN)  # somebody else at the same address
+    assert client.post("/api/runs/99/stop", headers={"Origin": HOME}).status_code == 404
 
 
 def test_long_bodies_are_refused(client: TestClient) -> None:

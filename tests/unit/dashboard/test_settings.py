@@ -46,12 +46,20 @@ def test_a_token_closes_reading_at_home_too() -> None:
         ({"VIDEOSSR_TOKEN": TOKEN + "é"}, "ASCII"),
         ({"VIDEOSSR_TOKEN": TOKEN, "VIDEOSSR_READ_TOKEN": TOKEN}, "the same as VIDEOSSR_TOKEN"),
         ({"VIDEOSSR_ALLOW_ANY_CONFIG": "yes"}, "Set it to 1 or 0"),
+        ({"VIDEOSSR_TOKEN": "abcdefg" * 5}, "has 7 different characters"),
+        ({"FORWARDED_ALLOW_IPS": "10.0.0.0/8, 10.0.0.1/8"}, "10.0.0.1/8 has host bits set. List the proxies"),
+        ({"FORWARDED_ALLOW_IPS": "ingress"}, "'ingress' does not appear to be"),
     ],
 )
 def test_what_cannot_be_is_refused_without_showing_tokens(environment: dict[str, str], words: str) -> None:
     with pytest.raises(DashboardError, match=words) as raised:
         made(**environment)
     assert TOKEN not in str(raised.value)
+
+
+def test_proxies_are_taken() -> None:
+    for proxies in ("*", "127.0.0.1, ::1", "10.0.0.0/8,fc00::/7"):
+        assert made(FORWARDED_ALLOW_IPS=proxies).open_reading
 
 
 def test_roots_are_listed() -> None:

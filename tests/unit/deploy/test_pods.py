@@ -1,10 +1,12 @@
 """Every pod is bounded, watched and shut in, and what it refers to is there."""
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from uvicorn.middleware.proxy_headers import _TrustedHosts
 
 from tests.unit.deploy.manifests import DATA, OVERLAYS, ROOT, Pods, of_kind, overlay, pods, ray_cluster_specs
 
@@ -137,6 +139,22 @@ def test_everything_stands_in_one_namespace(name: str) -> None:
     for manifest in overlay(name):
         expected = None if manifest["kind"] == "Namespace" else "videossr"
         assert manifest["metadata"].get("namespace") == expected, manifest["metadata"]["name"]
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_the_page_believes_the_ingress_and_nobody_else_reaches_it(name: str) -> None:
+    (found,) = (each for kind, each in containers(name) if kind.name == "Deployment/videossr-dashboard")
+    proxies = {entry["name"]: entry.get("value", "") for entry in found["env"]}["FORWARDED_ALLOW_IPS"]
+    for network in proxies.split(","):
+        assert ipaddress.ip_network(network).is_private or network == "100.64.0.0/10"
+    trusted = _TrustedHosts(proxies)
+    assert "10.244.1.7" in trusted
+    assert trusted.get_trusted_client_address("9.9.9.9, 203.0.113.7, 10.0.0.1")[0] == "203.0.113.7"
+    policies = {each["metadata"]["name"]: each["spec"] for each in of_kind(overlay(name), "NetworkPolicy")}
+    (rule,) = policies["videossr-dashboard"]["ingress"]
+    assert rule["from"] == [
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}
+    ]
 
 
 def secret_keys(node: Any) -> Iterator[tuple[str, str]]:

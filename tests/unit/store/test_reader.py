@@ -11,7 +11,7 @@ from sqlalchemy import insert, update
 
 from store.database import Database, StoreError
 from store.reader import RunReader
-from store.records import Series
+from store.records import BENCH, EvaluationRecord, Series
 from store.tables import Event, Run
 from store.writer import RunWriter
 from tests.unit.store.examples import group, new_run, write
@@ -273,12 +273,31 @@ def test_groups_by_step_task_and_prompt(database: Database, reader: RunReader) -
     ]
     assert [item.group_id for item in reader.groups(run_id, step=1, sort="group_id").items] == ["a", "b", "c"]
     assert reader.groups(run_id, task="jigsaw").total == 3
-    history = reader.prompt_history(run_id, "train-3")
+    history = reader.prompt_history(run_id, "train-3").items
     assert [item.step for item in history] == [0, 1, 2]
     assert history[0].completions == group(0, "a", (0.0, 0.5)).completions
     assert reader.group(run_id + 1, page.items[0].id) is None
     with pytest.raises(StoreError, match="groups are sorted by"):
         reader.groups(run_id, sort="question")  # type: ignore[arg-type]
+
+
+def test_histories_and_benches_come_in_parts(database: Database, reader: RunReader) -> None:
+    run_id = new_run(database)
+    writer = RunWriter(database, run_id)
+    for step in range(3):
+        writer.group(group(step, "a"))
+        for task in ("easy", "hard"):
+            writer.evaluation(EvaluationRecord(stage=BENCH, step=step, task=task, source="viu", scores={}))
+    writer.close()
+    page = reader.prompt_history(run_id, "train-3", offset=1, limit=1)
+    assert ([item.step for item in page.items], page.total) == ([1], 3)
+    found, total = reader.bench_results(offset=1, limit=2)
+    assert [(run, each.step, each.task) for _, run, each in found] == [
+        (run_id, 1, "easy"), (run_id, 1, "hard"), (run_id, 2, "easy"), (run_id, 2, "hard"),
+    ]  # fmt: skip
+    assert total == 3
+    assert reader.folder(run_id) == "/runs/demo"
+    assert reader.folder(run_id + 1) is None
 
 
 def test_a_group_without_completions_has_no_reward(database: Database, reader: RunReader) -> None:
