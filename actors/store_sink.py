@@ -105,6 +105,7 @@ def _group_record(
         task=meta.task,
         prompt_key=recipe.id,
         policy_version=group.policy_version,
+        held_out=meta.split == "held_out",
         question=meta.question,
         answer=meta.answer,
         details=details(recipe),

@@ -58,6 +58,7 @@ class GroupCount(Answer):
     """How many groups of a task were recorded at a step."""
 
     step: int
+    held_out: bool  # of an evaluation of the weights after so many steps, not of training
     task: str
     count: int
 

@@ -150,12 +150,12 @@ class RunReader:
         query = select(*_columns(Worker, WorkerStatus)).where(Worker.run_id == run_id)
         return self._records(query.order_by(Worker.role, Worker.index), WorkerStatus)
 
-    def group_steps(self, run_id: int) -> list[tuple[int, str, int]]:
-        """(step, task, number of sampled groups), by step."""
-        query = select(Group.step, Group.task, func.count()).where(Group.run_id == run_id)
-        query = query.group_by(Group.step, Group.task).order_by(Group.step, Group.task)
+    def group_steps(self, run_id: int) -> list[tuple[int, bool, str, int]]:
+        """(step, whether held out, task, number of sampled groups), by step."""
+        kinds = (Group.step, Group.held_out, Group.task)
+        query = select(*kinds, func.count()).where(Group.run_id == run_id).group_by(*kinds).order_by(*kinds)
         with self._database.read() as connection:
-            return [(step, task, count) for step, task, count in connection.execute(query)]
+            return list(connection.execute(query).tuples())
 
     def groups(
         self,
@@ -163,11 +163,16 @@ class RunReader:
         *,
         step: int | None = None,
         task: str | None = None,
+        held_out: bool | None = None,
         sort: GroupSort = "-spread",
         offset: int = 0,
         limit: int = 50,
     ) -> Page[GroupSummary]:
-        """A run's sampled groups, without frames and completions."""
+        """A run's sampled groups, without frames and completions.
+
+        Args:
+            held_out: those of evaluations, or of training; None: both.
+        """
         if sort not in _GROUP_SORTS:
             raise StoreError(
                 f"sort={sort!r}: groups are sorted by {', '.join(_GROUP_SORTS)}. Name one of these."
@@ -175,6 +180,7 @@ class RunReader:
         conditions: list[ColumnElement[bool]] = [Group.run_id == run_id]
         conditions += [Group.step == step] if step is not None else []
         conditions += [Group.task == task] if task is not None else []
+        conditions += [Group.held_out == held_out] if held_out is not None else []
         query = (
             select(*_columns(Group, GroupSummary)).where(*conditions).order_by(_GROUP_SORTS[sort], Group.id)
         )

@@ -87,6 +87,7 @@ class GroupRecord(Record):
     task: Words
     prompt_key: Words  # the same for the same prompt at other steps
     policy_version: int
+    held_out: bool = False  # of an evaluation: it trained nothing
     question: Words
     answer: Words  # the true one
     details: Words = ""
@@ -187,6 +188,7 @@ class GroupSummary(Record):
     task: str
     prompt_key: str
     policy_version: int
+    held_out: bool
     question: str
     answer: str
     mean_reward: float | None

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, Double, ForeignKey, Index, MetaData, Text, UniqueConstraint
+from sqlalchemy import JSON, Double, ForeignKey, Index, MetaData, Text, UniqueConstraint, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 # Names for what databases would otherwise name each in its own way; migrations refer to them.
@@ -120,7 +120,7 @@ class Group(Base):
     __tablename__ = "groups"
     __table_args__ = (
         UniqueConstraint("run_id", "step", "group_id"),
-        Index(None, "run_id", "step", "task"),
+        Index(None, "run_id", "step", "held_out", "task"),
         Index(None, "run_id", "prompt_key", "step"),
     )
 
@@ -131,6 +131,7 @@ class Group(Base):
     task: Mapped[str]
     prompt_key: Mapped[str]  # the same for the same prompt at other steps
     policy_version: Mapped[int]
+    held_out: Mapped[bool] = mapped_column(server_default=false())  # of an evaluation: it trained nothing
     mean_reward: Mapped[float | None]
     spread: Mapped[float | None]  # largest reward - smallest
     question: Mapped[str]

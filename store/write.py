@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, case, delete, select, update
+from sqlalchemy import Connection, and_, case, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from store.backlog import Backlog, EventRow, StateRow
@@ -78,10 +78,12 @@ def write_backlog(connection: Connection, run_id: int, backlog: Backlog, ids: Ma
 
 
 def _forget(connection: Connection, run_id: int, after: int) -> None:
-    for table in (Point, Step, Group):
+    for table in (Point, Step):
         connection.execute(delete(table).where(table.run_id == run_id, table.step > after))
-    later = Evaluation.step > after + 1  # an evaluation's step counts steps taken
-    connection.execute(delete(Evaluation).where(Evaluation.run_id == run_id, later))
+    # An evaluation's step counts steps taken: that of the weights that the run goes on from stays.
+    trained = and_(Group.step > after, ~Group.held_out)
+    connection.execute(delete(Group).where(Group.run_id == run_id, or_(trained, Group.step > after + 1)))
+    connection.execute(delete(Evaluation).where(Evaluation.run_id == run_id, Evaluation.step > after + 1))
     connection.execute(update(Run).where(Run.id == run_id, Run.step > after + 1).values(step=after + 1))
 
 

@@ -38,7 +38,10 @@ def list_steps(services: Services, run_id: Number, part: PartOfSteps) -> list[Gr
     """The steps of which groups were recorded."""
     services.demand_run(run_id)
     found = part.of(services.reader.group_steps(run_id))
-    return [GroupCount(step=step, task=task, count=count) for step, task, count in found]
+    return [
+        GroupCount(step=step, held_out=held_out, task=task, count=count)
+        for step, held_out, task, count in found
+    ]
 
 
 @router.get("/groups")
@@ -47,13 +50,16 @@ def list_groups(
     run_id: Number,
     step: Step | None = None,
     task: Annotated[Text | None, Query(max_length=200)] = None,
+    held_out: Annotated[bool | None, Query(description="of evaluations, or of training")] = None,
     sort: GroupSort = "-spread",
     offset: Offset = 0,
     limit: Limit = 50,
 ) -> Page[GroupSummary]:
     """Recorded groups, without frames and completions."""
     services.demand_run(run_id)
-    return services.reader.groups(run_id, step=step, task=task, sort=sort, offset=offset, limit=limit)
+    return services.reader.groups(
+        run_id, step=step, task=task, held_out=held_out, sort=sort, offset=offset, limit=limit
+    )
 
 
 @router.get("/groups/{group_id}")

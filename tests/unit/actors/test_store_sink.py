@@ -12,6 +12,7 @@ from dataset.marks import Box
 from dataset.pictures import ClipPictures, Picture
 from learner.config import GrpoConfig
 from pretext.recipe import Recipe
+from pretext.source import Split
 from store.database import database_url, open_database
 from store.reader import RunReader
 from store.runs import register_run
@@ -36,9 +37,9 @@ def logged(tmp_path: Path, url: str) -> tuple[RunLog, int]:
     return RunLog(RunLogPlan(str(folder), GrpoConfig(), store=(url, run_id))), run_id
 
 
-def sampled(rewards: tuple[float, ...] = (1.0, 0.0)):  # type: ignore[no-untyped-def]
+def sampled(rewards: tuple[float, ...] = (1.0, 0.0), split: Split = "train"):  # type: ignore[no-untyped-def]
     made = group(rewards)
-    meta = replace(made.prompt.meta, recipe=RECIPE.to_json())
+    meta = replace(made.prompt.meta, recipe=RECIPE.to_json(), split=split)
     return replace(made, prompt=replace(made.prompt, meta=meta))
 
 
@@ -47,8 +48,9 @@ def test_what_a_run_says_is_in_the_store(tmp_path: Path, url: str) -> None:
     log.event("stage", "training")
     log.step(0, METRICS, [sampled()])
     answers = EvaluationAnswers(
-        "after", 1, "jigsaw", ((1.0, True), (0.0, False)), ((0.5, True),) * 4, ("21", "12"), (sampled(),)
-    )
+        "after", 1, "jigsaw", ((1.0, True), (0.0, False)), ((0.5, True),) * 4, ("21", "12"),
+        (sampled(split="held_out"),),
+    )  # fmt: skip
     log.evaluation(answers)
     log.workers([WorkerState("rollout", 0, "running", Place("10.0.0.1", 7, "3"), 2, 5, 1)])
     log.close()
@@ -69,7 +71,9 @@ def test_what_a_run_says_is_in_the_store(tmp_path: Path, url: str) -> None:
         5,
     )
     found = reader.groups(run_id)
-    assert {(each.step, each.prompt_key) for each in found.items} == {(0, RECIPE.id), (1, RECIPE.id)}
+    assert {(each.step, each.prompt_key, each.held_out) for each in found.items} == {
+        (0, RECIPE.id, False), (1, RECIPE.id, True),
+    }  # fmt: skip
     stored = reader.group(run_id, found.items[0].id)
     assert stored is not None
     assert [completion.advantage for completion in stored.completions] == pytest.approx(

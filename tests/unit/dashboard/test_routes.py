@@ -171,7 +171,9 @@ def test_csv_is_whole_and_exact(client: TestClient, monkeypatch: pytest.MonkeyPa
 
 
 def test_rollouts(client: TestClient) -> None:
-    assert client.get("/api/runs/1/steps").json()[0] == {"step": 1, "task": "grounding", "count": 1}
+    assert client.get("/api/runs/1/steps").json()[0] == {
+        "step": 1, "held_out": False, "task": "grounding", "count": 1,
+    }  # fmt: skip
     groups = client.get("/api/runs/1/groups", params={"step": 2, "task": "grounding"}).json()
     assert groups["total"] == 1
     group = client.get(f"/api/runs/1/groups/{groups['items'][0]['id']}").json()

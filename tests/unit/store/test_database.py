@@ -6,13 +6,15 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
 from store.database import StoreAway, StoreError, database_url, open_database
+from store.reader import RunReader
 from store.tables import Base
-from store.upgrade import VERSION_TABLE
+from store.upgrade import VERSION_TABLE, Transaction, _config
 from tests.unit.store.examples import new_run
 from tests.unit.store.postgres import PASSWORD, PostgresServer
 
@@ -34,6 +36,40 @@ def test_migrations_make_exactly_the_tables(url: str) -> None:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
         assert compare_metadata(context, Base.metadata) == []
     database.close()
+
+
+def test_a_store_from_before_held_out_groups_were_marked_gets_them_marked(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("store.database.upgrade", _to_the_first_tables)
+        old = open_database(url)
+    run_id = new_run(old)
+    with old.write() as connection:
+        for group_id in ("3-0", "held-out-during-jigsaw-0", "held_outer"):
+            connection.execute(
+                text("INSERT INTO groups (run_id, step, group_id, task, prompt_key, policy_version, question, answer, "
+                     "details, completions, frames) VALUES (:run, 3, :id, 'jigsaw', 'k', 3, '', '', '', '[]', '[]')"),
+                {"run": run_id, "id": group_id},
+            )  # fmt: skip
+    old.close()
+    database = open_database(url)
+    reader = RunReader(database)
+    assert [each.group_id for each in reader.groups(run_id, held_out=True).items] == [
+        "held-out-during-jigsaw-0"
+    ]
+    assert reader.groups(run_id, held_out=False).total == 2
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        assert compare_metadata(context, Base.metadata) == []
+    database.close()
+
+
+def _to_the_first_tables(read: Transaction, write: Transaction) -> None:
+    config = _config()
+    with write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
 
 
 def test_sqlite_points_lie_in_the_order_of_their_key(tmp_path: Path) -> None:

@@ -263,7 +263,7 @@ def test_groups_by_step_task_and_prompt(database: Database, reader: RunReader) -
         writer.group(group(step, "b", (1.0, 1.0), prompt_key="train-4"))
         writer.group(group(step, "c", (0.0, 1.0), task="jigsaw", prompt_key="train-5"))
     writer.close()
-    assert reader.group_steps(run_id)[:2] == [(0, "grounding", 2), (0, "jigsaw", 1)]
+    assert reader.group_steps(run_id)[:2] == [(0, False, "grounding", 2), (0, False, "jigsaw", 1)]
     page = reader.groups(run_id, step=1, limit=2)
     assert ([item.group_id for item in page.items], page.total) == (["c", "a"], 3)
     assert [item.group_id for item in reader.groups(run_id, step=1, sort="-mean_reward").items] == [
@@ -273,6 +273,7 @@ def test_groups_by_step_task_and_prompt(database: Database, reader: RunReader) -
     ]
     assert [item.group_id for item in reader.groups(run_id, step=1, sort="group_id").items] == ["a", "b", "c"]
     assert reader.groups(run_id, task="jigsaw").total == 3
+    assert reader.groups(run_id, held_out=True).total == 0
     history = reader.prompt_history(run_id, "train-3").items
     assert [item.step for item in history] == [0, 1, 2]
     assert history[0].completions == group(0, "a", (0.0, 0.5)).completions

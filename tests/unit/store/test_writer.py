@@ -111,6 +111,7 @@ def test_a_resumed_run_forgets_later_steps(database: Database, reader: RunReader
     for step in range(6):
         first.step(step, float(step), {"kl": 1.0})
         first.group(group(step))
+        first.group(group(step, "held-out-during-0", held_out=True))
         first.evaluation(EvaluationRecord(stage="during", step=step, task="jigsaw", scores={}))
     first.state("failed", "out of memory")
     first.close()
@@ -123,7 +124,9 @@ def test_a_resumed_run_forgets_later_steps(database: Database, reader: RunReader
     assert detail is not None
     assert (detail.step, detail.state, detail.failure, detail.ended_at) == (3, "running", None, None)
     assert list(values(reader, run_id, "kl")) == [0, 1, 2]
-    assert reader.group_steps(run_id) == [(0, "grounding", 1), (1, "grounding", 1), (2, "grounding", 1)]
+    kept = {held_out: {step for step, kind, *_ in reader.group_steps(run_id) if kind == held_out} for held_out in
+            (False, True)}  # fmt: skip
+    assert kept == {False: {0, 1, 2}, True: {0, 1, 2, 3}}
     assert [record.step for record in reader.evaluations(run_id)] == [0, 1, 2, 3]
 
 
