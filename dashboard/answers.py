@@ -96,7 +96,7 @@ class BenchColumn(Answer):
 
 
 class BenchRow(Answer):
-    run_id: int | None  # of the run whose checkpoint was asked, if the store has it
+    run_id: int | None  # of the run whose checkpoint was asked; null: a model that no run here trained
     name: str
     time: float
     scores: dict[str, float]  # of columns, in percent

@@ -210,18 +210,19 @@ class RunReader:
 
     def bench_results(
         self, *, offset: int = 0, limit: int = 1000
-    ) -> tuple[list[tuple[str, int, StoredEvaluation]], int]:
+    ) -> tuple[list[tuple[str, int, bool, StoredEvaluation]], int]:
         """Benches that were asked, newest runs first, and how many there are of all pages.
 
         Returns:
-            ([(run, its number, a column)], total): the columns of a bench stand together, in order.
+            ([(run, its number, whether it trained, a column)], total): the columns of a bench stand together, in order.
         """
         asked = (Evaluation.run_id, Evaluation.source, Evaluation.step)
         benches = select(*asked, func.min(Evaluation.id).label("first")).where(Evaluation.stage == BENCH)
         benches = benches.group_by(*asked)
         page = benches.order_by(Evaluation.run_id.desc(), func.min(Evaluation.id)).offset(offset).limit(limit)
         some = page.subquery()
-        query = select(Run.name, Run.id.label("run"), *_columns(Evaluation, StoredEvaluation))
+        about_run = (Run.name, Run.id.label("run"), (Run.steps > 0).label("trained"))
+        query = select(*about_run, *_columns(Evaluation, StoredEvaluation))
         query = query.join(Run, Run.id == Evaluation.run_id).join(
             some, and_(*(column == some.c[column.key] for column in asked))
         )
@@ -230,7 +231,9 @@ class RunReader:
         with self._database.read() as connection:
             total = connection.execute(select(func.count()).select_from(benches.subquery())).scalar_one()
             rows = [row._asdict() for row in connection.execute(query)]
-        return [(row.pop("name"), row.pop("run"), StoredEvaluation(**row)) for row in rows], total
+        return [
+            (row.pop("name"), row.pop("run"), row.pop("trained"), StoredEvaluation(**row)) for row in rows
+        ], total
 
     def requests(self, run_id: int | None = None, *, offset: int = 0, limit: int = 50) -> Page[Request]:
         """What was asked, newest first: of one run, or of all and of none, as to start one."""

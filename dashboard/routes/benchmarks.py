@@ -34,7 +34,7 @@ def benchmarks(services: Services, part: Part) -> Benchmarks:
     rows: dict[tuple[int, str, int], dict[str, Any]] = {}
     results, total = services.reader.bench_results(offset=part.offset, limit=part.limit)
     part.total(total)
-    for name, run_id, found in results:
+    for name, run_id, trained, found in results:
         try:
             scores = _Scores(**found.scores)
         except ValidationError as error:
@@ -45,7 +45,13 @@ def benchmarks(services: Services, part: Part) -> Benchmarks:
         columns.setdefault(found.task, BenchColumn(name=found.task, **about))
         row = rows.setdefault(
             (run_id, found.source, found.step),
-            {"run_id": run_id, "name": name, "time": scores.evaluated_at, "scores": {}, "valid": {}},
+            {
+                "run_id": run_id if trained else None,
+                "name": name,
+                "time": scores.evaluated_at,
+                "scores": {},
+                "valid": {},
+            },
         )
         row["scores"][found.task] = scores.score
         row["valid"][found.task] = scores.valid
