@@ -71,29 +71,56 @@ function inWords(detail) {
   return detail.map((entry) => `${entry.loc?.at(-1) ?? "request"}: ${entry.msg}`).join("; ");
 }
 
+const AGAIN_MS = 3000;
+export const POLL_MS = 15_000;
+
 /**
  * Tells of changes until the function it returns is called. A lost connection is opened again.
  *
- * @param {{run?: number, changed: (change: import("./types.js").Change) => void, opened: () => void, lost: () => void}} ears
- *   `opened` is called each time the connection stands: what changed before may have been missed.
+ * @param {object} ears
+ * @param {number} [ears.run]
+ * @param {(change: import("./types.js").Change) => void} ears.changed
+ * @param {() => void} ears.opened each time the connection stands: what changed before may have been missed
+ * @param {() => void} ears.lost
+ * @param {(words: string) => void} ears.refused the server has no room, says why, and is asked again in POLL_MS
  */
-export function listen({ run, changed, opened, lost }) {
+export function listen({ run, changed, opened, lost, refused }) {
+  const path = address("/api/stream", { run });
   /** @type {EventSource | null} */
   let source = null;
-  let timer = 0;
+  let [timer, over] = [0, false];
   const open = () => {
-    source = new EventSource(address("/api/stream", { run }));
+    source = new EventSource(path);
     source.onopen = opened;
     source.addEventListener("changed", (event) => changed(JSON.parse(event.data)));
-    source.onerror = () => {
-      lost();
-      // A refused stream is not tried again by the browser, a broken one is.
-      if (source?.readyState === EventSource.CLOSED) timer = window.setTimeout(open, 3000);
+    source.onerror = async () => {
+      // A broken stream is tried again by the browser, a refused one is not; nor does it tell what the server said.
+      if (source?.readyState !== EventSource.CLOSED) return lost();
+      const error = await refusal(path);
+      if (over || error?.status === 404) return; // of no run, and the view says so
+      if (error?.status === 503) refused(error.message);
+      else lost();
+      timer = window.setTimeout(open, error?.status === 503 ? POLL_MS : AGAIN_MS);
     };
   };
   open();
   return () => {
+    over = true;
     window.clearTimeout(timer);
     source?.close();
   };
+}
+
+/** Why the server gives no stream; null: it would now. @param {string} path @returns {Promise<ApiError | null>} */
+async function refusal(path) {
+  const stop = new AbortController();
+  try {
+    const response = await fetch(path, { credentials: "same-origin", signal: stop.signal });
+    if (response.ok) return null;
+    return new ApiError(inWords((await response.json()).detail) ?? "", response.status);
+  } catch {
+    return new ApiError("", 0);
+  } finally {
+    stop.abort();
+  }
 }

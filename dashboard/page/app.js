@@ -1,15 +1,16 @@
 // The frame round all views: who asks, where one is, whether the line stands.
 import { get, post } from "./api.js";
 import { html, render, useEffect, useState } from "./html.js";
-import { line, me, useShared } from "./live.js";
+import { line, me, refusal, useShared } from "./live.js";
 import { link, useRoute } from "./router.js";
 import { switchTheme, theme } from "./theme.js";
 import { Empty, Failure, Loading } from "./ui.js";
-import { signOut, TokenForm } from "./views/actions.js";
+import { signOut, TokenForm } from "./views/ask.js";
 import { Runs } from "./views/runs.js";
 
 const TOKEN = /^#token=(.+)$/;
 // The list opens without the code of other views.
+const Log = later(() => import("./views/log.js").then((found) => found.Log));
 const Benchmarks = later(() => import("./views/benchmarks.js").then((found) => found.Benchmarks));
 const Run = later(() => import("./views/run.js").then((found) => found.Run));
 
@@ -29,6 +30,7 @@ function App() {
   return html`
     <a class="skip" href="#main" onClick=${toMain}>Skip to content</a>
     <${Top} />
+    <${NotLive} />
     <main id="main" tabindex="-1">
       ${error ? html`<div class="page"><${Failure} error=${error} retry=${begin} /></div>` : who ? html`<${View} who=${who} />` : html`<${Loading} />`}
     </main>`;
@@ -52,6 +54,7 @@ function View({ who }) {
   const [view = "runs", id, tab = "curves"] = path;
   if (view === "runs") return html`<${Runs} />`;
   if (view === "benchmarks") return html`<${Benchmarks} />`;
+  if (view === "log") return html`<${Log} />`;
   if (view === "run" && /^\d+$/.test(id ?? "")) return html`<${Run} key=${id} id=${Number(id)} tab=${tab} />`;
   return html`<div class="page"><${Empty} title="There is nothing at this address"><a href=${link(["runs"])}>Go to the runs</a><//></div>`;
 }
@@ -79,13 +82,14 @@ function Top() {
   const here = path[0] ?? "runs";
   const look = useShared(theme);
   return html`<header class="top">
-    <a class="brand" href=${link(["runs"])}><span class="mark" aria-hidden="true">▶</span>VideoSSR</a>
+    <a class="brand" href=${link(["runs"])} aria-label="VideoSSR"><span class="mark" aria-hidden="true">▶</span><span class="name">VideoSSR</span></a>
     <nav aria-label="Views">
       <a href=${link(["runs"])} aria-current=${here === "runs" || here === "run" ? "page" : undefined}>Runs</a>
       <a href=${link(["benchmarks"])} aria-current=${here === "benchmarks" ? "page" : undefined}>Benchmarks</a>
     </nav>
     <span class="space"></span>
     <${LineState} />
+    <a class="quiet" href=${link(["log"])} aria-current=${here === "log" ? "page" : undefined} title="What people asked of runs">Log</a>
     ${who?.role === "operator" && html`<button class="quiet" title="You may start and stop runs. Give the right back." onClick=${signOut}>Operator ×</button>`}
     <button class="quiet" aria-label=${`Switch to ${look === "dark" ? "light" : "dark"} colours`} onClick=${switchTheme}>${look === "dark" ? "☀" : "☾"}</button>
   </header>`;
@@ -93,8 +97,21 @@ function Top() {
 
 function LineState() {
   const state = useShared(line);
-  const words = { opening: "connecting", live: "live", lost: "connection lost, trying again" }[state];
-  return html`<span class="line ${state}" role="status"><span aria-hidden="true">${state === "lost" ? "▲" : state === "live" ? "●" : "○"}</span> ${words}</span>`;
+  const [sign, words] = {
+    opening: ["○", "connecting"],
+    live: ["●", "live"],
+    lost: ["▲", "connection lost, trying again"],
+    polling: ["◔", "every 15 s"],
+  }[state];
+  return html`<span class="line ${state}" role="status"><span aria-hidden="true">${sign}</span> ${words}</span>`;
+}
+
+/** The server may refuse the stream, where too many pages are open. */
+function NotLive() {
+  const words = useShared(refusal);
+  if (!words) return null;
+  return html`<div class="notice warn not-live" role="status"><b>Not live</b>
+    <span>The server refused to tell this page of changes: ${words} Until it does, the page looks every 15 seconds.</span></div>`;
 }
 
 /** The address is the view's, so the browser's own jump to an anchor is not for us. @param {Event} event */

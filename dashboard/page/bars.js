@@ -5,6 +5,8 @@ import { colour, lineClass, lineColour, theme } from "./theme.js";
 import { useSeen } from "./ui.js";
 import uPlot from "./vendor/uplot.js";
 
+const LETTER_PX = 6.2;
+
 /** @typedef {{label: string, colour: number, values: (number | null)[]}} Bars one value for each group */
 
 /**
@@ -66,10 +68,10 @@ function optionsOf(groups, bars) {
         font,
         grid: { show: false },
         ticks: { show: false },
-        size: 30,
+        size: (plot) => (fits(plot, groups) ? 30 : 12 + LETTER_PX * longest(groups)),
+        rotate: (plot) => (fits(plot, groups) ? 0 : -90),
         splits: () => groups.map((_, i) => i * width + middle),
-        values: (plot) =>
-          groups.map((word) => fitting(word, plot.bbox.width / devicePixelRatio / groups.length)),
+        values: () => groups,
       },
       {
         stroke: text,
@@ -111,8 +113,12 @@ function groupPlace(_, series, at, width) {
   return Math.floor(at / width) * width + Math.max(0, series - 1);
 }
 
-/** @param {string} word @param {number} room in pixels */
-function fitting(word, room) {
-  const most = Math.floor(room / 6.2);
-  return word.length > most ? `${word.slice(0, Math.max(1, most - 1))}…` : word;
+/** Whether the names stand beside each other; else they are turned. @param {uPlot} plot @param {string[]} groups */
+function fits(plot, groups) {
+  return LETTER_PX * longest(groups) < (plot.width - 46) / groups.length;
+}
+
+/** @param {string[]} words */
+function longest(words) {
+  return Math.max(...words.map((word) => word.length));
 }

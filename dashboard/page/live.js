@@ -33,8 +33,11 @@ export function useShared(shared) {
 
 /** @type {Shared<import("./types.js").Me | null>} */
 export const me = new Shared(/** @type {import("./types.js").Me | null} */ (null));
-/** @type {Shared<"opening" | "live" | "lost">} */
-export const line = new Shared(/** @type {"opening" | "live" | "lost"} */ ("opening"));
+/** @typedef {"opening" | "live" | "lost" | "polling"} LineState */
+/** @type {Shared<LineState>} */
+export const line = new Shared(/** @type {LineState} */ ("opening"));
+/** Why the server gives no stream, in its words; empty: it does, or was not asked. */
+export const refusal = new Shared("");
 /** Seconds since the epoch, every few of them. */
 export const now = new Shared(Date.now() / 1000);
 window.setInterval(() => now.set(Date.now() / 1000), 5000);
@@ -66,17 +69,28 @@ export function useChanges(run, tell) {
         }, 150);
       },
       opened: () => {
-        line.set("live");
+        heard("live", "");
         if (before) latest.current(null);
         before = true;
       },
-      lost: () => line.set("lost"),
+      lost: () => heard("lost", ""),
+      refused: (words) => {
+        heard("polling", words);
+        if (before) latest.current(null);
+        before = true;
+      },
     });
     return () => {
       window.clearTimeout(timer);
       stop();
     };
   }, [run]);
+}
+
+/** @param {LineState} state @param {string} words */
+function heard(state, words) {
+  line.set(state);
+  refusal.set(words);
 }
 
 /**

@@ -10,6 +10,7 @@
  * @property {number} id
  * @property {string} name
  * @property {RunState} state
+ * @property {boolean} silent it should be going on, or be started, and nothing was heard of it
  * @property {number} created_at
  * @property {number | null} started_at
  * @property {number | null} ended_at
@@ -22,7 +23,8 @@
  * @property {number | null} seconds_per_step
  * @property {number | null} eta_s
  */
-/** @typedef {RunSummary & {folder: string, config: object, environment: object, metric_names: string[]}} RunDetail */
+/** @typedef {Record<string, any>} Config as the run was given it; one of an older version may lack what this one has */
+/** @typedef {RunSummary & {folder: string, config: Config, environment: object, metric_names: string[]}} RunDetail */
 /** @typedef {(number | null)[]} Values */
 /** @typedef {{run_id: number, name: string, steps: number[], times: number[], mean: Values, low: Values, high: Values}} Series */
 /** @typedef {{run_id: number, steps: number[], values: Values}} Curve */
@@ -61,6 +63,7 @@
  * @property {string} task
  * @property {string} prompt_key
  * @property {number} policy_version
+ * @property {boolean} held_out
  * @property {string} question
  * @property {string} answer
  * @property {number | null} mean_reward
@@ -68,7 +71,7 @@
  */
 /** @typedef {GroupSummary & {completions: Completion[]}} GroupHistory */
 /** @typedef {GroupHistory & {details: string, frames: Clip[]}} StoredGroup */
-/** @typedef {{step: number, task: string, count: number}} GroupStep */
+/** @typedef {{step: number, held_out: boolean, task: string, count: number}} GroupStep */
 /** @typedef {{id: number, stage: string, step: number, task: string, source: string, scores: Record<string, number>}} Evaluation */
 /** @typedef {{name: string, task: string, label: string, random: number | null, published: number | null}} BenchmarkColumn */
 /** @typedef {{run_id: number | null, name: string, time: number, scores: Record<string, number>}} BenchmarkRow */
@@ -76,6 +79,7 @@
  * @typedef {object} Request
  * @property {number} id
  * @property {number | null} run_id
+ * @property {string | null} run_name
  * @property {string} action
  * @property {string} asked_by
  * @property {number} asked_at

@@ -5,6 +5,8 @@ import { now, useShared } from "./live.js";
 
 /** @type {Record<import("./types.js").RunState, string>} a shape for each, so that colour is not alone */
 const SHAPES = { queued: "○", running: "●", stalled: "▲", failed: "✕", stopped: "■", done: "✓" };
+/** @type {import("./types.js").RunState[]} */
+export const ENDED = ["stopped", "failed", "done"];
 export const STATES = /** @type {import("./types.js").RunState[]} */ (Object.keys(SHAPES));
 
 /** @param {{state: import("./types.js").RunState}} props */
@@ -72,6 +74,17 @@ export function Select({ label, options, value, choose, hidden = false }) {
       ${options.map(([name, words]) => html`<option key=${name} value=${name} selected=${name === value}>${words}</option>`)}
     </select>
   </label>`;
+}
+
+/** From one page of a list to the next. @param {{page: import("./types.js").Page<any>, go: (offset: number) => void}} props */
+export function Pages({ page, go }) {
+  const last = Math.min(page.offset + page.items.length, page.total);
+  if (page.total <= page.limit && page.offset === 0) return null;
+  return html`<nav class="pages" aria-label="Pages">
+    <button disabled=${page.offset === 0} onClick=${() => go(Math.max(0, page.offset - page.limit))}>← Newer</button>
+    <span class="num">${page.offset + 1}–${last} of ${page.total}</span>
+    <button disabled=${last >= page.total} onClick=${() => go(page.offset + page.limit)}>Older →</button>
+  </nav>`;
 }
 
 /** A modal dialog: the browser's own, so Escape closes it and focus stays in. @param {{title: string, close: () => void, children?: any}} props */

@@ -13,13 +13,15 @@ from sqlalchemy import update
 from evaluation.viubench import COLUMNS, Column, random_guess
 from pretext.tasks.jigsaw import JigsawParams
 from store.database import Database
-from store.records import BENCH, EvaluationRecord, StoredState, WorkerStatus
+from store.records import BENCH, Action, EvaluationRecord, StoredState, WorkerStatus
+from store.requests import ask, finish
 from store.runs import register_run
 from store.tables import Run
 from store.writer import RunWriter
 from tests.browser.groups import QUESTIONS, group
 
 TASKS = tuple(QUESTIONS)
+UNTRAINED = 'eval-Qwen3-VL-8B, "base"'  # a model that a bench was asked of, and no run of ours trained
 _HOUR = 3600.0
 
 
@@ -43,6 +45,7 @@ class Plan:
     failure: str | None = None
     rate: float = 60.0  # steps in which most is learnt
     rollouts_every: int = 0
+    job_id: str | None = None
     config: tuple[tuple[str, Any], ...] = ()
 
 
@@ -58,14 +61,15 @@ RUNS = (
     ),
     Plan("demo-counting", "stopped", 150, 97, idle_s=2 * _HOUR, tasks=("counting",)),
     Plan("demo-seed-1", "done", 150, 150, idle_s=27 * _HOUR, rollouts_every=50, config=(("seed", 1),)),
-    Plan("demo-seed-2", "queued", 150, 0, config=(("seed", 2),)),
+    Plan("demo-seed-2", "queued", 150, 0, config=(("seed", 2),), job_id="raysubmit_h6Lq2wR8sT4vYc1K"),
 )  # fmt: skip
 
 
 def fill(database: Database, runs_dir: Path) -> dict[str, tuple[int, RunWriter]]:
     """Run number and writer by name. The writers of running runs are open, so that these are heard of."""
     made = {plan.name: _run(database, runs_dir, plan) for plan in reversed(RUNS)}
-    _benchmarks({name: writer for name, (_, writer) in made.items()})
+    _benchmarks(database, runs_dir, {name: writer for name, (_, writer) in made.items()})
+    _requests(database, {name: run_id for name, (run_id, _) in made.items()})
     for plan in RUNS:
         run_id, writer = made[plan.name]
         if plan.state != "running" or plan.silent_s:
@@ -85,22 +89,15 @@ def step_metrics(plan: Plan, step: int, rng: np.random.Generator) -> dict[str, f
         metrics[f"spread/{task}"] = _share(0.75 - 0.35 * skill + 0.05 * noise[6 + place])
     for area in ("reward", "valid"):
         metrics[f"{area}/mean"] = float(np.mean([metrics[f"{area}/{task}"] for task in plan.tasks]))
-    seconds = {
-        "push": 0.03, "prompts": 0.05, "rollout": 0.62, "reward": 0.02, "update": 0.24, "waited_for_groups": 0.66,
-        "waited_for_update": 0.25,
-    }  # fmt: skip
-    for place, (phase, share) in enumerate(seconds.items()):
-        metrics[f"seconds/{phase}"] = plan.step_s * share * float(np.exp(0.08 * noise[10 + place]))
-    if step % 20 == 19:
-        metrics["seconds/save"] = 0.15 * plan.step_s
-    phases = ("push", "prompts", "rollout", "reward", "update", "save")
-    metrics["seconds/step"] = sum(metrics.get(f"seconds/{phase}", 0.0) for phase in phases) * 1.02
+    metrics |= {f"seconds/{phase}": value for phase, value in _seconds(plan, step, noise).items()}
     gap = 0.002 * float(np.exp(0.4 * noise[20])) * (30 if rng.uniform() > 0.995 else 1)
+    if dict(plan.config).get("kl_coef"):
+        metrics["policy/kl"] = 0.01 + 0.08 * skill + 0.004 * abs(noise[23])
     return metrics | {
         "policy/loss": 0.02 * noise[21],
         "policy/entropy": 0.9 * math.exp(-step / (2 * plan.rate)) + 0.25 + 0.02 * noise[22],
-        "policy/kl": 0.01 + 0.08 * skill + 0.004 * abs(noise[23]),
-        "policy/clip_share": abs(0.01 * noise[24]),
+        "policy/clip_low_share": abs(0.01 * noise[24]),
+        "policy/clip_high_share": abs(0.006 * noise[31]),
         "policy/grad_norm": 0.6 + 0.2 * abs(noise[25]),
         "policy/learning_rate": 3e-4 * min(1.0, (step + 1) / 10),
         "policy/logprob_gap_mean": gap / 4,
@@ -116,12 +113,35 @@ def step_metrics(plan: Plan, step: int, rng: np.random.Generator) -> dict[str, f
     }
 
 
+def _seconds(plan: Plan, step: int, noise: np.ndarray) -> dict[str, float]:
+    """As actors.experience records them: with max_staleness 1 the engines answer while the learner trains."""
+    ahead = dict(plan.config).get("max_staleness", 0) == 1
+    shares = {
+        "push": 0.03,
+        "prompts": 0.05,
+        "rollout": 0.62,
+        "reward": 0.02,
+        "update": 0.5 if ahead else 0.24,
+    }
+    seconds = {
+        phase: plan.step_s * share * float(np.exp(0.08 * noise[10 + place]))
+        for place, (phase, share) in enumerate(shares.items())
+    }
+    answering = seconds["prompts"] + seconds["rollout"] + seconds["reward"]
+    seconds["waited_for_groups"] = max(0.0, answering - seconds["update"]) if ahead else answering
+    seconds["waited_for_update"] = max(0.0, seconds["update"] - answering) if ahead else seconds["update"]
+    if step % 20 == 0 and step:
+        seconds["save"] = 0.15 * plan.step_s
+    mine = ("push", "waited_for_groups", "update", "save")
+    return seconds | {"step": 1.02 * sum(seconds.get(phase, 0.0) for phase in mine)}
+
+
 def _run(database: Database, runs_dir: Path, plan: Plan) -> tuple[int, RunWriter]:
     folder = runs_dir / plan.name
     folder.mkdir(parents=True, exist_ok=True)
     run_id = register_run(
         database, name=plan.name, folder=str(folder), steps=plan.steps, config=_config(plan),
-        environment=_ENVIRONMENT, state="queued",
+        environment=_ENVIRONMENT, state="queued", job_id=plan.job_id,
     )  # fmt: skip
     now = time.time()
     writer = RunWriter(database, run_id, clock=lambda: time.time() - plan.silent_s)
@@ -134,20 +154,21 @@ def _run(database: Database, runs_dir: Path, plan: Plan) -> tuple[int, RunWriter
     for step in range(plan.done):
         writer.step(step, began + (step + 1) * plan.step_s, step_metrics(plan, step, rng))
         if plan.rollouts_every and (step % plan.rollouts_every == 0 or step == plan.done - 1):
-            for task in plan.tasks:
-                for prompt in range(3):
-                    number = prompt if prompt < 2 else prompt + step % 7
-                    writer.group(
-                        group(
-                            folder, step=step, task=task, prompt=number, skill=0.2 + 0.6 * _skill(plan, step)
-                        )
-                    )
+            _groups(writer, folder, plan, step)
     _events(writer, plan, began)
     workers(writer, plan.done, end)
-    _evaluations(writer, plan)
+    _evaluations(writer, plan, folder)
     if plan.state != "running":
         writer.state(plan.state, plan.failure)
     return run_id, writer
+
+
+def _groups(writer: RunWriter, folder: Path, plan: Plan, step: int) -> None:
+    """Prompts that are asked once."""
+    skill, behind = 0.2 + 0.6 * _skill(plan, step), dict(plan.config).get("max_staleness", 0)
+    for task in plan.tasks:
+        for prompt in range(3 * step, 3 * step + 3):
+            writer.group(group(folder, step=step, task=task, prompt=prompt, skill=skill, behind=behind))
 
 
 def _events(writer: RunWriter, plan: Plan, began: float) -> None:
@@ -191,7 +212,7 @@ def workers(writer: RunWriter, version: int, at: float) -> None:
             )  # fmt: skip
 
 
-def _evaluations(writer: RunWriter, plan: Plan) -> None:
+def _evaluations(writer: RunWriter, plan: Plan, folder: Path) -> None:
     stages = [("before", 0), *[("during", step) for step in range(50, plan.done, 50)]]
     stages += [("after", plan.done)] if plan.state == "done" else []
     for stage, step in stages:
@@ -202,20 +223,46 @@ def _evaluations(writer: RunWriter, plan: Plan) -> None:
                 "sampled_valid": 0.85 + 0.14 * _skill(plan, step), "samples": 200,
             }  # fmt: skip
             writer.evaluation(EvaluationRecord(stage=stage, step=step, task=task, scores=scores))
+            for prompt in range(2 if plan.rollouts_every else 0):
+                skill = 0.2 + 0.6 * _skill(plan, step)
+                writer.group(group(folder, step=step, task=task, prompt=prompt, skill=skill, held_out=True))
 
 
-def _benchmarks(writers: Mapping[str, RunWriter]) -> None:
+def _benchmarks(database: Database, runs_dir: Path, writers: Mapping[str, RunWriter]) -> None:
     """As `videossr eval` writes them: scores are made up, what was published and what guessing earns is not."""
-    for name, gain in {"demo-seed-1": 0.35, "qwen3-vl-8b-shared": 0.72}.items():
-        for column in COLUMNS:
-            scores = {
-                "task": column.task, "label": column.label, "n": 300, "valid": 0.98, "random": _guess(column),
-                "score": round(min(100.0, gain * column.published), 1), "published": column.published,
-                "evaluated_at": time.time(),
-            }  # fmt: skip
-            writers[name].evaluation(
-                EvaluationRecord(stage=BENCH, step=1, task=column.name, source="viubench", scores=scores)
-            )
+    now = time.time()
+    _bench(writers["demo-seed-1"], 0.35, now, step=1)
+    _bench(writers["qwen3-vl-8b-shared"], 0.72, now, step=1)
+    asked = register_run(
+        database, name=UNTRAINED, folder=str(runs_dir), steps=0, config={}, environment={}, state="done"
+    )
+    writer = RunWriter(database, asked)
+    _bench(writer, 0.6, 0.0, step=-1)
+    writer.close()
+
+
+def _bench(writer: RunWriter, gain: float, time_s: float, step: int) -> None:
+    for column in COLUMNS:
+        scores = {
+            "task": column.task, "label": column.label, "n": 300, "valid": 0.98, "random": _guess(column),
+            "score": round(min(100.0, gain * column.published), 1), "published": column.published,
+            "evaluated_at": time_s,
+        }  # fmt: skip
+        writer.evaluation(
+            EvaluationRecord(stage=BENCH, step=step, task=column.name, source="viubench", scores=scores)
+        )
+
+
+def _requests(database: Database, numbers: Mapping[str, int]) -> None:
+    """What people asked before the tests do."""
+    asked: list[tuple[str | None, Action, str, str]] = [
+        ("qwen3-vl-8b-lr3e-5", "resume", "Mia (operator) at 10.0.3.17",
+         "refused: parity-failure.json is there. Look at it first."),
+        (None, "start", "operator at 127.0.0.1", "Run demo-seed-2 is queued as raysubmit_h6Lq2wR8sT4vYc1K."),
+        ("demo", "checkpoint", "Jun (operator) at 10.0.3.22", "a checkpoint was written after step 60"),
+    ]  # fmt: skip
+    for name, action, by, outcome in asked:
+        finish(database, ask(database, numbers[name] if name else None, action, by), outcome)
 
 
 def _guess(column: Column) -> float | None:
@@ -233,6 +280,8 @@ def _set_times(database: Database, run_id: int, plan: Plan) -> None:
     values = {"created_at": created, "started_at": created + 10 if plan.done else None}
     if ended:
         values |= {"ended_at": now - plan.idle_s, "heartbeat_at": now - plan.idle_s}
+    if plan.state == "queued":
+        values["heartbeat_at"] = now + _HOUR  # whoever starts it goes on saying so while the tests run
     with database.write() as connection:
         connection.execute(update(Run).where(Run.id == run_id).values(**values))
 
@@ -260,7 +309,8 @@ def _config(plan: Plan) -> dict[str, Any]:
         "rollout": {"max_tokens": 12, "dtype": "bfloat16" if large else "float32"},
         "grpo": {"group_size": 8, "clip_high": 0.28, "kl_coef": chosen.get("kl_coef", 0.0)},
         "learner": {"zero_stage": 2, "learning_rate": chosen.get("learning_rate", 3e-4), "adam_betas": [0.9, 0.95]},
-        "train": {"steps": plan.steps, "prompts_per_step": 48, "max_staleness": chosen.get("max_staleness", 0)},
+        "train": {"steps": plan.steps, "prompts_per_step": 48, "max_staleness": chosen.get("max_staleness", 0),
+                  "checkpoint_every": 20},
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from tests.browser import pictures
 _FRAMES = 12
 _SECONDS = 2.5  # from one frame to the next
 _COMPLETIONS = 8
+_SCENES = 9
 QUESTIONS = {
     "grounding": "In part of this video the picture is upside down. From which second to which? Reply like 4.5 - 9.0.",
     "jigsaw": "These clips of one video are shuffled. In which order do they belong? Reply their numbers, like 2413.",
@@ -17,22 +18,29 @@ QUESTIONS = {
 }
 
 
-def group(folder: Path, *, step: int, task: str, prompt: int, skill: float) -> GroupRecord:
-    """What prompt number `prompt` was answered at `step` by a policy that is right with probability `skill`."""
-    clips, answer, wrong = _SHOWN[task](folder, prompt)
+def group(
+    folder: Path, *, step: int, task: str, prompt: int, skill: float, behind: int = 0, held_out: bool = False
+) -> GroupRecord:
+    """What prompt number `prompt` was answered at `step` by a policy that is right with probability `skill`.
+
+    Args:
+        behind: steps by which that policy is older than the one that is trained.
+    """
+    clips, answer, wrong = _SHOWN[task](folder, prompt % _SCENES)
     rng = np.random.default_rng([step, prompt, list(QUESTIONS).index(task)])
     completions = [_completion(answer, wrong, rng, skill) for _ in range(_COMPLETIONS)]
     rewards = np.array([reward for _, reward, _ in completions])
     advantages = (rewards - rewards.mean()) / (rewards.std() + 1e-4)
     return GroupRecord(
         step=step,
-        group_id=f"{step}-{task}-{prompt}",
+        group_id=f"held-out-{task}-{prompt}" if held_out else f"{step}-{task}-{prompt}",
         task=task,
-        prompt_key=f"{task}-{prompt}",
-        policy_version=step,
+        prompt_key=f"{'held-out-' if held_out else ''}{task}-{prompt}",
+        policy_version=max(0, step - behind),
+        held_out=held_out,
         question=QUESTIONS[task],
         answer=answer,
-        details=f"videos/landscape-{prompt}.mp4, {_FRAMES} frames of 2 fps",
+        details=f"videos/landscape-{prompt % _SCENES}.mp4, {_FRAMES} frames of 2 fps",
         frames=clips,
         completions=tuple(
             Completion(

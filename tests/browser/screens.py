@@ -26,15 +26,18 @@ _VIEWS = {
     "rollouts": "run/{demo}/rollouts?step=72&task=grounding",
     "rollouts-jigsaw": "run/{demo}/rollouts?step=72&task=jigsaw",
     "rollouts-counting": "run/{demo}/rollouts?step=72&task=counting",
+    "rollouts-held-out": "run/{demo-seed-1}/rollouts?kind=held-out&step=100&task=jigsaw",
     "evaluations": "run/{demo-seed-1}/evaluations",
     "workers": "run/{demo}/workers",
     "events": "run/{qwen3-vl-8b-lr3e-5}/events",
     "config": "run/{demo-kl}/config",
     "stalled": "run/{demo-kl}/curves",
+    "queued": "run/{demo-seed-2}/curves",
     "benchmarks": "benchmarks",
+    "log": "log",
     "runs": "runs",
 }
-_ON_PHONE = ("runs", "run", "rollouts", "workers")
+_ON_PHONE = ("runs", "run", "clock", "rollouts", "workers", "benchmarks", "log")
 
 
 def main() -> None:
@@ -91,6 +94,11 @@ def _shoot(address: str, token: str, numbers: dict[str, str]) -> None:
             page.get_by_role("button", name="Start a run").click()
             page.get_by_role("dialog").wait_for()
             _save(page, f"start-{theme}")
+            page.keyboard.press("Escape")
+            _visit(page, address, _VIEWS["run"].format_map(numbers))
+            page.get_by_role("button", name="Stop").click()
+            page.get_by_role("radio", name="Stop now").check()
+            _save(page, f"stop-{theme}")
         phone = browser.new_context(viewport=_PHONE, device_scale_factor=2, color_scheme="light").new_page()
         phone.set_default_timeout(WAIT_MS)
         for name in _ON_PHONE:

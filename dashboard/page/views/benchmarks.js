@@ -1,6 +1,7 @@
 // Benchmarks: what `videossr eval` found, beside the paper's row and what guessing earns.
 import { get } from "../api.js";
 import { BarChart } from "../bars.js";
+import { csvOf } from "../csv.js";
 import { dateTime } from "../format.js";
 import { html, useMemo } from "../html.js";
 import { useChanges, useLoaded } from "../live.js";
@@ -32,7 +33,7 @@ export function Benchmarks() {
       found &&
       found.rows.length > 0 &&
       html`
-      <${ChartCard} title="Scores" note="percent" file="benchmarks" csv=${() => asCsv(found.columns, found.rows)}
+      <${ChartCard} title="Scores" note="percent" file="benchmarks" csv=${() => csvOf(tableOf(found.columns, found.rows))}
         chart=${(/** @type {any} */ onPlot) => html`<${BarChart} label="Scores of each benchmark" groups=${found.columns.map((column) => `${column.task} ${column.label}`)} bars=${bars} onPlot=${onPlot} />`} />
       <div class="card scroll"><${Table} columns=${found.columns} rows=${found.rows} /></div>`
     }
@@ -58,7 +59,7 @@ function Table({ columns, rows }) {
     <tbody>
       ${rows.map(
         (row, i) => html`<tr key=${i}>
-        <th scope="row">${row.run_id === null ? row.name : html`<a href=${link(["run", row.run_id])}>${row.name}</a>`}<span class="soft small when">${dateTime(row.time)}</span></th>
+        <th scope="row">${row.run_id === null ? row.name : html`<a href=${link(["run", row.run_id])}>${row.name}</a>`}${row.time > 0 && html`<span class="soft small when">${dateTime(row.time)}</span>`}</th>
         ${columns.map((column) => html`<td key=${column.name} class="right num ${rows.length > 1 && row.scores[column.name] === best.get(column.name) ? "best" : ""}">${percentText(row.scores[column.name])}</td>`)}
         <td class="right num"><b>${mean(columns.map((column) => row.scores[column.name]))}</b></td></tr>`,
       )}
@@ -85,17 +86,13 @@ function barsOf(columns, rows) {
 }
 
 /** @param {Column[]} columns @param {Row[]} rows */
-function asCsv(columns, rows) {
-  const line = (
-    /** @type {string} */ name,
-    /** @type {(column: Column) => number | null | undefined} */ of,
-  ) => [name, ...columns.map((column) => of(column) ?? "")].join();
+function tableOf(columns, rows) {
   return [
-    line("model", (column) => /** @type {any} */ (column.name)),
-    ...rows.map((row) => line(row.name, (column) => row.scores[column.name])),
-    line(PUBLISHED, (column) => column.published),
-    line(GUESSING, (column) => column.random),
-  ].join("\n");
+    ["model", ...columns.map((column) => column.name)],
+    ...rows.map((row) => [row.name, ...columns.map((column) => row.scores[column.name])]),
+    [PUBLISHED, ...columns.map((column) => column.published)],
+    [GUESSING, ...columns.map((column) => column.random)],
+  ];
 }
 
 /** @param {number | null | undefined} value */

@@ -1,9 +1,9 @@
 // Several runs in one chart.
 import { get } from "../api.js";
 import { Chart } from "../chart.js";
-import { html, useEffect, useMemo, useState } from "../html.js";
+import { csvOf } from "../csv.js";
+import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { lineOf } from "../lines.js";
-import { useLoaded } from "../live.js";
 import { useSeries } from "../series.js";
 import { Choice, Empty, Failure, Loading, Select } from "../ui.js";
 import { rangeOf } from "./metrics.js";
@@ -12,42 +12,37 @@ import { ChartCard, Smoothing } from "./parts.js";
 /**
  * @param {object} props
  * @param {number[]} props.ids
+ * @param {import("../types.js").RunSummary[]} props.listed runs as the list has them, which says how far they are
  * @param {number} props.changes grows when some run has changed
  * @param {(id: number) => void} props.untick
  * @param {() => void} props.clear
  */
-export function Compare({ ids, changes, untick, clear }) {
+export function Compare({ ids, listed, changes, untick, clear }) {
   const [metric, setMetric] = useState("reward/mean");
   const [axis, setAxis] = useState(/** @type {import("../lines.js").Axis} */ ("step"));
   const [smoothing, setSmoothing] = useState(0.6);
   const [zoom, setZoom] = useState(/** @type {import("../chart.js").Zoom} */ (null));
-  const { data, error } = useLoaded(
-    () => Promise.all(ids.map((id) => get(`/api/runs/${id}`))),
-    [ids.join(), changes],
-  );
-  const runs = /** @type {import("../types.js").RunDetail[] | undefined} */ (data);
+  const summaries = new Map(listed.map((run) => [run.id, run]));
+  const { runs, error } = useDetails(ids, summaries);
   const { series, more, error: noSeries } = useSeries(ids, [metric], null);
   useEffect(() => {
-    for (const run of runs ?? []) if (run.state === "running") more(run.id, run.step);
-  }, [runs]);
+    for (const run of runs) {
+      // One that the list's page does not show may have gone on as well.
+      const now = summaries.get(run.id) ?? { ...run, step: Infinity };
+      if (now.state === "running") more(run.id, now.step);
+    }
+  }, [changes, listed]);
 
   const names = useMemo(
-    () => [...new Set([metric, ...(runs ?? []).flatMap((run) => run.metric_names)])].sort(),
-    [runs, metric],
+    () => [...new Set([metric, ...runs.flatMap((run) => run.metric_names)])].sort(),
+    [runs.length, ids.join(), metric],
   );
+  const nameOf = (/** @type {number} */ id) => runs.find((run) => run.id === id)?.name ?? `#${id}`;
   const lines = useMemo(
-    () =>
-      (series ?? []).map((one) =>
-        lineOf(
-          one,
-          axis,
-          runs?.find((run) => run.id === one.run_id)?.name ?? `#${one.run_id}`,
-          ids.indexOf(one.run_id) + 1,
-        ),
-      ),
-    [series, axis, runs?.map((run) => run.name).join(), ids.join()],
+    () => (series ?? []).map((one) => lineOf(one, axis, nameOf(one.run_id), ids.indexOf(one.run_id) + 1)),
+    [series, axis, runs.length, ids.join()],
   );
-  const csv = () => asCsv(series ?? []);
+  const csv = () => csvOf(tableOf(series ?? [], nameOf));
   return html`<section class="compare" aria-label="Comparison of runs">
     <${ChartCard} title=${`${ids.length === 1 ? "1 run" : `${ids.length} runs`}: ${metric}`} file=${`compare-${metric}`} csv=${csv}
       controls=${html`
@@ -66,15 +61,40 @@ export function Compare({ ids, changes, untick, clear }) {
             ? html`<${Chart} label=${`${metric} of ${ids.length} runs`} lines=${lines} axis=${axis} smoothing=${smoothing} range=${rangeOf(metric)} zoom=${zoom} onZoom=${setZoom} height=${260} onPlot=${onPlot} />`
             : html`<${Empty} title="No data yet">None of these runs has recorded ${metric}.<//>`} />
     <${Failure} error=${error ?? noSeries} />
-    ${ids.length === 1 && html`<p class="soft hint">Tick more runs to see them in one chart.</p>`}
-    <div class="chips">${(runs ?? []).map((run) => html`<button key=${run.id} class="chip" aria-label=${`Leave ${run.name} out`} onClick=${() => untick(run.id)}>${run.name} <span aria-hidden="true">×</span></button>`)}</div>
+    ${ids.length === 1 && html`<p class="soft small">Tick more runs to see them in one chart.</p>`}
+    <div class="chips">${runs.map((run) => html`<button key=${run.id} class="chip" aria-label=${`Leave ${run.name} out`} onClick=${() => untick(run.id)}>${run.name} <span aria-hidden="true">×</span></button>`)}</div>
   </section>`;
 }
 
-/** @param {import("../types.js").Series[]} series */
-function asCsv(series) {
+/**
+ * Names and metrics of runs. They are asked for once; of a run that had no metric yet, again when it has made steps.
+ *
+ * @param {number[]} ids
+ * @param {Map<number, import("../types.js").RunSummary>} listed
+ */
+function useDetails(ids, listed) {
+  const known = useRef(/** @type {Map<number, import("../types.js").RunDetail>} */ (new Map()));
+  const [error, setError] = useState(/** @type {Error | null} */ (null));
+  const [, setCount] = useState(0);
+  const missing = ids.filter((id) => {
+    const run = known.current.get(id);
+    return !run || (!run.metric_names.length && (listed.get(id)?.step ?? 0) > 0);
+  });
+  useEffect(() => {
+    if (!missing.length) return;
+    Promise.all(missing.map((id) => get(`/api/runs/${id}`))).then((found) => {
+      for (const run of found) known.current.set(run.id, run);
+      setCount((count) => count + 1);
+      setError(null);
+    }, setError);
+  }, [missing.join()]);
+  return { runs: ids.flatMap((id) => known.current.get(id) ?? []), error };
+}
+
+/** @param {import("../types.js").Series[]} series @param {(run: number) => string} nameOf */
+function tableOf(series, nameOf) {
   const rows = series.flatMap((one) =>
-    one.steps.map((step, i) => [one.run_id, one.name, step, one.times[i], one.mean[i] ?? ""].join()),
+    one.steps.map((step, i) => [nameOf(one.run_id), one.name, step, one.times[i], one.mean[i]]),
   );
-  return ["run,metric,step,time,value", ...rows].join("\n");
+  return [["run", "metric", "step", "time", "value"], ...rows];
 }

@@ -5,7 +5,7 @@ import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { lineOf } from "../lines.js";
 import { useSeries } from "../series.js";
 import { Choice, Empty, Failure, Loading } from "../ui.js";
-import { isWhole, lineLabel, panels } from "./metrics.js";
+import { isWhole, lineLabel, missing, panels } from "./metrics.js";
 import { ChartCard, Smoothing } from "./parts.js";
 
 /** @typedef {import("../types.js").Series} Series */
@@ -19,6 +19,7 @@ export function Curves({ run }) {
   const { series, more, error, reload } = useSeries([run.id], run.metric_names, zoom);
   useEffect(() => void more(run.id, run.step), [run.step]);
   const shown = useMemo(() => panels(run.metric_names), [run.metric_names.join()]);
+  const without = missing(run.metric_names, run.config);
   const of = useMemo(() => new Map((series ?? []).map((one) => [one.name, one])), [series]);
 
   if (!run.metric_names.length) return html`<${NoSteps} run=${run} />`;
@@ -46,6 +47,7 @@ export function Curves({ run }) {
       ${matching.map((panel) => html`<${PanelChart} key=${panel.title} run=${run} panel=${panel} of=${of} axis=${axis} began=${began} smoothing=${smoothing} zoom=${zoom} setZoom=${setZoom} />`)}
     </div>`
     }
+    ${series && !wanted && without.length > 0 && html`<p class="soft small">Not among them: ${without.join("; ")}.</p>`}
     ${series && !matching.length && html`<${Empty} title="No metric is called that"><button onClick=${() => setWanted("")}>Show all</button><//>`}`;
 }
 
@@ -108,7 +110,6 @@ function Between({ run, zoom, setZoom }) {
 /** @param {{run: import("../types.js").RunDetail}} props */
 export function NoSteps({ run }) {
   const words = /** @type {Record<string, string>} */ ({
-    queued: "The run waits for its turn. Curves begin with its first step.",
     running:
       "The run starts up: the model is loaded and the videos are looked at. Curves begin with its first step.",
     stalled: "The run fell silent before its first step. See its events.",

@@ -1,7 +1,8 @@
 // What held-out samples earned before, during and after training.
 import { get } from "../api.js";
 import { Chart } from "../chart.js";
-import { score } from "../format.js";
+import { csvOf } from "../csv.js";
+import { score, signed } from "../format.js";
 import { html, useEffect, useMemo, useState } from "../html.js";
 import { useLoaded } from "../live.js";
 import { Choice, Empty, Failure, Loading } from "../ui.js";
@@ -22,14 +23,19 @@ export function Evaluations({ run, changes }) {
     return html`<${Empty} title="No evaluations yet">Held-out samples are asked before and after training, and in between with <code>evaluation.every</code>.<//>`;
   }
   const csv = () =>
-    [
-      "stage,step,task,source,score,value",
+    csvOf([
+      ["stage", "step", "task", "source", "score", "value"],
       ...found.flatMap((one) =>
-        Object.entries(one.scores).map(([name, value]) =>
-          [one.stage, one.step, one.task, one.source, name, value].join(),
-        ),
+        Object.entries(one.scores).map(([name, value]) => [
+          one.stage,
+          one.step,
+          one.task,
+          one.source,
+          name,
+          value,
+        ]),
       ),
-    ].join("\n");
+    ]);
   return html`<div class="evaluations">
     <${ChartCard} title="Held-out scores" note="over the steps trained" file=${`${run.name}-evaluations`} csv=${csv}
       controls=${html`<${Choice} label="Score" choices=${[
@@ -58,7 +64,7 @@ function Table({ found }) {
       return html`<tr key=${one.id}>
         <td data-head="Task">${one.task}${one.source && html`<span class="soft"> ${one.source}</span>`}</td><td data-head="Stage">${one.stage}</td><td data-head="Step" class="right num">${one.step}</td>
         <td data-head="Greedy" class="right num">${score(one.scores.greedy_mean)}</td><td data-head="Sampled" class="right num"><b>${score(one.scores.sampled_mean)}</b></td>
-        <td data-head="Change" class="right num ${change === null ? "soft" : change >= 0 ? "good-text" : "bad-text"}">${change === null ? "–" : `${change >= 0 ? "+" : "−"}${Math.abs(change).toFixed(2)}`}</td>
+        <td data-head="Change" class="right num ${change === null ? "soft" : change >= 0 ? "toned good" : "toned bad"}">${change === null ? "–" : signed(change)}</td>
         <td data-head="Valid" class="right num">${score(one.scores.sampled_valid)}</td><td data-head="Samples" class="right num soft">${one.scores.samples ?? "–"}</td></tr>`;
     })}</tbody></table>`;
 }

@@ -3,9 +3,11 @@ import { get } from "../api.js";
 import { dateTime, timeOfDay } from "../format.js";
 import { html, useEffect, useMemo, useState } from "../html.js";
 import { useLoaded } from "../live.js";
-import { Empty, Failure, Loading } from "../ui.js";
+import { Empty, Failure, Loading, Pages } from "../ui.js";
+import { Requests } from "./requests.js";
 
 const LIMIT = 200;
+const REQUESTS = 50; // a page of them
 const BAD = /fail|error|broke|crash|killed|lost|died|dead/i;
 const WARN = /restart|retry|timeout|skipped|silent|stalled|set_aside|unreadable/i;
 
@@ -64,18 +66,15 @@ export function Events({ run, changes }) {
 
 /** @param {import("./run.js").TabProps} props */
 function Asked({ run, changes }) {
-  const { data, reload } = useLoaded(() => get(`/api/runs/${run.id}/requests`), [run.id]);
+  const [offset, setOffset] = useState(0);
+  const { data, reload } = useLoaded(
+    () => get(`/api/runs/${run.id}/requests`, { offset, limit: REQUESTS }),
+    [run.id, offset],
+  );
   useEffect(() => void (changes.requests && reload()), [changes.requests]);
-  const requests = /** @type {import("../types.js").Request[]} */ (data ?? []);
-  if (!requests.length) return null;
-  return html`<h2>Actions</h2><div class="card"><table class="stack">
-    <thead><tr>${["Asked", "Action", "By", "Outcome"].map((head) => html`<th key=${head} scope="col">${head}</th>`)}</tr></thead>
-    <tbody>${requests.map(
-      (request) => html`<tr key=${request.id}>
-      <td data-head="Asked" class="num">${dateTime(request.asked_at)}</td><td data-head="Action">${request.action}</td><td data-head="By">${request.asked_by}</td>
-      <td data-head="Outcome">${request.outcome ?? (request.taken_at ? "under way" : "waits for the run")}</td></tr>`,
-    )}</tbody>
-  </table></div>`;
+  const page = /** @type {import("../types.js").Page<import("../types.js").Request> | undefined} */ (data);
+  if (!page?.total) return null;
+  return html`<h2>Actions</h2><${Requests} requests=${page.items} ofRun /><${Pages} page=${page} go=${setOffset} />`;
 }
 
 /** @param {Entry} event */

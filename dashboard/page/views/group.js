@@ -9,8 +9,8 @@ import { Failure, Loading } from "../ui.js";
 
 const MANY = 24; // frames, that are shown smaller
 
-/** @param {{run: number, id: number}} props */
-export function Group({ run, id }) {
+/** @param {{run: number, id: number, heldOut: string | null}} props heldOut: where held-out groups of its task are */
+export function Group({ run, id, heldOut }) {
   const { data, error, reload } = useLoaded(() => get(`/api/runs/${run}/groups/${id}`), [run, id]);
   const group = /** @type {import("../types.js").StoredGroup | undefined} */ (data);
   if (!group)
@@ -19,14 +19,14 @@ export function Group({ run, id }) {
   const edited = clips.flatMap((clip) => clip.frames).filter((frame) => frame.edited).length;
   return html`<article class="group" aria-label=${`Group ${group.group_id}`}>
     <section class="card pad">
-      <div class="head"><h2>${group.task}</h2><span class="soft num">step ${group.step} · policy ${group.policy_version} · group ${group.group_id}</span>
+      <div class="head"><h2>${group.task}</h2><span class="soft num">${whence(group)} · group ${group.group_id}</span>
         <span class="space"></span>${edited > 0 && html`<span class="pill accent">${counted(edited, "frame")} edited</span>`}</div>
       <div class="clips">${clips.map((clip, i) => html`<${Strip} key=${i} clip=${clip} place=${i} of=${clips.length} />`)}</div>
       <p class="question">${group.question}</p>
       <dl class="truth"><div><dt>True answer</dt><dd><code>${group.answer}</code></dd></div>${group.details && html`<div><dt>Details</dt><dd class="soft">${group.details}</dd></div>`}</dl>
     </section>
     <section class="card"><${Completions} completions=${group.completions} /></section>
-    <${History} run=${run} group=${group} />
+    <${History} run=${run} group=${group} heldOut=${heldOut} />
   </article>`;
 }
 
@@ -75,7 +75,7 @@ function Completions({ completions }) {
       (one, i) => html`<tr key=${i}>
       <td class="text"><${Text} text=${one.text} /></td>
       <td data-head="Reward" class="right num"><span class="reward"><progress max="1" value=${Math.max(0, one.reward ?? 0)} aria-hidden="true"></progress>${score(one.reward)}</span></td>
-      <td data-head="Advantage" class="right num ${(one.advantage ?? 0) > 0 ? "good-text" : (one.advantage ?? 0) < 0 ? "bad-text" : "soft"}">${one.advantage === null ? "–" : signed(one.advantage)}</td>
+      <td data-head="Advantage" class="right num ${(one.advantage ?? 0) > 0 ? "toned good" : (one.advantage ?? 0) < 0 ? "toned bad" : "soft"}">${one.advantage === null ? "–" : signed(one.advantage)}</td>
       <td data-head="Tokens" class="right num">${one.num_tokens}${one.finish_reason === "length" && html`<span class="pill warn" title="It ran into the length limit">cut</span>`}</td>
       <td data-head="Logprob" class="right num soft">${number(one.logprob_mean)}</td>
       <td data-head="Form">${one.valid ? html`<span class="soft">valid</span>` : html`<span class="pill bad">not valid</span>`}</td>
@@ -92,17 +92,28 @@ function Text({ text }) {
   return html`<code class="said">${long && !open ? `${text.slice(0, 260)}…` : text}</code>${long && html`<button class="plain" onClick=${() => setOpen(!open)}>${open ? "less" : "all of it"}</button>`}`;
 }
 
-/** How the answers to this prompt changed over the steps that asked it. @param {{run: number, group: import("../types.js").StoredGroup}} props */
-function History({ run, group }) {
+/** Of which step, and answered by which weights. @param {import("../types.js").StoredGroup} group */
+function whence(group) {
+  const behind = group.step - group.policy_version;
+  if (group.held_out)
+    return `evaluation ${group.step ? `after ${counted(group.step, "step")}` : "before training"}, which trained nothing`;
+  const weights = group.policy_version
+    ? `the weights after ${counted(group.policy_version, "step")}`
+    : "the first weights";
+  return `training step ${group.step}, answered by ${weights}${behind > 0 ? `, ${counted(behind, "step")} behind` : ""}`;
+}
+
+/** How the answers to this prompt changed over the steps that asked it. @param {{run: number, group: import("../types.js").StoredGroup, heldOut: string | null}} props */
+function History({ run, group, heldOut }) {
   const { data } = useLoaded(
     () => get(`/api/runs/${run}/prompts/${encodeURIComponent(group.prompt_key)}`),
     [run, group.prompt_key],
   );
-  const rounds = /** @type {import("../types.js").GroupHistory[]} */ (data ?? []);
-  if (rounds.length < 2)
-    return html`<p class="soft hint">This prompt was asked at this step only, as far as was recorded.</p>`;
+  if (!data) return null;
+  const rounds = /** @type {import("../types.js").GroupHistory[]} */ (data);
+  if (rounds.length < 2) return html`<p class="soft small">${onlyOnce(group, heldOut)}</p>`;
   return html`<section class="card"><table class="history stack">
-    <thead><tr><th scope="col">Step</th><th scope="col" class="right">Mean reward</th><th scope="col">Answers to this prompt, most frequent first</th></tr></thead>
+    <thead><tr><th scope="col">${group.held_out ? "After steps" : "Step"}</th><th scope="col" class="right">Mean reward</th><th scope="col">Answers to this prompt, most frequent first</th></tr></thead>
     <tbody>${rounds.map(
       (round) => html`<tr key=${round.id} class=${round.id === group.id ? "here" : ""}>
       <td data-head="Step" class="num">${round.step}${round.id === group.id && html`<span class="soft"> this one</span>`}</td>
@@ -111,6 +122,16 @@ function History({ run, group }) {
     </tr>`,
     )}</tbody>
   </table></section>`;
+}
+
+/** @param {import("../types.js").StoredGroup} group @param {string | null} heldOut */
+function onlyOnce(group, heldOut) {
+  if (group.held_out)
+    return "Each evaluation asks this prompt again: how its answers change shows here from the next one on.";
+  const where = heldOut
+    ? html`<a href=${heldOut}>held-out groups of ${group.task}</a>, which every evaluation asks again`
+    : "held-out groups, and this run has recorded none of this task";
+  return html`Training asked this prompt once. How answers to a prompt change shows with the ${where}.`;
 }
 
 /** @param {Completion[]} completions @returns {[string, number, number | null][]} text, how often, its reward */

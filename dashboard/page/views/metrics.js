@@ -35,7 +35,7 @@ const PANELS = [
   },
   { title: "Prompt length", note: "tokens", take: /^prompt\/tokens$/, range: "free" },
   { title: "Loss", take: /^policy\/loss$/, range: "free" },
-  { title: "Clipped", note: "share of tokens", take: /^policy\/clip_share$/, range: "zero" },
+  { title: "Clipped", note: "share of tokens", take: /^policy\/clip_(low|high)_share$/, range: "zero" },
   { title: "Gradient norm", take: /^policy\/grad_norm$/, range: "zero" },
   { title: "Learning rate", take: /^policy\/learning_rate$/, range: "zero" },
 ];
@@ -50,6 +50,19 @@ export function panels(names) {
   });
   const others = [...left].sort().map((name) => ({ title: name, names: [name], range: rangeOf(name) }));
   return [...known.filter((panel) => panel.names.length), ...others];
+}
+
+/**
+ * The usual charts that a run has nothing for, each with the reason where its config tells it.
+ *
+ * @param {string[]} names of its metrics
+ * @param {import("../types.js").Config} config
+ */
+export function missing(names, config) {
+  return PANELS.filter(({ take }) => !names.some((name) => take.test(name))).map(
+    ({ title }) =>
+      `${title}: ${title === "KL" && config.grpo?.kl_coef === 0 ? "not computed, grpo.kl_coef is 0" : "not recorded"}`,
+  );
 }
 
 /** @param {string} name @returns {import("../chart.js").Range} */
@@ -73,7 +86,7 @@ export function lineLabel(panel, name) {
   return panel.names.length > 1
     ? name
         .slice(name.indexOf("/") + 1)
-        .replace("logprob_gap_", "")
+        .replace(/^logprob_gap_|^clip_|_share$/g, "")
         .replaceAll("_", " ")
     : panel.title.toLowerCase();
 }

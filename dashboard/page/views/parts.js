@@ -17,7 +17,7 @@ export function ChartCard({ title, note, file, csv, controls, chart }) {
   const name = file.replaceAll(/[^\w.-]+/g, "-");
   return html`<figure class="card chart">
     <figcaption>
-      <h3>${title}</h3>${note && html`<span class="soft note">${note}</span>`}
+      <h3>${title}</h3>${note && html`<span class="soft small note">${note}</span>`}
       <span class="space"></span>${controls}
       <button class="quiet" aria-label=${`${title} as PNG`} onClick=${() => plot.current && picture(plot.current, title, `${name}.png`)}>PNG</button>
       ${

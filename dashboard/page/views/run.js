@@ -11,6 +11,7 @@ import { Config } from "./config.js";
 import { Curves } from "./curves.js";
 import { Evaluations } from "./evaluations.js";
 import { Events } from "./events.js";
+import { Queued, waitsFor } from "./queued.js";
 import { Rollouts } from "./rollouts.js";
 import { Workers } from "./workers.js";
 
@@ -24,6 +25,8 @@ const TABS = {
   events: ["Events", Events],
   config: ["Config", Config],
 };
+
+const OF_QUEUED = ["events", "config"]; // that a run has before it begins
 
 /**
  * What each tab gets.
@@ -60,7 +63,8 @@ export function Run({ id, tab }) {
     }
     return html`<div class="page"><${Failure} error=${error} retry=${reload} />${!error && html`<${Loading} />`}</div>`;
   }
-  const [, View] = TABS[tab] ?? TABS.curves;
+  const begun = run.state !== "queued" || run.step > 0;
+  const [, View] = begun || OF_QUEUED.includes(tab) ? (TABS[tab] ?? TABS.curves) : ["", Queued];
   return html`<section class="page" aria-labelledby="title">
     <${Header} run=${run} />
     <${Failure} error=${error} retry=${reload} />
@@ -89,20 +93,23 @@ function Header({ run }) {
       <div class="folder"><dt>Folder</dt><dd><code>${run.folder}</code></dd></div>
     </dl>
     ${run.state === "failed" && html`<div class="notice bad" role="alert"><b>Failed</b> <span>${run.failure ?? "without a word. See the events."}</span></div>`}
+    ${run.state === "queued" && run.step > 0 && html`<div class="notice"><b>Queued</b> <span>${waitsFor(run)}</span></div>`}
     ${run.state === "stalled" && html`<${Stalled} run=${run} />`}
   </header>`;
 }
 
-/** @param {{run: import("../types.js").RunDetail}} props */
+/** What is wrong, and which of the buttons help. @param {{run: import("../types.js").RunDetail}} props */
 function Stalled({ run }) {
   const at = useShared(now);
-  const silent = run.heartbeat_at === null || at - run.heartbeat_at > 30;
+  const heard = run.heartbeat_at;
   return html`<div class="notice warn" role="alert"><b>Stalled</b>
     <span>${
-      silent
-        ? html`No sign of life ${run.heartbeat_at ? html`since ${dateTime(run.heartbeat_at)} (${ago(at - run.heartbeat_at)})` : "yet"}. Its process may have been killed or its machine lost.
-          If it does not come back: <code>videossr runs resume ${run.name}</code> goes on from the last checkpoint.`
-        : html`The process lives, but no step has ended for much longer than steps take here (${duration(run.seconds_per_step)}). See the workers and the last events.`
+      run.silent
+        ? html`No sign of life ${heard ? html`since ${dateTime(heard)} (${ago(at - heard)})` : "yet"}. Its process may have been killed or its machine lost.
+          If it does not come back, <b>Resume</b> lets it go on from its last checkpoint.`
+        : html`Its process lives, but no step has ended for much longer than steps take here${run.seconds_per_step !== null && ` (${duration(run.seconds_per_step)})`}.
+          See its <a href=${link(["run", run.id, "workers"])}>workers</a> and last <a href=${link(["run", run.id, "events"])}>events</a>.
+          If it does not move again, <b>Stop</b> it now and <b>Resume</b> it from its last checkpoint.`
     }</span>
   </div>`;
 }

@@ -5,9 +5,9 @@ import { html, useEffect, useState } from "../html.js";
 import { now, useChanges, useLoaded, useShared } from "../live.js";
 import { link, replace, useRoute } from "../router.js";
 import { Spark } from "../spark.js";
-import { Ago, Empty, Failure, Loading, Progress, State, STATES } from "../ui.js";
-import { StartDialog } from "./actions.js";
+import { Ago, Empty, Failure, Loading, Pages, Progress, State, STATES } from "../ui.js";
 import { Compare } from "./compare.js";
+import { StartDialog } from "./start.js";
 
 const PAGE = 50;
 const POINTS = 60;
@@ -61,7 +61,7 @@ export function Runs() {
       <button class="strong" onClick=${() => setStarting(true)}>Start a run</button>
     </div>
     <${Filter} text=${text} states=${states} choose=${choose} />
-    ${ticked.length > 0 && html`<${Compare} key="compare" ids=${ticked} changes=${changes} untick=${tick} clear=${() => choose({ compare: [] })} />`}
+    ${ticked.length > 0 && html`<${Compare} key="compare" ids=${ticked} listed=${page?.items ?? []} changes=${changes} untick=${tick} clear=${() => choose({ compare: [] })} />`}
     <${Failure} error=${error} retry=${reload} />
     ${!page && !error && html`<${Loading} />`}
     ${page && page.items.length === 0 && html`<${NoRuns} filtered=${Boolean(text || states.length)} clear=${() => choose({ text: "", state: [], offset: 0 })} />`}
@@ -77,7 +77,7 @@ export function Runs() {
           </tbody>
         </table>
       </div>
-      <${Pages} page=${page} choose=${choose} />`
+      <${Pages} page=${page} go=${(/** @type {number} */ to) => choose({ offset: to })} />`
     }
     ${starting && html`<${StartDialog} close=${() => setStarting(false)} />`}
   </section>`;
@@ -182,17 +182,6 @@ function Trouble({ run }) {
     return html`<p class="trouble warn">${run.heartbeat_at ? `last sign of life ${ago(at - run.heartbeat_at)}` : "no sign of life"}</p>`;
   }
   return null;
-}
-
-/** @param {{page: import("../types.js").Page<any>, choose: (change: object) => void}} props */
-function Pages({ page, choose }) {
-  const last = Math.min(page.offset + page.items.length, page.total);
-  if (page.total <= page.limit) return null;
-  return html`<nav class="pages" aria-label="Pages">
-    <button disabled=${page.offset === 0} onClick=${() => choose({ offset: Math.max(0, page.offset - page.limit) })}>← Newer</button>
-    <span class="num">${page.offset + 1}–${last} of ${page.total}</span>
-    <button disabled=${last >= page.total} onClick=${() => choose({ offset: page.offset + page.limit })}>Older →</button>
-  </nav>`;
 }
 
 /** @param {{filtered: boolean, clear: () => void}} props */

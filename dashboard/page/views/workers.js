@@ -3,7 +3,7 @@ import { get } from "../api.js";
 import { counted } from "../format.js";
 import { html, useEffect } from "../html.js";
 import { now, useLoaded, useShared } from "../live.js";
-import { Ago, Empty, Failure, Loading } from "../ui.js";
+import { Ago, Empty, ENDED, Failure, Loading } from "../ui.js";
 
 const SILENT_S = 30;
 /** @type {Record<string, string>} */
@@ -26,7 +26,7 @@ export function Workers({ run, changes }) {
     return html`<${Empty} title="No workers yet">They appear as soon as Ray has placed them.<//>`;
   const place = (/** @type {string} */ role) => (ORDER.includes(role) ? ORDER.indexOf(role) : ORDER.length);
   const roles = [...new Set(workers.map((worker) => worker.role))].sort((a, b) => place(a) - place(b));
-  const ended = run.state !== "running" && run.state !== "stalled";
+  const ended = ENDED.includes(run.state);
   return html`<div class="card"><table class="workers stack">
     <thead><tr>${["Worker", "State", "Node", "GPU", "Process"].map((words) => html`<th key=${words} scope="col">${words}</th>`)}
       ${["Version", "Queue", "Restarts", "Heard"].map((words) => html`<th key=${words} scope="col" class="right">${words}</th>`)}</tr></thead>
@@ -34,25 +34,26 @@ export function Workers({ run, changes }) {
       const mine = workers.filter((worker) => worker.role === role);
       return html`<tbody key=${role}>
         <tr class="role"><th colSpan="9" scope="rowgroup">${ROLES[role] ?? role} <span class="soft">${counted(mine.length, "process", "processes")}</span></th></tr>
-        ${mine.map((worker) => html`<${Worker} key=${worker.index} worker=${worker} silent=${!ended && at - worker.updated_at > SILENT_S} newest=${run.step} />`)}
+        ${mine.map((worker) => html`<${Worker} key=${worker.index} worker=${worker} silent=${!ended && at - worker.updated_at > SILENT_S} ended=${ended} newest=${run.step} />`)}
       </tbody>`;
     })}
   </table></div>`;
 }
 
-/** @param {{worker: import("../types.js").WorkerStatus, silent: boolean, newest: number}} props */
-function Worker({ worker, silent, newest }) {
-  const behind = worker.policy_version === null ? 0 : newest - worker.policy_version;
-  const bad = worker.state !== "running" && worker.state !== "idle" && worker.state !== "done";
+/** @param {{worker: import("../types.js").WorkerStatus, silent: boolean, ended: boolean, newest: number}} props */
+function Worker({ worker, silent, ended, newest }) {
+  const behind = ended || worker.policy_version === null ? 0 : newest - worker.policy_version;
+  const bad = !["running", "idle", "starting", "done"].includes(worker.state);
+  const state = bad ? worker.state : ended ? "ended" : silent ? "silent" : worker.state;
   return html`<tr class=${silent ? "silent" : ""}>
     <td data-head="Worker">${worker.role} ${worker.index}</td>
-    <td data-head="State"><span class="pill ${silent ? "warn" : bad ? "bad" : ""}">${silent ? "silent" : worker.state}</span></td>
+    <td data-head="State"><span class="pill ${bad ? "bad" : silent ? "warn" : ""}">${state}</span></td>
     <td data-head="Node">${worker.node}</td>
     <td data-head="GPU">${worker.gpu ?? "–"}</td>
     <td data-head="Process" class="num">${worker.pid ?? "–"}</td>
     <td data-head="Version" class="right num">${worker.policy_version ?? "–"}${behind > 1 && html`<span class="soft"> ${behind} behind</span>`}</td>
-    <td data-head="Queue" class="right num">${worker.queue ?? "–"}</td>
-    <td data-head="Restarts" class="right num ${worker.restarts ? "warn-text" : ""}">${worker.restarts}</td>
+    <td data-head="Queue" class="right num">${ended ? "–" : (worker.queue ?? "–")}</td>
+    <td data-head="Restarts" class="right num ${worker.restarts ? "toned warn" : ""}">${worker.restarts}</td>
     <td data-head="Heard" class="right num"><${Ago} time=${worker.updated_at} /></td>
   </tr>`;
 }

@@ -1,0 +1,88 @@
+// Before anything is done: what will happen is said, the token asked for, and then what came of it told.
+import { get, post, remove } from "../api.js";
+import { html, useEffect, useRef, useState } from "../html.js";
+import { me, useShared } from "../live.js";
+import { link } from "../router.js";
+import { Dialog, Failure } from "../ui.js";
+
+/**
+ * Says what will happen, asks for the token if need be, acts, and shows what came of it.
+ *
+ * @param {object} props
+ * @param {string} props.title
+ * @param {string} props.words on the button
+ * @param {"strong" | "danger"} [props.strong] how the button looks
+ * @param {() => void} props.close
+ * @param {() => Promise<{message: string}>} props.act
+ * @param {any} [props.children]
+ */
+export function Ask({ title, words, strong = "strong", close, act, children }) {
+  const who = useShared(me);
+  const [busy, setBusy] = useState(false);
+  const [error, setError] = useState(/** @type {Error | null} */ (null));
+  const [said, setSaid] = useState("");
+  const done = useRef(/** @type {HTMLButtonElement | null} */ (null));
+  useEffect(() => done.current?.focus(), [said]);
+  const go = async () => {
+    setBusy(true);
+    setError(null);
+    try {
+      setSaid((await act()).message);
+    } catch (failure) {
+      setError(/** @type {Error} */ (failure));
+      if (/** @type {any} */ (failure).status === 401) me.set(await get("/api/me"));
+    }
+    setBusy(false);
+  };
+  if (said) {
+    return html`<${Dialog} title=${title} close=${close}><p class="notice good" role="status">${said}</p>
+      <div class="buttons"><button ref=${done} class="strong" onClick=${close}>Close</button></div><//>`;
+  }
+  return html`<${Dialog} title=${title} close=${close}>
+    ${children}
+    <${Failure} error=${error} />
+    ${
+      who?.role === "operator"
+        ? html`<div class="buttons"><button onClick=${close}>Cancel</button><button class=${strong} disabled=${busy} onClick=${go}>${busy ? "Asking…" : words}</button></div>`
+        : html`<${NeedsToken} /><${TokenForm} done=${go} words=${words} strong=${strong} cancel=${close} />`
+    }
+  <//>`;
+}
+
+export function NeedsToken() {
+  return html`<p class="soft">This needs the operator's token: VIDEOSSR_TOKEN of the dashboard, or the one it printed when it started.</p>`;
+}
+
+/** @param {{done: () => void, words: string, strong?: string, cancel?: () => void}} props */
+export function TokenForm({ done, words, strong = "strong", cancel }) {
+  const [token, setToken] = useState("");
+  const [name, setName] = useState("");
+  const [error, setError] = useState(/** @type {Error | null} */ (null));
+  const enter = async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    try {
+      await post("/api/session", name.trim() ? { token, name: name.trim() } : { token });
+      const who = await get("/api/me");
+      if (cancel && who.role !== "operator")
+        setError(new Error("That is the token for reading. Acting needs the operator's."));
+      else done();
+      me.set(who);
+    } catch (failure) {
+      setError(/** @type {Error} */ (failure));
+    }
+  };
+  return html`<form class="token" onSubmit=${enter}>
+    <label class="field column"><span>Token</span>
+      <input type="password" autocomplete="current-password" required value=${token} onInput=${(/** @type {any} */ event) => setToken(event.target.value)} /></label>
+    <label class="field column"><span>Your name (for the log)</span>
+      <input autocomplete="name" maxlength="60" placeholder="may stay empty" value=${name} onInput=${(/** @type {any} */ event) => setName(event.target.value)} /></label>
+    <${Failure} error=${error} />
+    <div class="buttons">${cancel && html`<button type="button" onClick=${cancel}>Cancel</button>`}<button class=${strong}>${words}</button></div>
+  </form>`;
+}
+
+export async function signOut() {
+  await remove("/api/session");
+  me.set(await get("/api/me"));
+  if (me.value?.needs_token) window.location.hash = link(["runs"]);
+}

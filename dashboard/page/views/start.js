@@ -1,0 +1,49 @@
+// Starting a run, from one of the server's configs or from YAML.
+import { post } from "../api.js";
+import { html, useState } from "../html.js";
+import { me, useShared } from "../live.js";
+import { Choice, Dialog, Select } from "../ui.js";
+import { Ask, NeedsToken, TokenForm } from "./ask.js";
+
+/** @param {{close: () => void}} props */
+export function StartDialog({ close }) {
+  const who = useShared(me);
+  if (who?.role !== "operator") {
+    return html`<${Dialog} title="Start a run" close=${close}><${NeedsToken} /><${TokenForm} done=${() => {}} words="Go on" cancel=${close} /><//>`;
+  }
+  if (!who.can_start) {
+    return html`<${Dialog} title="Start a run" close=${close}><p>This dashboard only shows runs. Start them where videossr is installed to train:</p>
+      <p><code>videossr train configs/demo.yaml</code></p><div class="buttons"><button class="strong" onClick=${close}>Close</button></div><//>`;
+  }
+  return html`<${StartForm} configs=${who.configs} close=${close} />`;
+}
+
+/** @param {{configs: string[], close: () => void}} props */
+function StartForm({ configs, close }) {
+  const [source, setSource] = useState(configs.length ? "name" : "yaml");
+  const [name, setName] = useState(configs[0] ?? "");
+  const [yaml, setYaml] = useState("");
+  const [overrides, setOverrides] = useState("");
+  const lines = overrides
+    .split("\n")
+    .map((entry) => entry.trim())
+    .filter(Boolean);
+  const act = () => post("/api/runs", { config: source === "name" ? name : { yaml }, overrides: lines });
+  return html`<${Ask} title="Start a run" words="Start" close=${close} act=${act}>
+    <p>The run starts now, and appears in the list once its settings, model and videos are found good. What it says before that stands on the server, under .launched in the folder of runs.</p>
+    ${
+      configs.length > 0 &&
+      html`<${Choice} label="Config" choices=${[
+        ["name", "One of the server's configs"],
+        ["yaml", "Paste YAML"],
+      ]} value=${source} choose=${setSource} />`
+    }
+    ${
+      source === "name"
+        ? html`<${Select} label="Config" options=${configs.map((one) => [one, one])} value=${name} choose=${setName} />`
+        : html`<label class="field column"><span>Config (YAML)</span><textarea rows="9" spellcheck="false" value=${yaml} onInput=${(/** @type {any} */ event) => setYaml(event.target.value)}></textarea></label>`
+    }
+    <label class="field column"><span>Changes to it, one in a line</span>
+      <textarea rows="3" spellcheck="false" placeholder="train.steps=100" value=${overrides} onInput=${(/** @type {any} */ event) => setOverrides(event.target.value)}></textarea></label>
+  <//>`;
+}
