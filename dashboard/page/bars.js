@@ -24,7 +24,10 @@ export function BarChart({ label, groups, bars, onPlot }) {
   useEffect(() => {
     const element = box.current;
     if (!seen || !element) return;
-    const size = () => ({ width: element.clientWidth, height: 280 });
+    const size = () => {
+      const width = element.clientWidth;
+      return { width, height: fits(width, groups) ? 280 : 360 };
+    };
     const made = new uPlot({ ...size(), ...optionsOf(groups, bars) }, dataOf(groups, bars), element);
     plot.current = made;
     onPlot?.(made);
@@ -68,8 +71,8 @@ function optionsOf(groups, bars) {
         font,
         grid: { show: false },
         ticks: { show: false },
-        size: (plot) => (fits(plot, groups) ? 30 : 12 + LETTER_PX * longest(groups)),
-        rotate: (plot) => (fits(plot, groups) ? 0 : -90),
+        size: (plot) => (fits(plot.width, groups) ? 30 : 10 + 5.6 * longest(groups)),
+        rotate: (plot) => (fits(plot.width, groups) ? 0 : 90),
         splits: () => groups.map((_, i) => i * width + middle),
         values: () => groups,
       },
@@ -113,9 +116,9 @@ function groupPlace(_, series, at, width) {
   return Math.floor(at / width) * width + Math.max(0, series - 1);
 }
 
-/** Whether the names stand beside each other; else they are turned. @param {uPlot} plot @param {string[]} groups */
-function fits(plot, groups) {
-  return LETTER_PX * longest(groups) < (plot.width - 46) / groups.length;
+/** Whether the names stand beside each other; else they are turned. @param {number} width @param {string[]} groups */
+function fits(width, groups) {
+  return LETTER_PX * longest(groups) < (width - 46) / groups.length;
 }
 
 /** @param {string[]} words */

@@ -18,43 +18,63 @@ export function useSeries(runs, names, steps) {
   const [closer, setCloser] = useState(/** @type {Series[] | null} */ (null));
   const [error, setError] = useState(/** @type {Error | null} */ (null));
   const known = useRef(/** @type {Series[]} */ ([]));
+  const round = useRef(0); // answers of an earlier one are of other curves
   const busy = useRef(false);
+  const waiting = useRef(/** @type {Map<number, number>} */ (new Map())); // steps of runs that went on meanwhile
   const keys = `${runs.join()} ${names.join()}`;
   known.current = all ?? [];
 
-  const reload = useCallback(async () => {
-    try {
-      setAll(await fetchSeries(runs, names, { max_points: MAX_POINTS }));
-      setError(null);
-    } catch (failure) {
-      setError(/** @type {Error} */ (failure));
+  /** One request at a time. @param {() => Promise<void>} ask @param {number} mine */
+  const alone = async (ask, mine) => {
+    busy.current = true;
+    await ask();
+    if (mine !== round.current) return;
+    busy.current = false;
+    const [next] = waiting.current;
+    if (next) {
+      waiting.current.delete(next[0]);
+      more(...next);
     }
+  };
+
+  const reload = useCallback(() => {
+    const mine = ++round.current;
+    return alone(async () => {
+      try {
+        const found = await fetchSeries(runs, names, { max_points: MAX_POINTS });
+        if (mine !== round.current) return;
+        setAll(found);
+        setError(null);
+      } catch (failure) {
+        if (mine === round.current) setError(/** @type {Error} */ (failure));
+      }
+    }, mine);
   }, [keys]);
 
   /** Fetch what came after the last known step of `run`, which is now at `step`. */
   const more = useCallback(
-    async (/** @type {number} */ run, /** @type {number} */ step) => {
+    (/** @type {number} */ run, /** @type {number} */ step) => {
+      if (busy.current) return void waiting.current.set(run, step);
       const mine = known.current.filter((series) => series.run_id === run);
       const last = Math.max(-1, ...mine.map((series) => series.steps.at(-1) ?? -1));
       const longest = Math.max(0, ...mine.map((series) => series.steps.length));
-      if (busy.current) return;
-      busy.current = true;
-      try {
-        // A run that was resumed from a checkpoint is back at an earlier step.
-        if (last < 0 || step <= last || longest > 2 * MAX_POINTS) return await reload();
-        const fresh = await fetchSeries([run], names, { max_points: MAX_POINTS, since_step: last });
-        if (fresh.length) setAll((old) => joined(old ?? [], fresh));
-      } catch {
-        // The line shows as lost, and when it is back everything is fetched.
-      } finally {
-        busy.current = false;
-      }
+      if (step === last + 1) return;
+      // A run that was resumed from a checkpoint is back at an earlier step.
+      if (last < 0 || step <= last || longest > 2 * MAX_POINTS) return void reload();
+      const now = round.current;
+      alone(async () => {
+        const query = { max_points: MAX_POINTS, since_step: last };
+        // If it fails, the line shows as lost, and when it is back everything is fetched.
+        const fresh = await fetchSeries([run], names, query).catch(() => []);
+        if (now === round.current && fresh.length) setAll((old) => joined(old ?? [], fresh));
+      }, now);
     },
     [keys, reload],
   );
 
   useEffect(() => {
     setAll(null);
+    waiting.current.clear();
     if (runs.length && names.length) reload();
     else setAll([]);
   }, [keys]);

@@ -70,7 +70,7 @@ def main() -> None:
 def _go_on(plan: Plan, writer: RunWriter, ending: threading.Event) -> None:
     """A running run does not stand still while its pictures are taken."""
     rng, step = np.random.default_rng(2), plan.done
-    while not ending.wait(min(plan.step_s, 10)):
+    while not ending.wait(min(2 * plan.step_s, 10)):
         writer.step(step, time.time(), step_metrics(plan, step, rng))
         step += 1
         workers(writer, step, time.time())

@@ -1,9 +1,17 @@
 """Actions are asked about first, need the token, say what came of them, and are logged."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import pytest
+from sqlalchemy import update
+
 from store.reader import RunReader
+from store.records import Request
+from store.requests import ask, finish
+from store.tables import Run
+from store.writer import RunWriter, register_run
 from tests.browser.conftest import WAIT_MS, Dashboard, served
 
 if TYPE_CHECKING:
@@ -12,44 +20,130 @@ if TYPE_CHECKING:
 Open = Callable[..., "Page"]
 
 
+def _requests(dashboard: Dashboard, name: str) -> Sequence[Request]:
+    """Newest first."""
+    return RunReader(dashboard.database).requests(dashboard.runs[name][0]).items
+
+
 def test_a_reader_is_asked_for_the_token_and_the_run_is_told(
     browser: "Browser", dashboard: Dashboard
 ) -> None:
     # Not by open_page: a refused token is an error on the console.
     page = browser.new_page()
     page.set_default_timeout(WAIT_MS)
-    page.goto(dashboard.run("demo-kl", "events"))
+    page.goto(dashboard.run("demo", "events"))
     page.get_by_role("button", name="Checkpoint now").click()
     dialog = page.get_by_role("dialog", name="Write a checkpoint now?")
     dialog.get_by_text("the run writes a checkpoint and goes on").wait_for()
+    before = _requests(dashboard, "demo")
     dialog.get_by_label("Token").fill("not the token")
     dialog.get_by_role("button", name="Checkpoint now").click()
     dialog.get_by_text("is not known").wait_for()
-    assert not RunReader(dashboard.database).requests(dashboard.runs["demo-kl"][0]).total
+    assert _requests(dashboard, "demo") == before
     dialog.get_by_label("Token").fill(dashboard.token)
-    dialog.get_by_role("button", name="Checkpoint now").click()
+    dialog.get_by_label("Your name (for the log)").fill("Mia")
+    with page.expect_request(lambda request: request.url.endswith("/api/session")) as asked:
+        dialog.get_by_role("button", name="Checkpoint now").click()
+    assert asked.value.post_data_json == {"token": dashboard.token, "name": "Mia"}
     dialog.get_by_text("saves after the step").wait_for()
     page.keyboard.press("Escape")
     dialog.wait_for(state="detached")
-    (request,) = RunReader(dashboard.database).requests(dashboard.runs["demo-kl"][0]).items
+    request, *others = _requests(dashboard, "demo")
     assert request.action == "checkpoint"
+    assert tuple(others) == tuple(before)
     page.close()
 
 
 def test_an_operator_stops_a_run_and_the_log_says_so(dashboard: Dashboard, open_page: Open) -> None:
     page = open_page(dashboard.run("demo-kl", "events"), signed_in=True)
-    page.get_by_role("button", name="Stop after this step").click()
     dialog = page.get_by_role("dialog", name="Stop this run?")
+    page.get_by_role("button", name="Stop").click()
     dialog.get_by_role("button", name="Cancel").click()
     dialog.wait_for(state="detached")
-    page.get_by_role("button", name="Stop after this step").click()
-    dialog.get_by_role("button", name="Stop after this step").click()
+    page.get_by_role("button", name="Stop").click()
+    assert "writes a checkpoint and ends" in dialog.inner_text()
+    with page.expect_request("**/stop") as asked:
+        dialog.get_by_role("button", name="Stop after this step").click()
+    assert asked.value.post_data is None
     dialog.get_by_role("status").get_by_text("stops after the step").wait_for()
     dialog.get_by_role("button", name="Close").click()
     page.get_by_role("row", name="stop").get_by_text("waits for the run").wait_for()
-    request = RunReader(dashboard.database).requests(dashboard.runs["demo-kl"][0]).items[0]
+    request = _requests(dashboard, "demo-kl")[0]
     assert request.action == "stop"
     assert request.asked_by.startswith("operator")
+    page.get_by_role("link", name="Log").click()
+    row = page.get_by_role("row", name="demo-kl").filter(has_text="stop")
+    row.get_by_text("waits for the run").wait_for()
+    assert page.get_by_role("row", name="a new run").filter(has_text="is queued as").count() == 1
+    row.get_by_role("link", name="demo-kl").click()
+    page.get_by_role("heading", name="demo-kl").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("name", "loses"), [("demo-kl", "one every 20 steps"), ("demo-seed-2", "nothing to lose")]
+)
+def test_stopping_at_once_says_what_is_lost(
+    dashboard: Dashboard, open_page: Open, name: str, loses: str
+) -> None:
+    page = open_page(dashboard.run(name), signed_in=True)
+    page.get_by_role("button", name="Stop").click()
+    dialog = page.get_by_role("dialog", name="Stop this run?")
+    dialog.get_by_role("radio", name="Stop now").check()
+    assert loses in dialog.inner_text()
+    with page.expect_request("**/stop") as asked:
+        dialog.get_by_role("button", name="Stop now").click()
+    assert asked.value.post_data_json == {"now": True}
+    dialog.get_by_role("status").wait_for()
+
+
+def test_buttons_are_those_that_a_runs_state_allows(dashboard: Dashboard, open_page: Open) -> None:
+    offered = {
+        "demo": ["Checkpoint now", "Stop"],
+        "demo-kl": ["Stop", "Resume"],  # stalled and silent
+        "demo-seed-1": [],
+        "demo-seed-2": ["Stop"],
+        "qwen3-vl-8b-lr3e-5": ["Resume"],
+    }
+    for name, buttons in offered.items():
+        page = open_page(dashboard.run(name))
+        page.get_by_role("heading", name=name).wait_for()
+        assert page.locator(".actions button").all_inner_texts() == buttons, name
+        if name == "demo-kl":
+            assert "Resume lets it go on from its last checkpoint" in page.get_by_role("alert").inner_text()
+
+
+def test_a_run_that_lives_and_does_not_get_on_is_to_be_stopped_first(
+    dashboard: Dashboard, open_page: Open
+) -> None:
+    run_id = register_run(
+        dashboard.database, name="stuck", folder="stuck", steps=50, config={}, environment={}
+    )
+    writer = RunWriter(dashboard.database, run_id)
+    writer.state("running")
+    for step in range(10):
+        writer.step(step, time.time() - 1000 + 2 * step, {"reward/mean": 0.5})
+    page = open_page(dashboard.at(f"run/{run_id}/curves"))
+    page.locator(".head .state").get_by_text("running").wait_for()
+    began = update(Run).where(Run.id == run_id).values(started_at=time.time() - 2000)
+    with dashboard.database.write() as connection:
+        connection.execute(began)
+    page.get_by_text("Its process lives").wait_for()
+    assert page.locator(".actions button").all_inner_texts() == ["Checkpoint now", "Stop"]
+    assert "Stop it now and Resume it" in page.get_by_role("alert").inner_text()
+    writer.state("stopped")
+    writer.close()
+
+
+def test_the_log_is_paged(dashboard: Dashboard, open_page: Open) -> None:
+    for number in range(60):
+        finish(dashboard.database, ask(dashboard.database, None, "start", f"robot {number}"), "refused")
+    page = open_page(dashboard.at("log"))
+    page.get_by_role("row", name="robot 59", exact=False).wait_for()
+    page.get_by_role("button", name="Older").click()
+    page.get_by_role("row", name="robot 5 ", exact=False).wait_for()
+    assert "offset=50" in page.url
+    page.get_by_role("button", name="Newer").click()
+    page.get_by_role("row", name="robot 59", exact=False).wait_for()
 
 
 def test_an_operator_starts_a_run(dashboard: Dashboard, open_page: Open) -> None:

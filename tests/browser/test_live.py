@@ -97,3 +97,23 @@ def test_a_lost_connection_shows_and_mends_itself(dashboard: Dashboard, browser:
     with served(dashboard.runs_dir, port=port):
         page.locator(".line.live").wait_for()
     page.close()
+
+
+def test_a_refused_stream_is_told_and_the_page_looks_by_itself(
+    browser: "Browser", dashboard: Dashboard
+) -> None:
+    # Not by open_page: a refusal is an error on the console.
+    page = browser.new_page()
+    page.set_default_timeout(90_000)
+    refused = "too many pages are open. Close some, or ask again later."
+    page.route("**/api/stream*", lambda route: route.fulfill(status=503, json={"detail": refused}))
+    page.goto(dashboard.at("runs"))
+    page.locator("tr[data-run]").first.wait_for()
+    page.get_by_text(refused).wait_for()
+    page.locator(".line.polling").wait_for()
+    with page.expect_request(lambda request: "/api/runs?" in request.url, timeout=60_000):
+        pass  # it looks again, though it was told nothing
+    page.unroute("**/api/stream*")
+    page.locator(".line.live").wait_for()
+    assert page.get_by_text(refused).count() == 0
+    page.close()

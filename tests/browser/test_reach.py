@@ -11,7 +11,16 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 Open = Callable[..., "Page"]
-VIEWS = ("curves", "clock", "rollouts?step=100&task=counting", "evaluations", "workers", "events", "config")
+VIEWS = (
+    "curves",
+    "clock",
+    "rollouts?step=100&task=counting",
+    "rollouts?kind=held-out",
+    "evaluations",
+    "workers",
+    "events",
+    "config",
+)
 PHONE = {"viewport": {"width": 360, "height": 740}}
 
 # Contrast of every text with what is behind it, as WCAG 2 counts it: those below 4.5 : 1 (3 : 1 for large ones).
@@ -91,7 +100,7 @@ def test_a_dialog_keeps_the_focus_and_gives_it_back(dashboard: Dashboard, open_p
     assert page.evaluate("document.activeElement.textContent") == "Resume"
 
 
-@pytest.mark.parametrize("view", ["runs", "benchmarks", *VIEWS])
+@pytest.mark.parametrize("view", ["runs", "benchmarks", "log", *VIEWS])
 def test_no_view_scrolls_sideways_on_a_phone(dashboard: Dashboard, open_page: Open, view: str) -> None:
     page = open_page(_address(dashboard, view), **PHONE)
     _settled(page)
@@ -101,7 +110,7 @@ def test_no_view_scrolls_sideways_on_a_phone(dashboard: Dashboard, open_page: Op
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_text_can_be_read(dashboard: Dashboard, open_page: Open, theme: str) -> None:
     page = open_page(dashboard.at("runs"), color_scheme=theme)
-    for view in ("runs", "benchmarks", *VIEWS):
+    for view in ("runs", "benchmarks", "log", *VIEWS):
         page.goto(_address(dashboard, view))
         _settled(page)
         assert page.evaluate(_FAINT) == []
@@ -116,7 +125,7 @@ def test_the_switch_of_colours_is_remembered(dashboard: Dashboard, open_page: Op
 
 
 def _address(dashboard: Dashboard, view: str) -> str:
-    return dashboard.at(view) if view in ("runs", "benchmarks") else dashboard.run("demo-seed-1", view)
+    return dashboard.at(view) if view in ("runs", "benchmarks", "log") else dashboard.run("demo-seed-1", view)
 
 
 def _settled(page: "Page") -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from store.reader import RunReader
 from tests.browser.conftest import Dashboard
+from tests.browser.fill import UNTRAINED
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -99,26 +100,50 @@ def test_a_chart_is_saved_as_csv_and_png(dashboard: Dashboard, open_page: Open) 
     assert saved.value.path().read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_run_without_steps_says_so(dashboard: Dashboard, open_page: Open) -> None:
+def test_a_queued_run_says_in_every_tab_what_it_waits_for(dashboard: Dashboard, open_page: Open) -> None:
     page = open_page(dashboard.run("demo-seed-2"))
-    page.get_by_text("No data yet").wait_for()
-    page.get_by_role("link", name="Rollouts").click()
-    page.get_by_text("No rollouts yet").wait_for()
+    for tab in ("Curves", "Clock", "Rollouts", "Evaluations", "Workers"):
+        page.locator(".tabs").get_by_role("link", name=tab).click()
+        page.locator(".tabs a[aria-current]").get_by_text(tab).wait_for()
+        words = page.locator(".empty").inner_text()
+        assert "raysubmit_h6Lq2wR8sT4vYc1K, until the cluster has room" in words
+    page.locator(".tabs").get_by_role("link", name="Config").click()
+    page.get_by_text("prompts_per_step").wait_for()
 
 
-def test_the_clock_tells_shares_of_a_step(dashboard: Dashboard, open_page: Open) -> None:
-    page = open_page(dashboard.run("demo-seed-1", "clock"))
-    rollout = page.get_by_role("row", name="rollout", exact=False).filter(has_text="engines answer")
-    rollout.wait_for()
-    share = int(rollout.locator("td").nth(2).inner_text().replace("\u202f", " ").split()[0])
-    assert 55 <= share <= 70  # of a step, as tests/browser/fill.py has it
+@pytest.mark.parametrize("name", ["demo-seed-1", "qwen3-vl-8b-shared"])  # max_staleness 0 and 1
+def test_each_side_of_the_clock_adds_up_to_a_step(dashboard: Dashboard, open_page: Open, name: str) -> None:
+    page = open_page(dashboard.run(name, "clock"))
+    page.get_by_text("take turns" if name == "demo-seed-1" else "work at once").wait_for()
+    for side in ("Learner", "Engines"):
+        shares = page.get_by_role("region", name=side).locator("td.share")
+        shares.first.wait_for()
+        percents = [float(text.replace("\u202f%", "")) for text in shares.all_inner_texts()]
+        assert len(percents) >= 4
+        assert 98 <= sum(percents) <= 102  # each is rounded
+    rollout = page.get_by_role("row", name="rollout answered")
+    share = float(rollout.locator("td.share").inner_text().replace("\u202f%", ""))
+    assert 55 <= share <= 75 if name == "demo-seed-1" else share > 80  # as tests/browser/fill.py has it
     page.get_by_role("img", name="Seconds of each phase").locator("canvas").wait_for()
+    legend = page.locator(".chart .u-legend")
+    assert legend.get_by_text("waited for groups").count() == 1
+    page.get_by_role("group", name="Whose phases").get_by_role("button", name="Engines").click()
+    legend.get_by_text("waited for update").wait_for()
+
+
+def test_charts_that_are_not_there_are_named_with_the_reason(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.run("demo-seed-1"))
+    page.get_by_text("KL: not computed, grpo.kl_coef is 0.").wait_for()
+    page.goto(dashboard.run("demo-kl"))
+    page.get_by_role("heading", name="KL", exact=True).wait_for()
+    assert page.get_by_text("not computed").count() == 0
 
 
 def test_workers_events_and_config_are_told(dashboard: Dashboard, open_page: Open) -> None:
     page = open_page(dashboard.run("demo-kl", "workers"))
     page.get_by_text("Rollout workers").wait_for()
     assert page.locator("tr.silent").count() == 8  # its last word was minutes ago
+    assert page.locator(".workers .pill.warn").all_inner_texts() == ["silent"] * 8
     page.get_by_role("link", name="Events").click()
     page.locator("li.bad").get_by_text("exit code -9").wait_for()
     page.locator(".chips").get_by_role("button", name="checkpoint").click()
@@ -127,6 +152,13 @@ def test_workers_events_and_config_are_told(dashboard: Dashboard, open_page: Ope
     page.get_by_label("Compare with").select_option(str(dashboard.runs["demo-seed-1"][0]))
     page.get_by_role("row", name="grpo.kl_coef").wait_for()
     assert "0.02" in page.get_by_role("row", name="grpo.kl_coef").inner_text()
+
+
+def test_workers_of_a_run_that_ended_do_not_run(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.run("demo-seed-1", "workers"))
+    page.get_by_text("Rollout workers").wait_for()
+    assert page.locator(".workers .pill").all_inner_texts() == ["ended"] * 8
+    assert page.locator(".workers .pill.warn, .workers .pill.bad").count() == 0
 
 
 @pytest.mark.parametrize("task", ["grounding", "jigsaw", "counting"])
@@ -150,8 +182,45 @@ def test_a_group_shows_what_was_seen_and_answered(dashboard: Dashboard, open_pag
         assert picture is not None
         assert picture["x"] < box["x"] < picture["x"] + picture["width"]
         assert 10 < box["width"] < 30  # 24 to 40 pixels of 256, shown smaller
+    page.get_by_text("training step 100, answered by the weights after 100 steps").wait_for()
+    page.get_by_text("Training asked this prompt once.").wait_for()
+    page.get_by_role("link", name=f"held-out groups of {task}").click()
     page.locator(".history tr.here").wait_for()
-    assert page.locator(".history tbody tr").count() >= 3
+    assert page.locator(".history tbody tr").count() == 4  # before, after 50, after 100, after 150
+    assert page.locator(".groups li").count() == 2
+    page.get_by_text("evaluation after 150 steps, which trained nothing").wait_for()
+
+
+def test_training_and_held_out_groups_stand_apart(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.run("demo-seed-1", "rollouts"))
+    page.locator(".group .frame").first.wait_for()
+    step = page.locator(".stepper select")
+    assert step.input_value() == "149"  # of training, though the evaluation after it came later
+    assert page.locator(".groups li").count() == 9
+    page.get_by_role("button", name="Held out").click()
+    page.get_by_role("group", name="Evaluation after steps").wait_for()
+    assert step.locator("option").all_inner_texts() == ["150", "100", "50", "0, before training"]
+    page.locator(".groups li").nth(5).wait_for()
+    page.reload()
+    page.get_by_role("button", name="Held out").and_(page.locator("[aria-pressed=true]")).wait_for()
+    page.goto(dashboard.run("demo", "rollouts?kind=held-out&step=50"))
+    page.get_by_text("evaluation after 50 steps").wait_for()
+
+
+def test_comparing_asks_for_a_runs_config_once(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.at("runs"))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.split("/api/")[-1]))
+    for name in ("demo", "demo-seed-1"):
+        page.get_by_role("checkbox", name=f"Compare {name}", exact=True).check()
+    page.locator(".compare .u-legend").get_by_text("demo-seed-1").wait_for()
+    run_id, writer = dashboard.runs["demo"]
+    for message in ("one", "another"):
+        with page.expect_response(lambda response: "/api/runs?" in response.url):
+            writer.event("note", message)
+        page.wait_for_timeout(500)
+    whole = [url for url in asked if url in (f"runs/{run_id}", f"runs/{dashboard.runs['demo-seed-1'][0]}")]
+    assert len(whole) == len(set(whole)) == 2
 
 
 def test_evaluations_and_benchmarks(dashboard: Dashboard, open_page: Open) -> None:
@@ -161,6 +230,15 @@ def test_evaluations_and_benchmarks(dashboard: Dashboard, open_page: Open) -> No
     page.get_by_role("row", name="VideoSSR-8B, published 29.0").wait_for()
     assert page.locator(".benchmarks").get_by_role("row", name="demo-seed-1").inner_text().count("10.1") == 1
     page.get_by_role("img", name="Scores of each benchmark").locator("canvas").wait_for()
+    untrained = page.get_by_role("row", name=UNTRAINED)
+    assert untrained.get_by_role("link").count() == 0  # there is no run to look at
+    assert untrained.locator(".when").count() == 0  # nor is it known when
+    assert page.get_by_role("row", name="demo-seed-1").get_by_role("link").count() == 1
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Scores as CSV").click()
+    rows = list(csv.DictReader(io.StringIO(saved.value.path().read_text())))
+    assert {row["model"] for row in rows} >= {UNTRAINED, "VideoSSR-8B, published", "Guessing"}
+    assert all(None not in row for row in rows)  # no cell too many
 
 
 def test_what_is_not_there_is_said(dashboard: Dashboard, open_page: Open) -> None:

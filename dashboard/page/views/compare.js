@@ -74,6 +74,7 @@ export function Compare({ ids, listed, changes, untick, clear }) {
  */
 function useDetails(ids, listed) {
   const known = useRef(/** @type {Map<number, import("../types.js").RunDetail>} */ (new Map()));
+  const asked = useRef(/** @type {Set<number>} */ (new Set()));
   const [error, setError] = useState(/** @type {Error | null} */ (null));
   const [, setCount] = useState(0);
   const missing = ids.filter((id) => {
@@ -81,12 +82,16 @@ function useDetails(ids, listed) {
     return !run || (!run.metric_names.length && (listed.get(id)?.step ?? 0) > 0);
   });
   useEffect(() => {
-    if (!missing.length) return;
-    Promise.all(missing.map((id) => get(`/api/runs/${id}`))).then((found) => {
-      for (const run of found) known.current.set(run.id, run);
-      setCount((count) => count + 1);
-      setError(null);
-    }, setError);
+    for (const id of missing.filter((one) => !asked.current.has(one))) {
+      asked.current.add(id);
+      get(`/api/runs/${id}`)
+        .then((run) => {
+          known.current.set(id, run);
+          setCount((count) => count + 1);
+          setError(null);
+        }, setError)
+        .finally(() => asked.current.delete(id));
+    }
   }, [missing.join()]);
   return { runs: ids.flatMap((id) => known.current.get(id) ?? []), error };
 }

@@ -105,11 +105,15 @@ function Stalled({ run }) {
   return html`<div class="notice warn" role="alert"><b>Stalled</b>
     <span>${
       run.silent
-        ? html`No sign of life ${heard ? html`since ${dateTime(heard)} (${ago(at - heard)})` : "yet"}. Its process may have been killed or its machine lost.
-          If it does not come back, <b>Resume</b> lets it go on from its last checkpoint.`
-        : html`Its process lives, but no step has ended for much longer than steps take here${run.seconds_per_step !== null && ` (${duration(run.seconds_per_step)})`}.
-          See its <a href=${link(["run", run.id, "workers"])}>workers</a> and last <a href=${link(["run", run.id, "events"])}>events</a>.
-          If it does not move again, <b>Stop</b> it now and <b>Resume</b> it from its last checkpoint.`
+        ? html`No sign of life ${heard ? html`since ${dateTime(heard)} (${ago(at - heard)})` : "yet"}. ${SILENT}`
+        : html`Its process lives, but no step has ended for much longer than steps take here${run.seconds_per_step !== null && ` (${duration(run.seconds_per_step)})`}. ${stuck(run.id)}`
     }</span>
   </div>`;
+}
+
+const SILENT = html`Its process may have been killed or its machine lost. If it does not come back, <b>Resume</b> lets it go on from its last checkpoint.`;
+
+/** @param {number} id */
+function stuck(id) {
+  return html`See its <a href=${link(["run", id, "workers"])}>workers</a> and last <a href=${link(["run", id, "events"])}>events</a>. If it does not move again, <b>Stop</b> it now and <b>Resume</b> it from its last checkpoint.`;
 }
