@@ -10,7 +10,7 @@ down_revision = "0001"
 def upgrade() -> None:
     # SQLite would put the column last, behind texts of many pages that each look at it would pass: it is made anew.
     is_sqlite = op.get_bind().dialect.name == "sqlite"
-    column = sa.Column("held_out", sa.Boolean(), nullable=False, server_default=sa.false())
+    column: sa.Column[bool] = sa.Column("held_out", sa.Boolean(), nullable=False, server_default=sa.false())
     with op.batch_alter_table("groups", recreate="always" if is_sqlite else "never") as table:
         table.add_column(column, insert_after="policy_version" if is_sqlite else None)
         table.drop_index("ix_groups_run_id_step_task")
