@@ -1,6 +1,7 @@
 // The frame round all views: who asks, where one is, whether the line stands.
 import { get, post } from "./api.js";
 import { html, render, useEffect, useState } from "./html.js";
+import { later } from "./later.js";
 import { line, me, refusal, useShared } from "./live.js";
 import { link, useRoute } from "./router.js";
 import { switchTheme, theme } from "./theme.js";
@@ -12,7 +13,10 @@ const TOKEN = /^#token=(.+)$/;
 // The list opens without the code of other views.
 const Log = later(() => import("./views/log.js").then((found) => found.Log));
 const Benchmarks = later(() => import("./views/benchmarks.js").then((found) => found.Benchmarks));
-const Run = later(() => import("./views/run.js").then((found) => found.Run));
+const findRun = () => import("./views/run.js").then((found) => found.Run);
+const Run = later(findRun);
+// While the server is asked who looks. What goes wrong shows when it is needed.
+if (window.location.hash.startsWith("#/run/")) findRun().catch(() => {});
 
 function App() {
   const [error, setError] = useState(/** @type {Error | null} */ (null));
@@ -57,17 +61,6 @@ function View({ who }) {
   if (view === "log") return html`<${Log} />`;
   if (view === "run" && /^\d+$/.test(id ?? "")) return html`<${Run} key=${id} id=${Number(id)} tab=${tab} />`;
   return html`<div class="page"><${Empty} title="There is nothing at this address"><a href=${link(["runs"])}>Go to the runs</a><//></div>`;
-}
-
-/** A view whose code is fetched when it is first shown. @param {() => Promise<any>} load */
-function later(load) {
-  return (/** @type {object} */ props) => {
-    const [view, setView] = useState(/** @type {any} */ (null));
-    const [error, setError] = useState(/** @type {Error | null} */ (null));
-    useEffect(() => void load().then((found) => setView(() => found), setError), []);
-    if (error) return html`<div class="page"><${Failure} error=${error} /></div>`;
-    return view ? html`<${view} ...${props} />` : html`<${Loading} />`;
-  };
 }
 
 function Entrance() {

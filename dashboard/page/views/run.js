@@ -1,29 +1,24 @@
 // One run: its state in words above, and a tab for each way of looking at it.
 import { get } from "../api.js";
 import { ago, dateTime, duration } from "../format.js";
-import { html, useState } from "../html.js";
+import { html, useEffect, useRef, useState } from "../html.js";
+import { later } from "../later.js";
 import { now, useChanges, useLoaded, useShared } from "../live.js";
 import { link } from "../router.js";
 import { Ago, Empty, Failure, Loading, Progress, State } from "../ui.js";
 import { ActionButtons } from "./actions.js";
-import { Clock } from "./clock.js";
-import { Config } from "./config.js";
 import { Curves } from "./curves.js";
-import { Evaluations } from "./evaluations.js";
-import { Events } from "./events.js";
 import { Queued, waitsFor } from "./queued.js";
-import { Rollouts } from "./rollouts.js";
-import { Workers } from "./workers.js";
 
 /** @type {Record<string, [string, any]>} */
 const TABS = {
   curves: ["Curves", Curves],
-  clock: ["Clock", Clock],
-  rollouts: ["Rollouts", Rollouts],
-  evaluations: ["Evaluations", Evaluations],
-  workers: ["Workers", Workers],
-  events: ["Events", Events],
-  config: ["Config", Config],
+  clock: ["Clock", later(() => import("./clock.js").then((found) => found.Clock))],
+  rollouts: ["Rollouts", later(() => import("./rollouts.js").then((found) => found.Rollouts))],
+  evaluations: ["Evaluations", later(() => import("./evaluations.js").then((found) => found.Evaluations))],
+  workers: ["Workers", later(() => import("./workers.js").then((found) => found.Workers))],
+  events: ["Events", later(() => import("./events.js").then((found) => found.Events))],
+  config: ["Config", later(() => import("./config.js").then((found) => found.Config))],
 };
 
 const OF_QUEUED = ["events", "config"]; // that a run has before it begins
@@ -41,6 +36,13 @@ export function Run({ id, tab }) {
   const { data, error, reload } = useLoaded(() => get(`/api/runs/${id}`), [id]);
   const run = /** @type {import("../types.js").RunDetail | undefined} */ (data);
   const [changes, setChanges] = useState(/** @type {Record<string, number>} */ ({}));
+  const tabs = useRef(/** @type {HTMLElement | null} */ (null));
+  // On a phone they do not all fit.
+  useEffect(
+    () =>
+      tabs.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }),
+    [tab, Boolean(run)],
+  );
   useChanges(id, (told) => {
     const what = new Set(
       told
@@ -68,7 +70,7 @@ export function Run({ id, tab }) {
   return html`<section class="page" aria-labelledby="title">
     <${Header} run=${run} />
     <${Failure} error=${error} retry=${reload} />
-    <nav class="tabs" aria-label="Views of this run">
+    <nav class="tabs" ref=${tabs} aria-label="Views of this run">
       ${Object.entries(TABS).map(([name, [words]]) => html`<a key=${name} href=${link(["run", id, name])} aria-current=${name === tab ? "page" : undefined}>${words}</a>`)}
     </nav>
     <${View} key=${tab} run=${run} changes=${changes} />
