@@ -30,7 +30,7 @@ function StartForm({ configs, close }) {
     .filter(Boolean);
   const act = () => post("/api/runs", { config: source === "name" ? name : { yaml }, overrides: lines });
   return html`<${Ask} title="Start a run" words="Start" close=${close} act=${act}>
-    <p>The run starts now, and appears in the list once its settings, model and videos are found good. What it says before that stands on the server, under .launched in the folder of runs.</p>
+    <p>The run is in the list at once, as queued. If its settings, model or videos are no good it fails there and says why.</p>
     ${
       configs.length > 0 &&
       html`<${Choice} label="Config" choices=${[
