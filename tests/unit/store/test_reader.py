@@ -293,7 +293,7 @@ def test_histories_and_benches_come_in_parts(database: Database, reader: RunRead
     page = reader.prompt_history(run_id, "train-3", offset=1, limit=1)
     assert ([item.step for item in page.items], page.total) == ([1], 3)
     found, total = reader.bench_results(offset=1, limit=2)
-    assert [(run, each.step, each.task) for _, run, each in found] == [
+    assert [(run, each.step, each.task) for _, run, _, each in found] == [
         (run_id, 1, "easy"), (run_id, 1, "hard"), (run_id, 2, "easy"), (run_id, 2, "hard"),
     ]  # fmt: skip
     assert total == 3
