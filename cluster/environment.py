@@ -23,8 +23,8 @@ _PACKAGES = (
 _CHECKOUT = Path(__file__).parent.parent
 
 
-def environment() -> dict[str, Any]:
-    """Commit, versions and machine. What is not known is left out."""
+def environment(bucket: str | None = None) -> dict[str, Any]:
+    """Commit, versions and machine, and the run's part of a bucket. What is not known is left out."""
     found: dict[str, Any] = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -32,6 +32,8 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
     }
+    if bucket is not None:
+        found["bucket"] = bucket
     if (commit := _git("rev-parse", "HEAD")) is not None:
         found["git_commit"] = commit
         found["git_dirty"] = bool(_git("status", "--porcelain"))

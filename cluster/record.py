@@ -10,6 +10,7 @@ from pathlib import Path
 from cluster.config import Config
 from cluster.environment import environment
 from cluster.prepare import Say
+from cluster.run_folder import bucket_of
 from store.database import Database, StoreError, database_url, open_database
 from store.records import Request, StoredState
 from store.requests import finish, take
@@ -118,7 +119,7 @@ class RunStore:
                 folder=str(folder),
                 steps=config.train.steps,
                 config=config.model_dump(mode="json"),
-                environment=environment(),
+                environment=environment(bucket_of(folder)),
                 job_id=_job_id(),
             )
         except StoreError as error:

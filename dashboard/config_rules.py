@@ -27,7 +27,7 @@ _OPEN = frozenset(
     }
 )
 # Settings that say where something is.
-_PLACES = frozenset({"model.path", "data.videos", "data.dataset", "runs_dir"})
+_PLACES = frozenset({"model.path", "data.videos", "data.dataset", "runs_dir", "bucket"})
 # Whatever has one of these words in its name may run code or open files, today or in a later version.
 _CLOSED_WORDS = frozenset(
     {

@@ -3,8 +3,10 @@
 import os
 import stat
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
-import fsspec
+from store.files import TROUBLE, Files
+from store.records import RunDetail
 
 _TYPES = {".webp": "image/webp", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 MAX_BYTES = 8 * 2**20
@@ -12,6 +14,11 @@ MAX_BYTES = 8 * 2**20
 
 class FrameRefused(ValueError):
     """A picture that is not served, with the reason."""
+
+
+def frames_folder(run: RunDetail) -> str:
+    """Where a run's pictures are: its folder, or its part of a bucket."""
+    return str(run.environment.get("bucket") or run.folder)
 
 
 def read_frame(folder: str, file: str) -> tuple[bytes, str]:
@@ -31,17 +38,25 @@ def read_frame(folder: str, file: str) -> tuple[bytes, str]:
     if name.is_absolute() or ".." in name.parts or "\\" in file or "\0" in file or "::" in file:
         raise FrameRefused(f"{file!r}: is not inside the run's folder.")
     try:
-        data = _from_bucket(f"{folder}/{name}") if "://" in folder else _from_disk(Path(folder), name)
-    except (OSError, ValueError, ImportError) as error:
+        data = _read(folder, name)
+    except TROUBLE as error:
         if isinstance(error, FrameRefused):
             raise
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise FrameRefused(
-            f"{file!r}: cannot be read ({reason}). Was the run's folder moved or emptied?"
+            f"{file!r}: cannot be read ({reason}). Was the run's folder or bucket moved or emptied?"
         ) from None
     if len(data) > MAX_BYTES:
         raise FrameRefused(f"{file!r}: is larger than {MAX_BYTES} bytes.")
     return data, content_type
+
+
+def _read(folder: str, name: PurePosixPath) -> bytes:
+    if folder.startswith("file://"):
+        folder = unquote(urlsplit(folder).path)
+    if "://" in folder:  # there are no links
+        return Files(folder).read(str(name), MAX_BYTES + 1)
+    return _from_disk(Path(folder), name)
 
 
 def _from_disk(folder: Path, name: PurePosixPath) -> bytes:
@@ -55,9 +70,3 @@ def _from_disk(folder: Path, name: PurePosixPath) -> bytes:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise FrameRefused(f"{str(name)!r}: is no file.")
         return opened.read(MAX_BYTES + 1)
-
-
-def _from_bucket(address: str) -> bytes:
-    with fsspec.open(address, "rb") as opened:
-        data: bytes = opened.read(MAX_BYTES + 1)
-        return data

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException, Query, Response
 
 from dashboard.answers import EVERYWHERE, GroupCount, GroupView, group_view, problems
-from dashboard.frames import FrameRefused, read_frame
+from dashboard.frames import FrameRefused, frames_folder, read_frame
 from dashboard.security import reader
 from dashboard.service import Limit, Number, Offset, PathText, Place, Service, Services, Step, Text
 from store.records import GroupHistory, GroupSort, GroupSummary, Page, StoredGroup
@@ -57,7 +57,7 @@ def show_group(services: Services, run_id: Number, group_id: Number) -> GroupVie
 def show_frame(services: Services, run_id: Number, group_id: Number, clip: Place, number: Place) -> Response:
     """The picture of one frame."""
     group = _group(services, run_id, group_id)
-    folder = services.detail(run_id).folder
+    folder = frames_folder(services.detail(run_id))
     try:
         file = group.frames[clip].frames[number].file
     except IndexError:
