@@ -140,7 +140,12 @@ def test_of_all_settings_just_these_are_closed() -> None:
             check_config(yaml.safe_dump({name: value}), roots=(), runs_dir="/srv")
         except ConfigRefused:
             closed.add(name)
-    places = {"model.path", "data.dataset", "runs_dir", "bucket"}  # data.videos is `drawn` where nothing else is said
+    places = {
+        "model.path",
+        "data.dataset",
+        "runs_dir",
+        "bucket",
+    }  # data.videos is `drawn` where nothing else is said
     assert closed == places | {"reward.function", "rollout.vllm_args", "cluster.address"}
 
 

@@ -115,11 +115,6 @@ def test_a_bucket_is_what_runs_write_to_and_the_page_reads(
     (policy,) = [each for each in after if each["metadata"]["name"] == "videossr-bucket-readers"]
     assert len(after) == len(before) + 1
     asked: dict[str, dict[str, str]] = {}
-    for manifest in after:
-        if manifest["apiVersion"].startswith("ray.io/"):
-            jsonschema.validate(manifest, ray_schemas[manifest["kind"]])
-        else:
-            check_kubernetes(manifest)
     for kind in pods(after):
         (container,) = kind.spec["containers"]
         found = {
@@ -138,3 +133,8 @@ def test_a_bucket_is_what_runs_write_to_and_the_page_reads(
     assert policy["metadata"]["namespace"] == "videossr"
     documented = {key for secret, key in documented_secrets() if secret == "videossr-bucket"}
     assert documented == set(head.values()) | set(reads.values())
+    for manifest in after:
+        if manifest["apiVersion"].startswith("ray.io/"):
+            jsonschema.validate(manifest, ray_schemas[manifest["kind"]])
+        else:
+            check_kubernetes(manifest)
