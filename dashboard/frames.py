@@ -2,6 +2,7 @@
 
 import os
 import stat
+import threading
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -10,6 +11,9 @@ from store.records import RunDetail
 
 _TYPES = {".webp": "image/webp", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 MAX_BYTES = 8 * 2**20
+# A bucket that hangs keeps a reader for minutes, and must not take all of the server's threads (40).
+_readers = threading.BoundedSemaphore(8)
+_WAIT_S = 2.0
 
 
 class FrameRefused(ValueError):
@@ -54,9 +58,18 @@ def read_frame(folder: str, file: str) -> tuple[bytes, str]:
 def _read(folder: str, name: PurePosixPath) -> bytes:
     if folder.startswith("file://"):
         folder = unquote(urlsplit(folder).path)
-    if "://" in folder:  # there are no links
-        return Files(folder).read(str(name), MAX_BYTES + 1)
-    return _from_disk(Path(folder), name)
+    return _from_bucket(folder, name) if "://" in folder else _from_disk(Path(folder), name)
+
+
+def _from_bucket(address: str, name: PurePosixPath) -> bytes:
+    if not _readers.acquire(timeout=_WAIT_S):
+        raise FrameRefused(
+            f"{str(name)!r}: the bucket is too slow for as many pictures at once. Ask again later."
+        )
+    try:
+        return Files(address).read(str(name), MAX_BYTES + 1)  # there are no links
+    finally:
+        _readers.release()
 
 
 def _from_disk(folder: Path, name: PurePosixPath) -> bytes:

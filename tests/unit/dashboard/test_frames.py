@@ -1,6 +1,7 @@
 """Pictures are read from a run's folder and from nowhere else."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,14 @@ def test_a_bucket_is_read_too_and_not_left(run: Path) -> None:
     for elsewhere in (address, "nothing://bucket/run"):
         with pytest.raises(FrameRefused, match="cannot be read"):
             read_frame(elsewhere, "frames/1.png")
+
+
+def test_a_bucket_that_hangs_keeps_no_more_than_some_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(frames, "_readers", places)
+    monkeypatch.setattr(frames, "_WAIT_S", 0.05)
+    for _ in range(2):  # one that fails leaves its place
+        with pytest.raises(FrameRefused, match="cannot be read"):
+            read_frame("nothing://bucket/run", "frames/0.png")
+    with places, pytest.raises(FrameRefused, match="too slow"):
+        read_frame("nothing://bucket/run", "frames/0.png")
