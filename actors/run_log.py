@@ -25,6 +25,7 @@ class RunLogPlan:
         store: address of the run store, and the run's number there; None: not into one.
         trackers: by name, of actors.sinks.TRACKERS.
         config: the run's configuration, for trackers.
+        bucket: the run's part of one, for pictures; None: they go into the folder.
     """
 
     folder: str
@@ -33,6 +34,7 @@ class RunLogPlan:
     store: tuple[str, int] | None = None
     trackers: tuple[str, ...] = ()
     config: Mapping[str, Any] | None = None
+    bucket: str | None = None
 
 
 class RunLog:
@@ -56,14 +58,14 @@ class RunLog:
 
         plan, config = self._plan, self._plan.config or {}
         found: list[tuple[str, Callable[[], Sink]]] = []
-        if plan.store is not None:
-            url, run_id = plan.store
-            found.append(("the run store", partial(StoreSink, url, run_id, self._folder)))
         if plan.name:
             found.append(("Ray's metrics", partial(RayGauges, plan.name)))
         trackers: dict[str, type[Wandb] | type[Mlflow]] = {"wandb": Wandb, "mlflow": Mlflow}
         for name in plan.trackers:
             found.append((name, partial(trackers[name], plan.name, self._folder, config)))
+        if plan.store is not None:  # the last to be closed: it waits for pictures on their way to a bucket
+            url, run_id = plan.store
+            found.append(("the run store", partial(StoreSink, url, run_id, self._folder, plan.bucket)))
         return found
 
     def event(self, kind: str, message: str) -> None:

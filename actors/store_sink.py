@@ -1,10 +1,13 @@
-"""A run's record in the run store, with the frames of its sampled groups as files beside it."""
+"""A run's record in the run store, with the frames of its sampled groups as files beside it or in a bucket."""
 
 import re
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+from actors.background_files import BackgroundFiles
 from actors.messages import EvaluationAnswers, Group, WorkerState
 from actors.sinks import Sink, fmean_reward
 from dataset.marks import details
@@ -12,16 +15,22 @@ from dataset.pictures import ClipPictures, Picture
 from pretext.recipe import Recipe
 from store import records
 from store.database import open_database
+from store.files import Files
 from store.writer import RunWriter
+
+_LAST_PICTURES_S = 15.0  # that the end of a run waits for the bucket
 
 
 class StoreSink(Sink):
-    """Args: url: of the store; run_id: there; folder: the run's, for pictures."""
+    """Args: url: of the store; run_id: there; folder, bucket: the run's; pictures go to the latter if there is one."""
 
-    def __init__(self, url: str, run_id: int, folder: Path) -> None:
+    def __init__(self, url: str, run_id: int, folder: Path, bucket: str | None = None) -> None:
         self._database = open_database(url)
         self._writer = RunWriter(self._database, run_id)
-        self._folder = folder
+        self._files = Files(bucket or str(folder))
+        self._later = BackgroundFiles(self._files) if bucket else None
+        self._lock = threading.Lock()
+        self._times_back = 0  # that the run went back
 
     def event(self, time_s: float, kind: str, message: str) -> None:
         self._writer.event(kind, message, time_s)
@@ -35,26 +44,27 @@ class StoreSink(Sink):
     def pictures(
         self, step: int, group: Group, advantages: Sequence[float], clips: Sequence[ClipPictures]
     ) -> None:
-        """Write the files first: a group names none that is not there."""
-        folder = Path("frames", f"{step:06}", re.sub(r"[^A-Za-z0-9_-]", "_", group.group_id))
-        (self._folder / folder).mkdir(parents=True, exist_ok=True)
-        stored = tuple(
-            records.Clip(
-                label=clip.label,
-                true_place=clip.true_place,
-                frames=tuple(
-                    self._frame(picture, folder / f"{number}-{index:03}.webp")
-                    for index, picture in enumerate(clip.frames)
-                ),
-            )
-            for number, clip in enumerate(clips)
-        )
-        self._writer.group(_group_record(step, group, advantages, stored))
+        """Write the files first: a group names none that is not there. To a bucket they go on other threads."""
+        folder = f"frames/{step:06}/{re.sub(r'[^A-Za-z0-9_-]', '_', group.group_id)}"
+        files: dict[str, bytes] = {}
+        stored = []
+        for number, clip in enumerate(clips):
+            names = [f"{folder}/{number}-{index:03}.webp" for index in range(len(clip.frames))]
+            files |= {name: picture.webp for name, picture in zip(names, clip.frames, strict=True)}
+            frames = tuple(map(_frame, clip.frames, names))
+            stored.append(records.Clip(label=clip.label, true_place=clip.true_place, frames=frames))
+        record = _group_record(step, group, advantages, tuple(stored))
+        if self._later is not None:
+            self._later.write(files, partial(self._name_pictures, record, self._times_back))
+            return
+        for name, data in files.items():
+            self._files.write(name, data)
+        self._writer.group(record)
 
-    def _frame(self, picture: Picture, file: Path) -> records.Frame:
-        (self._folder / file).write_bytes(picture.webp)
-        boxes = tuple((box.left, box.top, box.width, box.height, box.label) for box in picture.boxes)
-        return records.Frame(time_s=picture.time_s, edited=picture.edited, file=file.as_posix(), boxes=boxes)
+    def _name_pictures(self, record: records.GroupRecord, times_back: int) -> None:
+        with self._lock:  # a group of a step that is taken again must not come after it was forgotten
+            if times_back == self._times_back:
+                self._writer.group(record)
 
     def evaluation(self, answers: EvaluationAnswers) -> None:
         scores = {
@@ -87,11 +97,25 @@ class StoreSink(Sink):
             )
 
     def forget(self, step: int) -> None:
-        self._writer.drop_after(step - 1)
+        with self._lock:
+            self._times_back += 1
+            self._writer.drop_after(step - 1)
 
     def close(self) -> None:
-        self._writer.close()
-        self._database.close()
+        try:
+            if self._later is not None:
+                self._later.close(_LAST_PICTURES_S)
+        except Exception as error:
+            self._writer.event("record_failed", f"Pictures are missing: {error}")
+            raise
+        finally:
+            self._writer.close()
+            self._database.close()
+
+
+def _frame(picture: Picture, file: str) -> records.Frame:
+    boxes = tuple((box.left, box.top, box.width, box.height, box.label) for box in picture.boxes)
+    return records.Frame(time_s=picture.time_s, edited=picture.edited, file=file, boxes=boxes)
 
 
 def _group_record(

@@ -9,6 +9,7 @@ from learner.config import GrpoConfig, LearnerConfig, WarmupConfig
 from pretext.frames import FrameSpec
 from pretext.tasks import TaskName, TaskSettings
 from rollout.config import RolloutConfig
+from store.files import check_bucket
 
 Positive = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -112,6 +113,11 @@ class Config(_Section):
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder under runs_dir")
     seed: int = Field(0, ge=0)
     runs_dir: PathLike = "runs"
+    bucket: Annotated[str, AfterValidator(check_bucket)] | None = Field(
+        None,
+        description="s3://BUCKET/PREFIX or the like, for checkpoints and frames; the run's folder has the rest. null: "
+        "VIDEOSSR_BUCKET, or else the folder has these too",
+    )
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     rollout: RolloutConfig = RolloutConfig()

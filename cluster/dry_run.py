@@ -17,12 +17,14 @@ from cluster.plan import (
     rollout_memory_gib,
 )
 from cluster.prepare import check_data, check_model, check_reward
+from cluster.run_folder import bucket_setting
 
 
 def dry_run(config: Config) -> int:
     """Print configuration, placement and memory; 0 if the plan can work, 2 if it cannot."""
     console = Console(highlight=False)
     check_reward(config)
+    bucket = bucket_setting(config)
     if config.model.path.startswith((TINY_PREFIX, "/", ".")) or Path(config.model.path).is_dir():
         check_model(config)  # what is on the hub alone is checked where the run starts
     if config.data.dataset is None and config.data.videos != DRAWN and not Path(config.data.videos).is_dir():
@@ -33,6 +35,8 @@ def dry_run(config: Config) -> int:
         check_data(config)
     console.print("[bold]Configuration[/bold]")
     console.print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).rstrip(), markup=False)
+    if bucket is not None:
+        console.print(f"\nCheckpoints and frames: each run's own part of {bucket}", markup=False)
     console.print(f"\n[bold]Placement[/bold] ({gpus_needed(config)} GPUs)")
     console.print(_placement(config))
     size = model_size(config.model.path)

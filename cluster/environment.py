@@ -25,8 +25,8 @@ _CHECKOUT = Path(__file__).parent.parent
 COMMIT = "VIDEOSSR_COMMIT"
 
 
-def environment() -> dict[str, Any]:
-    """Commit, versions and machine. What is not known is left out."""
+def environment(bucket: str | None = None) -> dict[str, Any]:
+    """Commit, versions and machine, and the run's part of a bucket. What is not known is left out."""
     found: dict[str, Any] = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -34,6 +34,8 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
     }
+    if bucket is not None:
+        found["bucket"] = bucket
     if commit := _commit():
         found["git_commit"] = commit.removesuffix("+")
         found["git_dirty"] = commit.endswith("+")

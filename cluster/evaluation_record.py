@@ -4,9 +4,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from cluster.checkpoints import last_checkpoint
 from cluster.load import ConfigError
 from cluster.prepare import Say
-from cluster.run_folder import checkpoints, default_runs, find_folder
+from cluster.run_folder import default_runs, find_folder
 from cluster.run_store import opened_store
 from evaluation.results import ColumnResult, Results
 from store.database import Database
@@ -46,8 +47,8 @@ def _run_of(database: Database, model: str) -> tuple[int, int] | None:
     run = RunReader(database).run_by_name(folder.absolute().name)
     if run is None or Path(run.folder).resolve() != folder.resolve():
         return None
-    kept = checkpoints(folder)
-    return run.id, int(kept[-1][1]["step"]) if kept else run.step
+    last = last_checkpoint(folder)
+    return run.id, run.step if last is None else int(last.state["step"])
 
 
 def _own_run(database: Database, model: str, out: Path) -> int:

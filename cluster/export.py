@@ -1,15 +1,15 @@
 """A run's checkpoint as a Hugging Face folder."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cluster.checkpoints import best_checkpoint, last_checkpoint
 from cluster.config import Config
 from cluster.load import ConfigError, validated
-from cluster.run_folder import best_checkpoint, default_runs, find_folder, last_checkpoint
+from cluster.run_folder import default_runs, find_folder
 from learner.config import LearnerConfig
 from learner.lora import adapted_layers, add_adapters, merged_weight
 
@@ -26,7 +26,7 @@ def export(run: str, out: Path, *, best: bool = False, adapter: bool = False) ->
         adapter: of a run with `learner.lora`, the adapters alone, as PEFT loads them; else they are merged.
 
     Raises:
-        ConfigError: there is no such run, it has no such checkpoint, or `out` is not empty.
+        ConfigError: there is no such run, it has no such checkpoint, or one out of reach, or `out` is not empty.
     """
     folder = find_folder(run)
     if folder is None:
@@ -50,12 +50,14 @@ def export(run: str, out: Path, *, best: bool = False, adapter: bool = False) ->
         raise ConfigError(f"--out={str(out)!r}: is there already. Name a folder that is not there yet.")
     from transformers import AutoProcessor
 
-    start = json.loads((checkpoint / "state.json").read_text())["start_model"]
+    start = checkpoint.state["start_model"]
     if (
         Path(start).is_absolute() and not Path(start).exists()
     ):  # the run's folder was moved: its model with it
         start = str(folder / Path(start).name)
-    model = _trained(checkpoint, start, learner, run)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with checkpoint.on_disk(out.absolute().parent) as shards:
+        model = _trained(shards, start, learner, run)
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     if learner.lora is not None and not adapter:

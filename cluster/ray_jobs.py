@@ -20,7 +20,7 @@ from cluster.load import ConfigError
 from store.records import StoredState
 
 # What a run elsewhere needs to know of this machine. Ray keeps it with the job, so it is never printed.
-SENT = ("VIDEOSSR_DB", "VIDEOSSR_RUNS", "HF_TOKEN", "WANDB_API_KEY", "MLFLOW_TRACKING_URI")
+SENT = ("VIDEOSSR_DB", "VIDEOSSR_RUNS", "VIDEOSSR_BUCKET", "HF_TOKEN", "WANDB_API_KEY", "MLFLOW_TRACKING_URI")
 _RUN = "videossr_run"  # of a job's metadata: the run's name
 _ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 _REACH_S = 10.0

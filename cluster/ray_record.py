@@ -4,26 +4,30 @@ Ray Train then refuses to start, though every checkpoint is whole. The list is m
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from cluster.run_folder import checkpoints
+from cluster.checkpoints import checkpoints, learner_files, reaching
 from learner.loop import NO_SCORE
 
 _FILE = "checkpoint_manager_snapshot.json"
 
 
 def mend_ray_record(folder: Path) -> bool:
-    """Make the list of `runs/NAME` anew if it cannot be read; whether it had to be."""
-    path = folder / "checkpoints" / "learner" / _FILE
-    if not path.exists() or _readable(path):
+    """Make the list of `runs/NAME` anew if it cannot be read; whether it had to be. Raises ConfigError."""
+    files = learner_files(folder)
+    with reaching(files):
+        try:
+            left = files.read(_FILE)
+        except FileNotFoundError:
+            return False
+    if _readable(left):
         return False
     results = [
-        {"version": 0, "checkpoint_dir_name": checkpoint.name, "metrics": _metrics(state)}
-        for checkpoint, state in checkpoints(folder)
+        {"version": 0, "checkpoint_dir_name": checkpoint.name, "metrics": _metrics(checkpoint.state)}
+        for checkpoint in checkpoints(folder)
     ]
     # The form is Ray 2.60's; tests/contract/test_ray_record.py has Ray read it.
     record: dict[str, Any] = {
@@ -38,15 +42,14 @@ def mend_ray_record(folder: Path) -> bool:
         "timed_out_validation_checkpoint_dir_names": [],
         "failed_validation_checkpoint_dir_names": [],
     }
-    beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(record), encoding="utf-8")
-    os.replace(beside, path)
+    with reaching(files):
+        files.write(_FILE, json.dumps(record).encode())
     return True
 
 
-def _readable(path: Path) -> bool:
+def _readable(record: bytes) -> bool:
     try:
-        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+        return isinstance(json.loads(record), dict)
     except ValueError:
         return False
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from cluster.config import Config
 from cluster.environment import environment
 from cluster.prepare import Say
+from cluster.run_folder import bucket_of
 from store.database import Database, StoreError, database_url, open_database
 from store.records import Request, StoredState
 from store.requests import finish, take
@@ -112,6 +113,7 @@ class RunStore:
     def __init__(self, runs_dir: Path, say: Say) -> None:
         self._say, self._url = say, database_url(runs_dir)
         self._database: Database | None = None
+        self._lives: RunWriter | None = None
         queued = os.environ.pop(RUN_ID, "")
         self._queued = int(queued) if queued.isdecimal() else None
         try:
@@ -125,7 +127,9 @@ class RunStore:
         if self._database is None or self._queued is None:
             yield
             return
-        lives = RunWriter(self._database, self._queued)  # for its heartbeat, as the checks may take minutes
+        self._lives = RunWriter(
+            self._database, self._queued
+        )  # for its heartbeat: the checks may take minutes
         try:
             yield
         except BaseException as error:
@@ -135,7 +139,13 @@ class RunStore:
                 end_run(self._database, self._queued, state, why, only=("queued",))
             raise
         finally:
-            lives.close()
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """The run speaks for itself from now on."""
+        if self._lives is not None:
+            self._lives.close()
+            self._lives = None
 
     def kept(self, before: Path, after: Path) -> None:
         """An earlier run of the name is another's now."""
@@ -168,7 +178,7 @@ class RunStore:
                 folder=str(folder),
                 steps=config.train.steps,
                 config=config.model_dump(mode="json"),
-                environment=environment(),
+                environment=environment(bucket_of(folder)),
                 job_id=_job_id(),
                 state="running",
                 run_id=self._queued,
@@ -176,6 +186,7 @@ class RunStore:
         except StoreError as error:
             self._say(f"The run store is not written, so no page will show this run: {error}")
             return RunRecord()
+        self._hand_over()
         return RunRecord(self._database, (self._url, run_id))
 
 

@@ -6,9 +6,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from cluster.checkpoints import best_checkpoint
 from cluster.config import Config
+from cluster.load import ConfigError
 from cluster.prepare import Say
-from cluster.run_folder import best_checkpoint
 from dataset.floors import task_floor
 from evaluation.metrics import stage_scores
 
@@ -18,7 +19,7 @@ def write_report(folder: Path, config: Config, seconds: dict[str, float], say: S
     tasks = _tasks(_read(folder / "evaluations.jsonl"))
     metrics = _read(folder / "metrics.jsonl")
     rounded = {name: round(value, 1) for name, value in (seconds | _stage_seconds(folder)).items()}
-    best = _best(folder)
+    best = _best(folder, say)
     report: dict[str, Any] = {
         "name": config.name,
         "steps": len({record["step"] for record in metrics}),
@@ -42,13 +43,16 @@ def write_report(folder: Path, config: Config, seconds: dict[str, float], say: S
     return report
 
 
-def _best(folder: Path) -> dict[str, Any] | None:
-    """`step`, `score` and `checkpoint` (its folder) of the best of those kept; None if none of them was evaluated."""
-    path = best_checkpoint(folder)
-    if path is None:
+def _best(folder: Path, say: Say) -> dict[str, Any] | None:
+    """`step`, `score` and `checkpoint` (its address) of the best of those kept; None if none of them was evaluated."""
+    try:
+        best = best_checkpoint(folder)
+    except ConfigError as error:  # a run that is done is not failed by a bucket that is away
+        say(f"Which checkpoint is the best is not known: {error}")
         return None
-    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    return {"step": state["step"], "score": state["score"], "checkpoint": str(path)}
+    if best is None:
+        return None
+    return {"step": best.state["step"], "score": best.state["score"], "checkpoint": best.files.address}
 
 
 def _tasks(evaluations: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

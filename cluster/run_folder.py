@@ -2,8 +2,8 @@
 
 import fcntl
 import itertools
-import json
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,11 +14,13 @@ import yaml
 
 from cluster.config import Config
 from cluster.load import ConfigError
+from store.files import TROUBLE, Files, check_bucket
 
 # What may differ when a run goes on: how far it goes and what carries it, not what it trains.
 RESUMABLE = ("train.", "cluster.", "rollout.", "evaluation.", "runs_dir", "learner.max_restarts")
 
 
+_BUCKET_FILE = "bucket.txt"
 _RAY_WORKING_COPY = "runtime_resources/working_dir_files"
 
 
@@ -35,7 +37,7 @@ def claimed(
 
     Raises:
         ConfigError: another process holds it; or there is nothing to resume; or the configuration differs
-            from the one the run was started with in what it trains.
+            from the one the run was started with in what it trains; or its bucket cannot be written to.
     """
     folder = runs_folder(config) / config.name
     if resume and not (folder / "config.yaml").exists():
@@ -53,15 +55,20 @@ def claimed(
             raise ConfigError(
                 f"name={config.name!r}: a run of that name is going on. Stop it, or choose another name=..."
             ) from None
+        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
         if resume:
             _check_unchanged(folder, config)
-        elif folder.exists():
+        bucket = bucket_of(folder) if resume else _part_of_a_bucket(config)
+        if bucket is not None:  # first of all: where this fails, nothing was changed
+            _write_config(bucket, text)
+        if not resume and folder.exists():
             kept = _free(folder.with_name(f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"))
             folder.rename(kept)
             on_kept(folder, kept)
             print(f"An earlier run of this name is kept as {kept.name}.")
         folder.mkdir(exist_ok=True)
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        if bucket is not None:
+            (folder / _BUCKET_FILE).write_text(f"{bucket}\n", encoding="utf-8")
         beside = folder / "config.yaml.new"  # a run whose configuration is cut off could not go on
         beside.write_text(text, encoding="utf-8")
         beside.replace(folder / "config.yaml")
@@ -84,6 +91,51 @@ def _free(path: Path) -> Path:
     """`path`, or where that is taken (two runs within a second) the first of path-2, path-3, ... that is not."""
     names = itertools.chain([path.name], (f"{path.name}-{number}" for number in itertools.count(2)))
     return next(free for name in names if not (free := path.with_name(name)).exists())
+
+
+def bucket_setting(config: Config) -> str | None:
+    """The bucket that new runs of this configuration use: its own, or VIDEOSSR_BUCKET. Raises ConfigError."""
+    given = os.environ.get("VIDEOSSR_BUCKET", "").strip()
+    if config.bucket is not None or not given:
+        return config.bucket
+    try:
+        return check_bucket(given)
+    except ValueError as error:
+        raise ConfigError(f"VIDEOSSR_BUCKET={given!r}: {error}") from None
+
+
+def bucket_of(folder: Path) -> str | None:
+    """The part of a bucket that is the run's own for as long as it lives; None: it keeps all in its folder."""
+    try:
+        return (folder / _BUCKET_FILE).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+
+
+def bulk_of(folder: Path) -> Files:
+    """Where the checkpoints and frames of the run in `folder` are."""
+    return Files(bucket_of(folder) or str(folder.absolute()))
+
+
+def _part_of_a_bucket(config: Config) -> str | None:
+    """For a new run alone: names come again, and others may use the bucket too."""
+    bucket = bucket_setting(config)
+    if bucket is None:
+        return None
+    own = f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    return Files(bucket).below(own).address
+
+
+def _write_config(bucket: str, text: str) -> None:
+    """Say in the bucket what the run is."""
+    try:
+        Files(bucket).write("config.yaml", text.encode())
+    except TROUBLE as error:
+        words = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"bucket: {bucket} cannot be written to ({words}). Check the address, the credentials (AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, ...) and the network; or leave the bucket out."
+        ) from None
 
 
 def runs_folder(config: Config) -> Path:
@@ -134,28 +186,3 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
-
-
-def checkpoints(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """A run's checkpoints that hold every rank's shard, with their state, oldest first (their names are times)."""
-    found = []
-    for file in sorted((folder / "checkpoints" / "learner").glob("checkpoint_*/state.json")):
-        state = json.loads(file.read_text())
-        if len(list((file.parent / "policy").glob("*_optim_states.pt"))) == state["ranks"]:
-            found.append((file.parent, state))
-    return found
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of a run's folder."""
-    return next((path for path, _ in reversed(checkpoints(folder))), None)
-
-
-def best_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint of the best evaluation, the later of equals; None where none was evaluated."""
-    scored = [
-        (state["score"], state["step"], path)
-        for path, state in checkpoints(folder)
-        if state["score"] is not None
-    ]
-    return max(scored)[2] if scored else None

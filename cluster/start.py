@@ -20,6 +20,7 @@ from cluster.config import Config
 from cluster.load import tasks_of
 from cluster.plan import Role, roles
 from cluster.prepare import Data, prompt_spec
+from cluster.run_folder import bucket_of, bulk_of
 from learner.loop import LoopConfig, train_loop
 from learner.model import ModelSpec
 from rollout.engine import EngineOptions, Sampling
@@ -46,6 +47,7 @@ def start_processes(
             store=store,
             trackers=config.trackers,
             config=config.model_dump(mode="json"),
+            bucket=bucket_of(folder),
         )
     )
     for entry in data.rejected:
@@ -184,7 +186,7 @@ def _trainer(config: Config, folder: Path, spec: ModelSpec, experience: Any) -> 
         # The same name and storage path as before: Ray Train goes on from the last checkpoint there.
         run_config=RunConfig(
             name="learner",
-            storage_path=str(folder / "checkpoints"),
+            storage_path=bulk_of(folder).below("checkpoints").address,
             failure_config=FailureConfig(max_failures=config.learner.max_restarts),
             checkpoint_config=CheckpointConfig(
                 num_to_keep=config.train.keep_checkpoints,

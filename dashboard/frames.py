@@ -2,12 +2,17 @@
 
 import os
 import stat
+import threading
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
-import fsspec
+from store.files import TROUBLE, Files
 
 _TYPES = {".webp": "image/webp", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 MAX_BYTES = 8 * 2**20
+# A bucket that hangs keeps a reader for minutes, and must not take all of the server's threads (40).
+_readers = threading.BoundedSemaphore(8)
+_WAIT_S = 2.0
 
 
 class FrameRefused(ValueError):
@@ -31,17 +36,34 @@ def read_frame(folder: str, file: str) -> tuple[bytes, str]:
     if name.is_absolute() or ".." in name.parts or "\\" in file or "\0" in file or "::" in file:
         raise FrameRefused(f"{file!r}: is not inside the run's folder.")
     try:
-        data = _from_bucket(f"{folder}/{name}") if "://" in folder else _from_disk(Path(folder), name)
-    except (OSError, ValueError, ImportError) as error:
+        data = _read(folder, name)
+    except TROUBLE as error:
         if isinstance(error, FrameRefused):
             raise
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise FrameRefused(
-            f"{file!r}: cannot be read ({reason}). Was the run's folder moved or emptied?"
+            f"{file!r}: cannot be read ({reason}). Was the run's folder or bucket moved or emptied?"
         ) from None
     if len(data) > MAX_BYTES:
         raise FrameRefused(f"{file!r}: is larger than {MAX_BYTES} bytes.")
     return data, content_type
+
+
+def _read(folder: str, name: PurePosixPath) -> bytes:
+    if folder.startswith("file://"):
+        folder = unquote(urlsplit(folder).path)
+    return _from_bucket(folder, name) if "://" in folder else _from_disk(Path(folder), name)
+
+
+def _from_bucket(address: str, name: PurePosixPath) -> bytes:
+    if not _readers.acquire(timeout=_WAIT_S):
+        raise FrameRefused(
+            f"{str(name)!r}: the bucket is too slow for as many pictures at once. Ask again later."
+        )
+    try:
+        return Files(address).read(str(name), MAX_BYTES + 1)  # there are no links
+    finally:
+        _readers.release()
 
 
 def _from_disk(folder: Path, name: PurePosixPath) -> bytes:
@@ -55,9 +77,3 @@ def _from_disk(folder: Path, name: PurePosixPath) -> bytes:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise FrameRefused(f"{str(name)!r}: is no file.")
         return opened.read(MAX_BYTES + 1)
-
-
-def _from_bucket(address: str) -> bytes:
-    with fsspec.open(address, "rb") as opened:
-        data: bytes = opened.read(MAX_BYTES + 1)
-        return data

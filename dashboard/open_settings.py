@@ -137,7 +137,7 @@ CHOICES = frozenset(
     }
 )
 # Where something is: open within the places that the server names.
-PLACES = frozenset({"model.path", "data.videos", "data.dataset", "runs_dir"})
+PLACES = frozenset({"model.path", "data.videos", "data.dataset", "runs_dir", "bucket"})
 # Closed: why. (They may say what they say anyway, as a run's stored configuration does.)
 CLOSED: Mapping[str, str] = {
     "reward.function": "it names code",

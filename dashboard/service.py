@@ -42,7 +42,7 @@ class Service:
             raise no_run(run_id)
 
     def folder(self, run_id: int) -> str:
-        """Where a run's files are. Raises 404 where there is no such run."""
+        """Where a run's pictures are. Raises 404 where there is no such run."""
         found = self.reader.folder(run_id)
         if found is None:
             raise no_run(run_id)

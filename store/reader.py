@@ -298,9 +298,12 @@ class RunReader:
             return Page(items=tuple(model(**row) for row in rows), total=total, offset=offset, limit=limit)
 
     def folder(self, run_id: int) -> str | None:
-        """Where a run's files are; None: there is none of that number."""
+        """Where a run's pictures are: its folder, or its part of a bucket; None: there is none of that number."""
         with self._database.read() as connection:
-            return connection.execute(select(Run.folder).where(Run.id == run_id)).scalar_one_or_none()
+            found = connection.execute(
+                select(Run.folder, Run.environment).where(Run.id == run_id)
+            ).one_or_none()
+        return None if found is None else str(found.environment.get("bucket") or found.folder)
 
 
 def _run_order(sort: str) -> Any:

@@ -7,12 +7,19 @@ from typing import Any
 import pytest
 
 from cluster.ray_record import mend_ray_record
+from cluster.run_folder import bulk_of
 
 NAMES = ("checkpoint_2026-01-01_00-00-00.000001", "checkpoint_2026-01-01_00-00-01.000001")
 
 
+def bulk(folder: Path) -> Path:
+    """Where a run's checkpoints are."""
+    file = folder / "bucket.txt"
+    return Path(file.read_text().strip().removeprefix("file://")) if file.exists() else folder
+
+
 def checkpoint(folder: Path, name: str, **state: Any) -> None:
-    made = folder / "checkpoints" / "learner" / name
+    made = bulk(folder) / "checkpoints" / "learner" / name
     (made / "policy").mkdir(parents=True)
     (made / "policy" / "rank_0_optim_states.pt").touch()
     (made / "state.json").write_text(json.dumps({"ranks": 1, "cursor": 0, **state}))
@@ -23,16 +30,22 @@ def manager(folder: Path) -> Any:
     from ray.train.v2._internal.execution.checkpoint.checkpoint_manager import CheckpointManager
     from ray.train.v2._internal.execution.storage import StorageContext
 
-    storage = StorageContext(storage_path=str(folder / "checkpoints"), experiment_dir_name="learner")
+    address = bulk_of(folder).below("checkpoints").address
+    storage = StorageContext(storage_path=address, experiment_dir_name="learner")
     config = CheckpointConfig(num_to_keep=2, checkpoint_score_attribute="score", checkpoint_score_order="max")
     return CheckpointManager(storage_context=storage, checkpoint_config=config)
 
 
+@pytest.mark.parametrize("in_bucket", [False, True])
 @pytest.mark.parametrize("left", ["", '{"ray_version": "2.60.0", "checkpoint_res'])
-def test_a_list_that_was_cut_off_is_made_anew_as_ray_reads_it(tmp_path: Path, left: str) -> None:
+def test_a_list_that_was_cut_off_is_made_anew_as_ray_reads_it(
+    tmp_path: Path, left: str, in_bucket: bool
+) -> None:
+    if in_bucket:
+        (tmp_path / "bucket.txt").write_text(f"file://{tmp_path}/bucket\n")
     checkpoint(tmp_path, NAMES[0], step=2, score=0.75)
     checkpoint(tmp_path, NAMES[1], step=4, score=None)
-    path = tmp_path / "checkpoints" / "learner" / "checkpoint_manager_snapshot.json"
+    path = bulk(tmp_path) / "checkpoints" / "learner" / "checkpoint_manager_snapshot.json"
     path.write_text(left)
     with pytest.raises(Exception, match=r"Expecting value|Unterminated string"):
         manager(tmp_path)

@@ -1,6 +1,5 @@
 """What failure looks like: killed workers come back, a stopped run goes on."""
 
-import json
 import os
 import signal
 import subprocess
@@ -12,7 +11,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from cluster.run_folder import last_checkpoint
+from cluster.checkpoints import last_checkpoint
 from store.database import database_url, open_database
 from store.reader import RunReader
 from tests.integration.runs import started
@@ -82,7 +81,7 @@ def test_a_run_that_is_asked_to_stop_is_in_the_store_from_beginning_to_end(tmp_p
     assert 3 < stopped.step < 12
     checkpoint = last_checkpoint(run.folder)
     assert checkpoint is not None
-    assert json.loads((checkpoint / "state.json").read_text())["step"] == stopped.step
+    assert checkpoint.state["step"] == stopped.step
     (request,) = reader.requests(stopped.id).items
     assert request.done_at is not None
     with started(tmp_path, "asked", *small, "--resume", "asked") as run:

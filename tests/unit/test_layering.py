@@ -33,9 +33,8 @@ OTHERS: dict[str, set[str]] = {
     | PYDANTIC,
     "actors": {"numpy", "torch", "transformers", "ray", "wandb", "mlflow"},
     "evaluation": {"numpy", "matplotlib"} | PYDANTIC,
-    "store": {"sqlalchemy", "alembic"} | PYDANTIC,
-    "dashboard": {"fastapi", "starlette", "uvicorn", "itsdangerous", "sqlalchemy", "yaml", "fsspec"}
-    | PYDANTIC,
+    "store": {"sqlalchemy", "alembic", "pyarrow"} | PYDANTIC,
+    "dashboard": {"fastapi", "starlette", "uvicorn", "itsdangerous", "sqlalchemy", "yaml"} | PYDANTIC,
     "cluster": {"ray", "aiohttp", "torch", "transformers", "deepspeed", "yaml", "rich", "matplotlib"}
     | PYDANTIC,
 }

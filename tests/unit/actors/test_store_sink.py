@@ -1,5 +1,8 @@
 """`actors.store_sink` and `actors.run_log`: what a run says, read back from the store."""
 
+import os
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,13 +31,13 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return database_url(tmp_path)
 
 
-def logged(tmp_path: Path, url: str) -> tuple[RunLog, int]:
+def logged(tmp_path: Path, url: str, bucket: str | None = None) -> tuple[RunLog, int]:
     folder = tmp_path / "run"
     folder.mkdir()
     with_store = open_database(url)
     run_id = register_run(with_store, name="run", folder=str(folder), steps=5, config={}, environment={})
     with_store.close()
-    return RunLog(RunLogPlan(str(folder), GrpoConfig(), store=(url, run_id))), run_id
+    return RunLog(RunLogPlan(str(folder), GrpoConfig(), store=(url, run_id), bucket=bucket)), run_id
 
 
 def sampled(rewards: tuple[float, ...] = (1.0, 0.0), split: Split = "train"):  # type: ignore[no-untyped-def]
@@ -134,5 +137,87 @@ def test_a_store_that_cannot_be_opened_costs_no_run(tmp_path: Path) -> None:
     log = RunLog(RunLogPlan(str(tmp_path), GrpoConfig(), store=("nonsense", 1), trackers=("mlflow",)))
     log.step(0, METRICS, [])
     said = [line["message"] for line in lines(tmp_path, "events")]
-    assert [line.split(" is not written")[0] for line in said] == ["the run store", "mlflow"]
+    assert [line.split(" is not written")[0] for line in said] == ["mlflow", "the run store"]
     assert len(lines(tmp_path, "metrics")) == 1
+
+
+def frames_of(url: str, run_id: int, step: int) -> list[str]:
+    """The pictures that the group of a step names."""
+    reader = RunReader(open_database(url))
+    (found,) = reader.groups(run_id, step=step).items
+    stored = reader.group(run_id, found.id)
+    assert stored is not None
+    return [frame.file for clip in stored.frames for frame in clip.frames]
+
+
+CLIPS = [ClipPictures("Clip 1", None, (Picture(0.5, False, b"a picture", ()),))]
+
+
+def test_pictures_go_to_a_bucket_where_there_is_one(tmp_path: Path, url: str) -> None:
+    log, run_id = logged(tmp_path, url, (tmp_path / "bucket").as_uri())
+    log.step(3, METRICS, [sampled()])
+    log.pictures(3, sampled(), CLIPS)
+    log.close()
+    (file,) = frames_of(url, run_id, 3)
+    assert (tmp_path / "bucket" / file).read_bytes() == b"a picture"
+    assert not (tmp_path / "run" / "frames").exists()
+
+
+def test_a_slow_bucket_holds_up_nothing_and_no_group_names_what_is_not_there(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.background_files._THREADS", 1)
+    monkeypatch.setattr("actors.background_files._MOST_WAITING", 1)
+    log, run_id = logged(tmp_path, url, (tmp_path / "bucket").as_uri())
+    slow = tmp_path / "bucket" / "frames" / "000000" / sampled().group_id / "0-000.webp.new"
+    slow.parent.mkdir(parents=True)
+    os.mkfifo(slow)  # whoever writes to it waits for a reader
+    log.step(0, METRICS, [sampled()])
+    log.pictures(0, sampled(), CLIPS)
+    eventually(lambda: log._others["the run store"]._later._waiting.qsize() == 0)  # type: ignore[attr-defined]
+    for step in (1, 2):  # one waits, one is too many
+        log.step(step, METRICS, [sampled()])
+        log.pictures(step, sampled(), CLIPS)
+    eventually(lambda: len(RunReader(open_database(url)).groups(run_id).items) == 3)
+    assert [frames_of(url, run_id, step) for step in range(3)] == [[], [], []]
+    (said,) = [line["message"] for line in lines(tmp_path / "run", "events")]
+    assert "is slower than the run: pictures are left out" in said
+    assert slow.read_bytes() == b"a picture"
+    log.close()
+    assert [len(frames_of(url, run_id, step)) for step in range(3)] == [1, 1, 0]
+
+
+def test_a_bucket_that_takes_nothing_costs_pictures_alone_and_is_said_once(tmp_path: Path, url: str) -> None:
+    (tmp_path / "bucket").touch()  # no folder
+    log, run_id = logged(tmp_path, url, (tmp_path / "bucket").as_uri())
+    for step in range(3):
+        log.step(step, METRICS, [sampled()])
+        log.pictures(step, sampled(), CLIPS)
+    log.close()
+    assert [frames_of(url, run_id, step) for step in range(3)] == [[], [], []]
+    (said,) = [line["message"] for line in lines(tmp_path / "run", "events")]
+    assert said.startswith("the run store lacks an entry (said once): ")
+    assert len(lines(tmp_path / "run", "metrics")) == 3
+
+
+def test_pictures_of_a_step_that_is_taken_again_come_too_late(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, run_id = logged(tmp_path, url, (tmp_path / "bucket").as_uri())
+    slow = tmp_path / "bucket" / "frames" / "000001" / sampled().group_id / "0-000.webp.new"
+    slow.parent.mkdir(parents=True)
+    os.mkfifo(slow)
+    log.step(0, METRICS, [sampled()])
+    log.step(1, METRICS, [sampled()])
+    log.pictures(1, sampled(), CLIPS)
+    log.forget(1)
+    assert slow.read_bytes() == b"a picture"
+    log.close()
+    assert [each.step for each in RunReader(open_database(url)).groups(run_id).items] == [0]
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -50,3 +50,14 @@ def test_a_plan_that_cannot_fit_is_refused(capsys: pytest.CaptureFixture[str]) -
 def test_a_model_of_unknown_size_is_said_to_be_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert dry_run(load_config(CONFIGS / "qwen3-vl-8b.yaml", ["model.path=somebody/unheard-of-7b"])) == 0
     assert "its size is not known here" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_bucket_is_shown_and_not_written_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = (tmp_path / "bucket").as_uri()
+    monkeypatch.setenv("VIDEOSSR_BUCKET", bucket)
+    monkeypatch.setenv("COLUMNS", "400")
+    assert dry_run(load_config(CONFIGS / "demo.yaml")) == 0
+    assert f"Checkpoints and frames: each run's own part of {bucket}\n" in capsys.readouterr().out
+    assert not (tmp_path / "bucket").exists()

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from cluster.checkpoints import best_checkpoint
 from cluster.load import build_config
 from cluster.report import write_report
-from cluster.run_folder import best_checkpoint
 
 CONFIG = build_config({"name": "mine"})
 SECONDS = {"videos": 1.26, "warm-up": 50.04}
@@ -110,7 +110,21 @@ def test_the_best_checkpoint_is_named(record: Path) -> None:
 def test_the_later_of_two_equal_checkpoints_is_the_best(record: Path) -> None:
     for name, step in [("a", 1), ("b", 2)]:
         checkpoint(record, f"checkpoint_{name}", step, 0.5)
-    assert best_checkpoint(record) == record / "checkpoints" / "learner" / "checkpoint_b"
+    best = best_checkpoint(record)
+    assert best is not None
+    assert (best.name, best.files.address) == (
+        "checkpoint_b",
+        str(record / "checkpoints" / "learner" / "checkpoint_b"),
+    )
+
+
+def test_a_bucket_that_is_away_costs_the_report_its_best_checkpoint_alone(record: Path) -> None:
+    (record / "bucket.txt").write_text("nothing://bucket/mine\n")
+    said: list[str] = []
+    assert write_report(record, CONFIG, SECONDS, said.append)["best"] is None
+    assert any(
+        line.startswith("Which checkpoint is the best is not known: nothing://bucket/") for line in said
+    )
 
 
 def test_a_run_that_could_not_learn_says_so(record: Path) -> None:

@@ -8,7 +8,8 @@ import yaml
 
 from cluster.config import Config
 from cluster.load import ConfigError, build_config
-from cluster.run_folder import claimed
+from cluster.run_folder import bucket_of, claimed
+from store.files import Files
 
 
 def config(runs_dir: Path, **sections: Any) -> Config:
@@ -105,3 +106,53 @@ def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
     with refused, claimed(config(tmp_path), resume=True):
         pass
     assert not (tmp_path / "mine").exists()
+
+
+def test_each_run_has_a_part_of_the_bucket_that_is_its_own_for_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = tmp_path / "bucket"
+    given = config(tmp_path / "runs", bucket=f"{bucket.as_uri()}/")
+    parts = []
+    for _ in range(2):
+        with claimed(given, resume=False) as folder:
+            parts.append(bucket_of(folder))
+    monkeypatch.setenv("VIDEOSSR_BUCKET", "s3://another")  # is for new runs
+    with claimed(given, resume=True) as folder:
+        assert bucket_of(folder) == parts[1]
+    (kept,) = tmp_path.glob("runs/mine-*")  # a run that makes room for another of its name keeps its part
+    assert bucket_of(kept) == parts[0] != parts[1]
+    assert sorted(path.as_uri() for path in bucket.iterdir()) == sorted(map(str, parts))
+    for part in parts:
+        assert Files(str(part)).read("config.yaml") == (folder / "config.yaml").read_bytes()
+
+
+def test_the_environment_names_a_bucket_for_new_runs_that_name_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with claimed(config(tmp_path), resume=False) as folder:
+        assert bucket_of(folder) is None
+    monkeypatch.setenv("VIDEOSSR_BUCKET", (tmp_path / "bucket").as_uri())
+    with claimed(config(tmp_path), resume=True) as folder:  # it began without
+        assert bucket_of(folder) is None
+    with claimed(config(tmp_path), resume=False) as folder:
+        assert str(bucket_of(folder)).startswith((tmp_path / "bucket").as_uri() + "/mine-")
+    monkeypatch.setenv("VIDEOSSR_BUCKET", "bucket")
+    refused = pytest.raises(
+        ConfigError, match=r"VIDEOSSR_BUCKET='bucket': is no bucket's address. Write it as"
+    )
+    with refused, claimed(config(tmp_path), resume=False):
+        pass
+
+
+def test_a_bucket_that_cannot_be_written_to_is_refused_and_nothing_is_changed(tmp_path: Path) -> None:
+    with claimed(config(tmp_path), resume=False) as folder:
+        (folder / "mark").touch()
+    (tmp_path / "file").touch()
+    closed = config(tmp_path, bucket=f"{(tmp_path / 'file').as_uri()}/runs")
+    refused = pytest.raises(ConfigError, match=r"^bucket: file:.* cannot be written to \(.*Check the address")
+    with refused, claimed(closed, resume=False):
+        pass
+    assert (folder / "mark").exists()
+    with pytest.raises(ConfigError, match=r"^bucket='mine': is no bucket's address.* Change bucket.$"):
+        config(tmp_path, bucket="mine")

@@ -1,9 +1,9 @@
 """Pictures are read from a run's folder and from nowhere else."""
 
 import os
+import threading
 from pathlib import Path
 
-import fsspec
 import pytest
 
 from dashboard import frames
@@ -69,13 +69,26 @@ def test_what_is_too_large_is_refused(run: Path, monkeypatch: pytest.MonkeyPatch
         read_frame(str(run), "frames/0.webp")
 
 
-def test_a_bucket_is_read_too_and_not_left() -> None:
-    files = fsspec.filesystem("memory")
-    files.pipe("/bucket/run/frames/0.png", b"picture")
-    files.pipe("/bucket/secret.png", b"secret")
-    assert read_frame("memory://bucket/run", "frames/0.png") == (b"picture", "image/png")
-    for file in ("../secret.png", "0.png::file:///etc/x.png"):
+def test_a_bucket_is_read_too_and_not_left(run: Path) -> None:
+    address = run.as_uri()
+    (run / "frames/out.webp").symlink_to("../../secret.png")
+    assert read_frame(address, "frames/0.webp") == (b"picture", "image/webp")
+    for file in (*WAYS_OUT, "0.png::file:///etc/x.png"):
         with pytest.raises(FrameRefused, match="not inside"):
-            read_frame("memory://bucket/run", file)
-    with pytest.raises(FrameRefused, match="cannot be read"):
-        read_frame("memory://bucket/run", "frames/1.png")
+            read_frame(address, file)
+    with pytest.raises(FrameRefused, match="leads out"):
+        read_frame(address, "frames/out.webp")
+    for elsewhere in (address, "nothing://bucket/run"):
+        with pytest.raises(FrameRefused, match="cannot be read"):
+            read_frame(elsewhere, "frames/1.png")
+
+
+def test_a_bucket_that_hangs_keeps_no_more_than_some_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(frames, "_readers", places)
+    monkeypatch.setattr(frames, "_WAIT_S", 0.05)
+    for _ in range(2):  # one that fails leaves its place
+        with pytest.raises(FrameRefused, match="cannot be read"):
+            read_frame("nothing://bucket/run", "frames/0.png")
+    with places, pytest.raises(FrameRefused, match="too slow"):
+        read_frame("nothing://bucket/run", "frames/0.png")

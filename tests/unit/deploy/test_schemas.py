@@ -1,6 +1,7 @@
 """Every manifest is what Kubernetes and KubeRay say it has to be, to the last field."""
 
 import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.unit.deploy.manifests import DATA, K8S, OVERLAYS, ROOT, Manifest, of_kind, overlay, render
+from tests.unit.deploy.manifests import DATA, K8S, OVERLAYS, ROOT, Manifest, of_kind, overlay, pods, render
+from tests.unit.deploy.test_pods import documented_secrets
 
 KUBERAY = ROOT.parent / "shared" / "kuberay"
 KUBERNETES = "1.32"
@@ -77,14 +79,13 @@ def test_what_is_misspelt_is_seen(ray_schemas: dict[str, Any]) -> None:
         check_kubernetes(deployment)
 
 
+def copied(tmp_path: Path) -> Path:
+    """A copy of deploy/k8s, to be changed. Kustomize wants relative paths, below one root."""
+    return Path(shutil.copytree(K8S, tmp_path / "k8s"))
+
+
 def test_a_database_elsewhere_takes_the_place_of_ours(tmp_path: Path) -> None:
-    # Kustomize wants relative paths, below one root.
-    folder = tmp_path / "k8s"
-    for path in K8S.rglob("*.yaml"):
-        target = folder / path.relative_to(K8S)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(path.read_text())
-    chosen = folder / "overlays" / "multi-node" / "kustomization.yaml"
+    chosen = copied(tmp_path) / "overlays" / "multi-node" / "kustomization.yaml"
     chosen.write_text(chosen.read_text() + "components: [../../components/external-database]\n")
     before, after = overlay("multi-node"), render(chosen.parent)
     names = [
@@ -98,3 +99,42 @@ def test_a_database_elsewhere_takes_the_place_of_ours(tmp_path: Path) -> None:
     ]
     assert policy["spec"]["egress"] == [{"ports": [{"port": 5432}]}]
     check_kubernetes(policy)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_bucket_is_what_runs_write_to_and_the_page_reads(
+    name: str, tmp_path: Path, ray_schemas: dict[str, Any]
+) -> None:
+    folder = copied(tmp_path) / "overlays" / "mine"
+    folder.mkdir()
+    (folder / "kustomization.yaml").write_text(
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
+        f"resources: [../{name}]\ncomponents: [../../components/bucket]\n"
+    )
+    before, after = overlay(name), render(folder)
+    (policy,) = [each for each in after if each["metadata"]["name"] == "videossr-bucket-readers"]
+    assert len(after) == len(before) + 1
+    asked: dict[str, dict[str, str]] = {}
+    for kind in pods(after):
+        (container,) = kind.spec["containers"]
+        found = {
+            entry["name"]: entry["valueFrom"]["secretKeyRef"]["key"]
+            for entry in container.get("env", ())
+            if entry.get("valueFrom", {}).get("secretKeyRef", {}).get("name") == "videossr-bucket"
+        }
+        if found:
+            asked[kind.name.rpartition("/")[2]] = found
+    common = {"AWS_REGION": "region", "AWS_ENDPOINT_URL": "endpoint"}
+    writes = common | {"AWS_ACCESS_KEY_ID": "access_key_id", "AWS_SECRET_ACCESS_KEY": "secret_access_key"}
+    reads = {key: value if key in common else f"read_{value}" for key, value in writes.items()}
+    group = {"single-node-8gpu": "gpu", "multi-node": "learner", "cpu-demo": "cpu"}[name]  # has the ranks
+    head = writes | {"VIDEOSSR_BUCKET": "address"}
+    assert asked == {"videossr-dashboard": reads, "head": head, group: writes}
+    assert policy["metadata"]["namespace"] == "videossr"
+    documented = {key for secret, key in documented_secrets() if secret == "videossr-bucket"}
+    assert documented == set(head.values()) | set(reads.values())
+    for manifest in after:
+        if manifest["apiVersion"].startswith("ray.io/"):
+            jsonschema.validate(manifest, ray_schemas[manifest["kind"]])
+        else:
+            check_kubernetes(manifest)
