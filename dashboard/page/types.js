@@ -87,6 +87,7 @@
  * @property {number | null} done_at
  * @property {string | null} outcome
  */
+/** @typedef {{request_id: number, run_id: number | null, message: string}} Accepted what becomes of something that was asked */
 /** @typedef {{role: "operator" | "reader" | null, needs_token: boolean, can_start: boolean, configs: string[]}} Me */
 /** @typedef {{run_id: number | null, what: string[], step: number | null}} Change */
 

@@ -4,9 +4,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dashboard.launcher import Launched
 from dashboard.serve import serve
 from dashboard.settings import from_environment
 from store.database import Database, database_url, open_database
+from store.records import RunDetail
 from store.runs import register_run
 
 
@@ -16,15 +18,18 @@ class Registers:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def start(self, config_yaml: str, overrides: Sequence[str], by: str) -> str:
-        register_run(
+    def start(self, config_yaml: str, overrides: Sequence[str], by: str) -> Launched:
+        run_id = register_run(
             self._database, name="started-here", folder="started-here", steps=10,
             config={"overrides": list(overrides)}, environment={},
         )  # fmt: skip
-        return "Run started-here is queued."
+        return Launched(run_id, "Run started-here is queued.")
 
-    def resume(self, run_name: str, by: str) -> str:
-        return f"Run {run_name} goes on from its last checkpoint."
+    def resume(self, run: RunDetail, by: str) -> Launched:
+        return Launched(run.id, f"Run {run.name} goes on from its last checkpoint.")
+
+    def end(self, run: RunDetail) -> str:
+        return f"{run.name} was told to end."
 
     def configs(self) -> Mapping[str, str]:
         return {"demo.yaml": "name: demo"}

@@ -141,7 +141,7 @@ def test_the_log_is_paged(dashboard: Dashboard, open_page: Open) -> None:
     page = open_page(dashboard.at("log"))
     page.get_by_role("row", name="robot 59", exact=False).wait_for()
     page.get_by_role("button", name="Older").click()
-    page.get_by_role("row", name="robot 5 ", exact=False).wait_for()
+    page.get_by_role("row", name="robot 5 refused", exact=False).wait_for()
     assert "offset=50" in page.url
     page.get_by_role("button", name="Newer").click()
     page.get_by_role("row", name="robot 59", exact=False).wait_for()
@@ -154,8 +154,9 @@ def test_an_operator_starts_a_run(dashboard: Dashboard, open_page: Open) -> None
     dialog.get_by_label("Changes to it").fill("train.steps=10\nseed=3")
     dialog.get_by_role("button", name="Start", exact=True).click()
     dialog.get_by_text("started-here is queued").wait_for()
-    dialog.get_by_role("button", name="Close").click()
     page.get_by_role("link", name="started-here").wait_for()  # by itself
+    dialog.get_by_role("link", name="Look at it").click()
+    page.get_by_role("heading", name="started-here").wait_for()
     started = RunReader(dashboard.database).run_by_name("started-here")
     assert started is not None
     assert started.config["overrides"] == ["train.steps=10", "seed=3"]

@@ -13,30 +13,34 @@ import { Dialog, Failure } from "../ui.js";
  * @param {string} props.words on the button
  * @param {"strong" | "danger"} [props.strong] how the button looks
  * @param {() => void} props.close
- * @param {() => Promise<{message: string}>} props.act
+ * @param {() => Promise<import("../types.js").Accepted>} props.act
+ * @param {boolean} [props.leads] to the run, once it was done
  * @param {any} [props.children]
  */
-export function Ask({ title, words, strong = "strong", close, act, children }) {
+export function Ask({ title, words, strong = "strong", close, act, leads = false, children }) {
   const who = useShared(me);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState(/** @type {Error | null} */ (null));
-  const [said, setSaid] = useState("");
+  const [answer, setAnswer] = useState(/** @type {import("../types.js").Accepted | null} */ (null));
   const done = useRef(/** @type {HTMLButtonElement | null} */ (null));
-  useEffect(() => done.current?.focus(), [said]);
+  useEffect(() => done.current?.focus(), [answer]);
   const go = async () => {
     setBusy(true);
     setError(null);
     try {
-      setSaid((await act()).message);
+      setAnswer(await act());
     } catch (failure) {
       setError(/** @type {Error} */ (failure));
       if (/** @type {any} */ (failure).status === 401) me.set(await get("/api/me"));
     }
     setBusy(false);
   };
-  if (said) {
-    return html`<${Dialog} title=${title} close=${close}><p class="notice good" role="status">${said}</p>
-      <div class="buttons"><button ref=${done} class="strong" onClick=${close}>Close</button></div><//>`;
+  if (answer) {
+    return html`<${Dialog} title=${title} close=${close}><p class="notice good" role="status">${answer.message}</p>
+      <div class="buttons">
+        <button ref=${done} class=${leads ? "" : "strong"} onClick=${close}>Close</button>
+        ${leads && answer.run_id && html`<a class="button strong" href=${link(["run", answer.run_id])}>Look at it</a>`}
+      </div><//>`;
   }
   return html`<${Dialog} title=${title} close=${close}>
     ${children}

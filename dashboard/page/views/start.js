@@ -29,7 +29,7 @@ function StartForm({ configs, close }) {
     .map((entry) => entry.trim())
     .filter(Boolean);
   const act = () => post("/api/runs", { config: source === "name" ? name : { yaml }, overrides: lines });
-  return html`<${Ask} title="Start a run" words="Start" close=${close} act=${act}>
+  return html`<${Ask} title="Start a run" words="Start" close=${close} act=${act} leads>
     <p>The run is in the list at once, as queued. If its settings, model or videos are no good it fails there and says why.</p>
     ${
       configs.length > 0 &&
