@@ -1,7 +1,11 @@
-"""Pictures of every view for docs/screens: `python -m tests.browser.screens`. Takes a minute or two."""
+"""Pictures of every view for docs/screens: `python -m tests.browser.screens [FOLDER]`. Takes a minute or two.
+
+The made-up runs are kept in FOLDER meanwhile, whose name is in the pictures; without one, in a temporary folder.
+"""
 
 import io
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -42,8 +46,8 @@ _ON_PHONE = ("runs", "run", "clock", "rollouts", "workers", "benchmarks", "log")
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="videossr-") as scratch:
-        runs_dir = Path(scratch) / "runs"
-        runs_dir.mkdir()
+        runs_dir = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch) / "runs"
+        runs_dir.mkdir(parents=True)
         database = open_database(database_url(runs_dir))
         runs = fill(database, runs_dir)
         ending = threading.Event()
