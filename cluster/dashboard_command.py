@@ -54,7 +54,9 @@ def _launcher(options: argparse.Namespace, database: "Database") -> "Launcher | 
 
     if options.address is not None:
         shared = options.runs if options.runs.is_absolute() else None
-        return JobLauncher(options.address, shared, database)
+        jobs = JobLauncher(options.address, shared, database)
+        jobs.adopt()
+        return jobs
     with suppress(OSError):
         options.runs.mkdir(parents=True, exist_ok=True)
     return LocalLauncher(options.runs, database) if os.access(options.runs, os.W_OK) else None

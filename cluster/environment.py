@@ -30,6 +30,7 @@ def environment(bucket: str | None = None) -> dict[str, Any]:
     found: dict[str, Any] = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
+        "pid_started": process_start(os.getpid()),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
@@ -52,6 +53,16 @@ def _commit() -> str:
     if (commit := _git("rev-parse", "HEAD")) is None:
         return os.environ.get(COMMIT, "")
     return commit + ("+" if _git("status", "--porcelain") else "")
+
+
+def process_start(pid: int) -> str | None:
+    """When a process of this machine began, in its kernel's own words: what tells it from others of its number."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+    return f"{boot} {stat.rpartition(')')[2].split()[19]}"  # field 22; the second one may hold blanks
 
 
 def _version(package: str) -> str | None:

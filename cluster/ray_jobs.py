@@ -155,8 +155,12 @@ def wait_for_job(
         while_pending: called now and then until it runs.
     """
     while True:
-        with suppress(*_TROUBLE):  # that is no news of the job
+        try:
             job = client.get_job_info(job_id)
+        except _TROUBLE as error:  # mostly no news of the job
+            if "404" in str(error):
+                return "failed", f"Ray knows nothing of job {job_id} any more: was its head replaced?"
+        else:
             if job.status == JobStatus.SUCCEEDED:
                 return "done", f"Job {job_id} ended."
             if job.status == JobStatus.STOPPED:

@@ -16,10 +16,12 @@ from cluster.run_folder import bucket_of
 from store.database import Database, StoreError, database_url, open_database
 from store.records import Request, StoredState
 from store.requests import finish, take
-from store.runs import end_run, register_run, rename_run
-from store.writer import RunWriter
+from store.runs import Launch, end_run, keep_queued, register_run, rename_run
+from store.writer import HEARTBEAT_S, RunWriter
 
-RUN_ID = "VIDEOSSR_RUN_ID"  # in the environment of a run that stands in the store as queued: its number
+LAUNCH = (
+    "VIDEOSSR_LAUNCH"  # in the environment of a process that a run of the store is queued for: the launch
+)
 _LOOK_EVERY_S = 1.0  # for requests
 
 
@@ -113,9 +115,7 @@ class RunStore:
     def __init__(self, runs_dir: Path, say: Say) -> None:
         self._say, self._url = say, database_url(runs_dir)
         self._database: Database | None = None
-        self._lives: RunWriter | None = None
-        queued = os.environ.pop(RUN_ID, "")
-        self._queued = int(queued) if queued.isdecimal() else None
+        self._launch = Launch.parse(os.environ.pop(LAUNCH, ""))
         try:
             self._database = open_database(self._url)
         except StoreError as error:
@@ -123,29 +123,32 @@ class RunStore:
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Have a run that stands in the store as queued end there if the block does before it has begun."""
-        if self._database is None or self._queued is None:
+        """Have a run that is queued for this process end in the store if the block does before it has begun."""
+        database, launch = self._database, self._launch
+        if database is None or launch is None:
             yield
             return
-        self._lives = RunWriter(
-            self._database, self._queued
-        )  # for its heartbeat: the checks may take minutes
+        over = threading.Event()
+
+        def keep() -> None:  # the checks may take minutes
+            while not over.wait(HEARTBEAT_S):
+                with suppress(StoreError):
+                    keep_queued(database, launch)
+
+        keeper = threading.Thread(target=keep, daemon=True)
+        keeper.start()
         try:
             yield
         except BaseException as error:
-            state: StoredState = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-            why = str(error) or type(error).__name__
+            stopped = isinstance(error, KeyboardInterrupt)
+            why = str(error) or ("Stopped before it had begun." if stopped else type(error).__name__)
             with suppress(StoreError):
-                end_run(self._database, self._queued, state, why, only=("queued",))
+                end_run(database, launch, "stopped" if stopped else "failed", why, only=("queued",))
             raise
         finally:
-            self._hand_over()
-
-    def _hand_over(self) -> None:
-        """The run speaks for itself from now on."""
-        if self._lives is not None:
-            self._lives.close()
-            self._lives = None
+            over.set()
+            keeper.join()
+            database.close()
 
     def kept(self, before: Path, after: Path) -> None:
         """An earlier run of the name is another's now."""
@@ -157,7 +160,8 @@ class RunStore:
     def recorded(self, config: Config, folder: Path) -> Iterator[RunRecord]:
         """The run, from now until the block ends, and how it ends."""
         record = self._register(config, folder)
-        record.began(was_queued=self._queued is not None)
+        queued = self._launch is not None and record.address == (self._url, self._launch.run_id)
+        record.began(was_queued=queued)
         try:
             yield record
         except KeyboardInterrupt:
@@ -181,12 +185,11 @@ class RunStore:
                 environment=environment(bucket_of(folder)),
                 job_id=_job_id(),
                 state="running",
-                run_id=self._queued,
+                launch=self._launch,
             )
         except StoreError as error:
             self._say(f"The run store is not written, so no page will show this run: {error}")
             return RunRecord()
-        self._hand_over()
         return RunRecord(self._database, (self._url, run_id))
 
 

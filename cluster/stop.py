@@ -5,6 +5,7 @@ import signal
 import socket
 from pathlib import Path
 
+from cluster.environment import process_start
 from cluster.load import ConfigError
 from cluster.run_folder import is_going_on
 from store.records import RunDetail
@@ -31,9 +32,17 @@ def stop_now(run: RunDetail, address: str | None) -> str:
             f"RUN={run.name!r}: its process is not on this machine but on {host or 'one that it did not name'}. Say it "
             "there, or let it stop after its step."
         )
-    if not is_going_on(Path(run.folder)):  # or another process may have that number by now
+    # That number may be another process's by now, or a process's of another machine or container of that name.
+    started = run.environment.get("pid_started")
+    if not is_going_on(Path(run.folder)) or started not in (None, process_start(pid)):
         raise ConfigError(f"RUN={run.name!r}: no process of it is left (it was {pid}). Resume it.")
-    os.kill(pid, signal.SIGTERM)
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except OSError as error:
+        raise ConfigError(
+            f"RUN={run.name!r}: its process {pid} cannot be ended from here ({error.strerror}). Let it stop after its "
+            "step, or ask its owner."
+        ) from None
     return f"{run.name}: its process {pid} was told to end."
 
 

@@ -15,7 +15,8 @@ from cluster.config import Config
 from cluster.environment import commit_variable
 from cluster.load import ConfigError, build_config, read_text, settings_of, validated
 from cluster.options import add_address, add_follow
-from cluster.record import RUN_ID
+from cluster.record import LAUNCH
+from store.runs import Launch
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -99,7 +100,7 @@ def send(
     say: Say,
     file: Path | None = None,
     resume: str | None = None,
-    run_id: int | None = None,
+    launch: Launch | None = None,
 ) -> None:
     """Pack and start a job.
 
@@ -107,7 +108,7 @@ def send(
         text: the configuration, checked.
         file: where it was read, if it was.
         resume: the folder of the run that goes on, as the cluster sees it.
-        run_id: of the run, if it stands in the store as queued.
+        launch: that the job is of, if a run of the store is queued for it.
 
     Raises:
         ConfigError: the checkout cannot be sent.
@@ -124,7 +125,7 @@ def send(
         going_on = ["--resume", resume] if resume is not None else []
         words = ["videossr", "train", config, *overrides, *going_on, "--no-dashboard"]
         environment = sent_environment() | commit_variable()
-        environment |= {RUN_ID: str(run_id)} if run_id is not None else {}
+        environment |= {LAUNCH: str(launch)} if launch is not None else {}
         start_job(client, job_id, words, name=name, folder=folder, environment=environment, by=by)
 
 

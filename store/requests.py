@@ -14,11 +14,14 @@ from store.write import note_changes
 _ENDED = ("stopped", "failed", "done")
 
 
-def ask(database: Database, run_id: int | None, action: Action, asked_by: str) -> int:
+def ask(
+    database: Database, run_id: int | None, action: Action, asked_by: str, *, of_the_run: bool = True
+) -> int:
     """Write a request down and return its number.
 
     Args:
         run_id: None for "start", which is of no run yet.
+        of_the_run: the run itself is to see to it; else whoever asks does.
 
     Raises:
         StoreError: no such action or run, or the run has ended and there is nothing to stop.
@@ -41,7 +44,9 @@ def ask(database: Database, run_id: int | None, action: Action, asked_by: str) -
                 raise StoreError(
                     f"{run.name}: has ended ({run.state}), so it cannot do a {action}. Resume it first."
                 )
-        values = {"run_id": run_id, "action": action, "asked_by": clean(asked_by), "asked_at": time.time()}
+        now = time.time()
+        values = {"run_id": run_id, "action": action, "asked_by": clean(asked_by), "asked_at": now}
+        values |= {} if of_the_run else {"taken_at": now}
         statement = Table.__table__.insert().values(values).returning(Table.id)  # type: ignore[attr-defined]
         number: int = connection.execute(statement).scalar_one()
         if run_id is not None:

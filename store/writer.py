@@ -133,10 +133,10 @@ class RunWriter:
             batch.add_event(EventRow(self._clock(), "record_lost", message))
             batch.lost_groups = batch.lost_steps = batch.lost_events = 0
         with self._database.write() as connection:
-            write_backlog(connection, self._run_id, batch, self._metric_ids)
-            if beats:
+            if beats:  # first, as everybody locks a run before what counts its changes
                 beat = update(Run).where(Run.id == self._run_id).values(heartbeat_at=self._clock())
                 connection.execute(beat)
+            write_backlog(connection, self._run_id, batch, self._metric_ids)
         if beats:
             self._next_heartbeat = time.monotonic() + HEARTBEAT_S
 

@@ -71,7 +71,7 @@ def stop(services: Services, run_id: Number, by: Who, wanted: StopRequest = _AFT
 
 def _stop_now(services: Service, run: RunDetail, by: str) -> Accepted:
     launcher = _launcher(services)
-    request_id = _ask(services.database, run.id, "stop", by, "stop now")
+    request_id = _ask(services.database, run.id, "stop", by, now=True)
     return _carry_out(services, request_id, lambda: Launched(run.id, launcher.end(run)), 409)
 
 
@@ -151,15 +151,21 @@ def _demand_state(run: RunDetail, holds: bool, otherwise: str) -> None:
         raise HTTPException(409, f"{run.name}: is {run.state}; it {otherwise}.")
 
 
-def _ask(database: Database, run_id: int, action: Action, by: str, words: str | None = None) -> int:
-    """Write the request down, and into the run's own log."""
+def _ask(database: Database, run_id: int, action: Action, by: str, *, now: bool = False) -> int:
+    """Write the request down, and into the run's own log.
+
+    Args:
+        now: it is carried out from here, and not by the run.
+    """
     try:
-        request_id = ask(database, run_id, action, by)
+        request_id = ask(database, run_id, action, by, of_the_run=not now)
     except StoreAway:
         raise
     except StoreError as error:  # it ended since we looked
         raise HTTPException(409, str(error)) from None
-    event = EventRow(time.time(), "request", f"{by} asks for: {words or action} (request {request_id}).")
+    event = EventRow(
+        time.time(), "request", f"{by} asks for: {action}{' now' if now else ''} (request {request_id})."
+    )
     with database.write() as connection:
         write_events(connection, run_id, [event])
         note_changes(connection, run_id, ["events"])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sqlalchemy import update
 
 from cluster.launch import JobLauncher, LocalLauncher
 from cluster.load import ConfigError
@@ -18,6 +19,8 @@ from dashboard.launcher import Launched, Launcher, LaunchError
 from store.database import Database, database_url, open_database
 from store.reader import RunReader
 from store.records import RunDetail
+from store.runs import queue_run
+from store.tables import Run
 from tests.unit.cluster.stored import store_run
 from tests.unit.cluster.test_runs import HOLD
 
@@ -104,7 +107,7 @@ def test_a_run_that_never_began_is_started_again_in_its_place(
     assert again.run_id == first.run_id
     words = in_command(process_of(again), "train")
     assert "--resume" not in words
-    with pytest.raises(ConfigError, match="goes on, or is being started already"):
+    with pytest.raises(ConfigError, match="a run of that name is going on"):
         launcher.resume(run_of(database, first.run_id), "operator")
     assert in_state(database, first.run_id, "failed").steps == 7
 
@@ -122,9 +125,17 @@ def test_a_process_is_ended_at_once(launcher: LocalLauncher, database: Database)
     launched = launcher.start(CONFIG, [], "operator")
     pid = process_of(launched)
     assert launcher.end(run_of(database, launched.run_id)) == f"mine: its process {pid} was told to end."
-    in_state(database, launched.run_id, "failed")  # it had not come to where it could say stopped
+    in_state(database, launched.run_id, "stopped")  # though it had not come to where it could say so
     with pytest.raises(ConfigError, match="no process of it is known yet"):
         launcher.end(run_of(database, launched.run_id))
+
+
+def test_what_nobody_starts_any_more_can_be_given_up(launcher: LocalLauncher, database: Database) -> None:
+    launch = queue_run(database, name="lost", folder="lost", steps=1, config={}, job_id=None)
+    with database.write() as connection:
+        connection.execute(update(Run).values(heartbeat_at=1.0, created_at=1.0))
+    assert "counts as stopped" in launcher.end(run_of(database, launch.run_id))
+    assert run_of(database, launch.run_id).state == "stopped"
 
 
 def test_what_cannot_be_started_is_refused_before_anything_is_written(

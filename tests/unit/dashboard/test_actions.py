@@ -53,7 +53,9 @@ def test_resume_says_what_became_of_it(client: TestClient, launcher: Recorder) -
     assert request["done_at"] is not None
 
 
-def test_to_stop_now_is_the_launchers_affair(client: TestClient, launcher: Recorder) -> None:
+def test_to_stop_now_is_the_launchers_affair(
+    client: TestClient, launcher: Recorder, database: Database
+) -> None:
     assert client.post("/api/runs/1/stop", json={"now": True}).json()["message"] == "alpha was told to end"
     assert launcher.asked == [("end", "alpha")]
     answer = client.post("/api/runs/4/stop", json={"now": True})
@@ -61,6 +63,7 @@ def test_to_stop_now_is_the_launchers_affair(client: TestClient, launcher: Recor
         409,
         "RUN='delta': no process of it is left. Resume it.",
     )
+    assert take(database, 1) == take(database, 4) == []  # what was refused does not stop the run after all
     assert client.post("/api/runs/1/stop", json={"now": False}).status_code == 202
     assert client.post("/api/runs/1/stop", json={"later": True}).status_code == 422
     assert launcher.asked == [("end", "alpha")]

@@ -1,0 +1,157 @@
+"""Runs that wait to be started: each try is one launch, and takes nobody else's place."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import update
+
+from store.database import Database
+from store.reader import RunReader
+from store.records import RunDetail
+from store.requests import ask, take
+from store.runs import (
+    Launch,
+    end_run,
+    keep_queued,
+    launch_of,
+    queue_again,
+    queue_run,
+    register_run,
+    rename_run,
+)
+from store.tables import Run
+from store.writer import RunWriter
+from tests.unit.store.examples import new_run
+
+FOLDER = "/runs/demo"
+
+
+@pytest.fixture
+def reader(database: Database) -> RunReader:
+    return RunReader(database)
+
+
+def queued(database: Database, folder: str = "/runs/.launched/demo-1") -> Launch:
+    return queue_run(database, name="demo", folder=folder, steps=10, config={}, job_id=None)
+
+
+def registered(database: Database, launch: Launch | None) -> int:
+    """As the process does that was started for `launch`."""
+    return register_run(
+        database, name="demo", folder=FOLDER, steps=10, config={}, environment={"pid": 7}, state="running",
+        launch=launch,
+    )  # fmt: skip
+
+
+def run(reader: RunReader, run_id: int) -> RunDetail:
+    found = reader.run(run_id)
+    assert found is not None
+    return found
+
+
+def test_a_launch_takes_its_queued_run_over(database: Database, reader: RunReader) -> None:
+    launch = queued(database)
+    assert (run(reader, launch.run_id).state, run(reader, launch.run_id).started_at) == ("queued", None)
+    assert Launch.parse(str(launch)) == launch
+    assert registered(database, launch) == launch.run_id
+    found = run(reader, launch.run_id)
+    assert (found.state, found.folder, found.environment["pid"]) == ("running", FOLDER, 7)
+    assert found.started_at is not None
+    assert launch_of(found.id, found.environment) == launch  # whoever started it still knows it
+
+
+@pytest.mark.parametrize("text", ["", "3", "3:", ":a", "-1:a", "x:a", "٣:a"])
+def test_what_is_no_launch(text: str) -> None:
+    assert Launch.parse(text) is None
+
+
+def test_a_launch_of_another_store_takes_no_run_over(database: Database, reader: RunReader) -> None:
+    strangers = queued(database)
+    ended = new_run(database, "baseline", state="done")
+    for launch in (Launch(strangers.run_id, "of-elsewhere"), Launch(ended, ""), Launch(99, "a")):
+        assert registered(database, launch) not in (strangers.run_id, ended)
+        assert not end_run(database, launch, "failed", "it died", only=("queued",))
+    assert (run(reader, ended).name, run(reader, ended).state) == ("baseline", "done")
+    assert run(reader, strangers.run_id).state == "queued"
+
+
+def test_where_an_earlier_runs_folder_was_deleted_its_row_makes_room(
+    database: Database, reader: RunReader
+) -> None:
+    earlier = registered(database, None)
+    launch = queued(database)
+    assert registered(database, launch) == launch.run_id
+    assert run(reader, launch.run_id).folder == FOLDER
+    assert run(reader, earlier).name == f"demo-deleted-{earlier}"
+    assert reader.run_by_name("demo") == run(reader, launch.run_id)
+
+
+def test_of_many_that_ask_at_once_one_starts_a_run_again(database: Database, reader: RunReader) -> None:
+    run_id = new_run(database, state="failed")
+    with ThreadPoolExecutor(8) as pool:
+        launches = list(pool.map(lambda _: queue_again(database, run_id, job_id="job"), range(8)))
+    (launch,) = [launch for launch in launches if launch is not None]
+    found = run(reader, run_id)
+    assert (found.state, found.job_id, launch_of(run_id, found.environment)) == ("queued", "job", launch)
+
+
+def test_only_what_has_ended_or_is_silent_is_started_again(database: Database) -> None:
+    for state in ("queued", "running", "done"):
+        assert queue_again(database, new_run(database, state, state=state)) is None
+    assert queue_again(database, 99) is None
+    silent = new_run(database, "silent", state="running")
+    with database.write() as connection:
+        long_ago = {"heartbeat_at": 1.0, "started_at": 1.0, "created_at": 1.0}
+        connection.execute(update(Run).where(Run.id == silent).values(long_ago))
+    assert queue_again(database, silent) is not None
+
+
+def test_what_an_ended_run_was_asked_is_not_asked_of_its_next_life(
+    database: Database, reader: RunReader
+) -> None:
+    run_id = new_run(database, state="running")
+    number = ask(database, run_id, "stop", "ann")
+    writer = RunWriter(database, run_id)
+    writer.state("failed", "killed")
+    writer.close()
+    resume = ask(database, run_id, "resume", "ann")
+    assert queue_again(database, run_id) is not None
+    assert take(database, run_id) == []
+    answers = {request.id: request.outcome for request in reader.requests(run_id).items}
+    assert answers == {number: "The run had ended before it heard of this: ask again.", resume: None}
+    later = ask(database, run_id, "stop", "ann")  # while it waits
+    assert [request.id for request in take(database, run_id)] == [later]
+
+
+def test_an_end_is_written_down_for_the_launch_it_is_of(database: Database, reader: RunReader) -> None:
+    first = queued(database)
+    assert end_run(database, first, "failed", "it died", only=("queued",))
+    found = run(reader, first.run_id)
+    assert (found.state, found.failure, found.ended_at is not None) == ("failed", "it died", True)
+    assert [(event.kind, event.message) for event in reader.events(found.id)] == [("failed", "it died")]
+    second = queue_again(database, first.run_id)
+    assert second is not None
+    assert not end_run(database, first, "failed", "late news", only=("queued", "running"))
+    assert not end_run(database, second, "stopped", "too early", only=("running",))
+    assert run(reader, first.run_id).state == "queued"
+
+
+def test_a_queued_run_is_kept_alive_by_who_starts_it(database: Database, reader: RunReader) -> None:
+    launch = queued(database)
+
+    def beat(by: Launch) -> float | None:
+        with database.write() as connection:
+            connection.execute(update(Run).values(heartbeat_at=1.0, created_at=1.0))
+        assert run(reader, launch.run_id).state == "stalled"
+        keep_queued(database, by)
+        return run(reader, launch.run_id).heartbeat_at
+
+    assert beat(Launch(launch.run_id, "another")) == 1.0
+    assert (beat(launch) or 0) > 1.0
+    assert run(reader, launch.run_id).state == "queued"
+
+
+def test_a_run_is_named_anew_with_its_folder(database: Database, reader: RunReader) -> None:
+    run_id = registered(database, None)
+    rename_run(database, FOLDER, new_name="demo-old", new_folder=f"{FOLDER}-old")
+    assert (run(reader, run_id).name, run(reader, run_id).folder) == ("demo-old", f"{FOLDER}-old")
