@@ -252,7 +252,7 @@ class JobLauncher:
 
         while True:
             try:
-                state, why = wait_for_job(self._client(), job_id, while_pending=keep)
+                state, why = wait_for_job(self._client(), job_id, meanwhile=keep)
                 break
             except LaunchError:  # the Ray is away
                 time.sleep(_TRY_AGAIN_S)

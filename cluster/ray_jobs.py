@@ -147,12 +147,12 @@ def stop_job(client: JobSubmissionClient, job_id: str) -> bool:
 
 
 def wait_for_job(
-    client: JobSubmissionClient, job_id: str, *, while_pending: Callable[[], None]
+    client: JobSubmissionClient, job_id: str, *, meanwhile: Callable[[], None]
 ) -> tuple[StoredState, str]:
     """Wait until a job has ended, whatever becomes of the connection; how it ended, and why in words.
 
     Args:
-        while_pending: called now and then until it runs.
+        meanwhile: called now and then.
     """
     while True:
         try:
@@ -167,8 +167,7 @@ def wait_for_job(
                 return "stopped", f"Job {job_id} was stopped."
             if job.status == JobStatus.FAILED:
                 return "failed", f"Job {job_id} failed: {job.message}"
-            if job.status == JobStatus.PENDING:
-                while_pending()
+            meanwhile()
         time.sleep(_LOOK_EVERY_S)
 
 

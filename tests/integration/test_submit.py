@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from store.database import database_url, open_database
+from store.reader import RunReader
 from tests.integration.conftest import RAY
 from tests.integration.runs import ROOT, SMALL
 from tests.unit.cluster.stored import store_run
@@ -149,6 +151,12 @@ def test_what_a_job_or_its_ray_refuses_is_said(ray: Ray, config: str, tmp_path: 
     assert found, launched.stderr
     ray.wait_for(f"{found.group(1)}' failed", "status", found.group(1))
     assert "model.path='/not/there'" in ray.job("logs", found.group(1))
+    database = open_database(database_url(tmp_path))
+    run = RunReader(database).run_by_name("clicked")
+    assert run is not None
+    assert (run.state, run.job_id) == ("failed", found.group(1))
+    assert (run.failure or "").startswith("model.path='/not/there'")
+    database.close()
 
 
 def first(running: subprocess.Popen[str], pattern: str) -> str:
