@@ -81,7 +81,10 @@ def dashboard_beside(runs_dir: Path, say: Say, *, enabled: bool) -> Iterator[Non
         yield
     finally:
         over.set()
+        served = find_dashboard(runs_dir) is not None
         _end(process)
+        if served:
+            say(f"The dashboard has ended with the run. See it again: videossr dashboard --runs {runs_dir}")
 
 
 def find_dashboard(runs_dir: Path) -> Announcement | None:

@@ -271,15 +271,16 @@ def _queued(
     Raises:
         ConfigError: somebody else was faster.
     """
-    if again is None:
+    if again is not None:
+        launch = queue_again(database, again.id, job_id=job_id)
+    else:
         about = config.model_dump(mode="json")
-        return queue_run(
+        launch = queue_run(
             database, name=config.name, folder=folder, steps=config.train.steps, config=about, job_id=job_id
         )
-    launch = queue_again(database, again.id, job_id=job_id)
     if launch is None:
         raise ConfigError(
-            f"RUN={config.name!r}: goes on, or is being started already. Wait until it says so."
+            f"name={config.name!r}: a run of that name goes on, or is being started. Wait, or choose another name=..."
         )
     return launch
 

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, delete, func, or_, select, update
 
 from store.backlog import EventRow
 from store.database import Database
 from store.records import StoredState, clean
 from store.summaries import is_silent
-from store.tables import Request, Run
+from store.tables import Request, Run, Worker
 from store.write import insert, note_changes, write_events
 
 _LAUNCH = "launch"  # of a run's environment: the key of the launch that it is of
@@ -65,6 +65,29 @@ def register_run(
     Raises:
         StoreError: the database does not answer.
     """
+    with database.write() as connection:
+        return _register(
+            connection,
+            {"name": clean(name), "folder": clean(folder)},
+            steps,
+            config,
+            environment,
+            state,
+            job_id,
+            launch,
+        )
+
+
+def _register(
+    connection: Connection,
+    key: Mapping[str, str],
+    steps: int,
+    config: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    state: StoredState,
+    job_id: str | None,
+    launch: Launch | None,
+) -> int:
     now = time.time()
     about = dict(environment) | ({_LAUNCH: launch.key} if launch is not None else {})
     values: dict[str, Any] = {
@@ -78,17 +101,17 @@ def register_run(
         "heartbeat_at": now,
     }
     values |= {"started_at": now} if state == "running" else {}
-    key = {"name": clean(name), "folder": clean(folder)}
-    with database.write() as connection:
-        if launch is not None and _is_of(connection, launch, ("queued",)):
-            number = launch.run_id
-            _make_room(connection, number, key)
-            connection.execute(update(Run).where(Run.id == number).values(**key, **values))
-        else:
-            statement = insert(connection, Run).values(**key, **values, created_at=now, step=0)
-            statement = statement.on_conflict_do_update(index_elements=list(key), set_=values)
-            number = int(connection.execute(statement.returning(Run.id)).scalar_one())
-        note_changes(connection, number, ["run"])
+    if launch is not None and _is_of(connection, launch, ("queued",)):
+        number = launch.run_id
+        _make_room(connection, number, key)
+        connection.execute(update(Run).where(Run.id == number).values(**key, **values))
+    else:
+        statement = insert(connection, Run).values(**key, **values, created_at=now, step=0)
+        statement = statement.on_conflict_do_update(index_elements=list(key), set_=values)
+        number = int(connection.execute(statement.returning(Run.id)).scalar_one())
+    if state == "running":  # what its last life's processes said is not true of this one's
+        connection.execute(delete(Worker).where(Worker.run_id == number))
+    note_changes(connection, number, ["run", "workers"])
     return number
 
 
@@ -103,17 +126,23 @@ def _make_room(connection: Connection, run_id: int, key: Mapping[str, str]) -> N
 
 def queue_run(
     database: Database, *, name: str, folder: str, steps: int, config: Mapping[str, Any], job_id: str | None
-) -> Launch:
-    """A new run that is about to be started. Raises StoreError.
+) -> Launch | None:
+    """A new run that is about to be started; None: another of that name is. Raises StoreError.
 
     Args:
         folder: what stands for its own until it has one; no other run's.
     """
-    key = secrets.token_hex(8)
-    run_id = register_run(
-        database, name=name, folder=folder, steps=steps, config=config, environment={_LAUNCH: key}, job_id=job_id
-    )  # fmt: skip
-    return Launch(run_id, key)
+    key, now = secrets.token_hex(8), time.time()
+    place = {"name": clean(name), "folder": clean(folder)}
+    with database.write() as connection:
+        if connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+            connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"videossr run {name}"))))
+        waiting = select(Run.id).where(Run.name == place["name"], Run.state == "queued", ~is_silent(now))
+        if connection.execute(waiting).first() is not None:
+            return None
+        return Launch(
+            _register(connection, place, steps, config, {_LAUNCH: key}, "queued", job_id, None), key
+        )
 
 
 def queue_again(database: Database, run_id: int, *, job_id: str | None = None) -> Launch | None:

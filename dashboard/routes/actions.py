@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Request
@@ -46,9 +47,12 @@ Who = Annotated[str, Depends(who)]
 def start(services: Services, wanted: StartRequest, by: Who) -> Accepted:
     """Start a run from one of the server's configurations, or from YAML that names neither code nor places."""
     launcher = _launcher(services)
-    config = _checked(services, launcher, wanted)
     request_id = ask(services.database, None, "start", by)
-    return _carry_out(services, request_id, lambda: launcher.start(config, wanted.overrides, by), 422)
+
+    def launch() -> Launched:
+        return launcher.start(_checked(services, launcher, wanted), wanted.overrides, by)
+
+    return _carry_out(services, request_id, launch, 422)
 
 
 @router.post("/{run_id}/stop", status_code=202, responses=_OF_RUN | problems(413))
@@ -58,28 +62,29 @@ def stop(services: Services, run_id: Number, by: Who, wanted: StopRequest = _AFT
     _demand_state(
         run, run.state in ("queued", "running", "stalled"), "has ended, so there is nothing to stop"
     )
-    if wanted.now:
-        return _stop_now(services, run, by)
-    request_id = _ask(services.database, run_id, "stop", by)
-    when = (
-        "after the step that it is at"
-        if run.step
-        else "after the step that it is at, or at once if none has begun"
+    if wanted.now and run.state != "queued":
+        launcher = _launcher(services)
+        request_id = _ask(services.database, run_id, "stop", by, now=True)
+        return _carry_out(services, request_id, lambda: Launched(run_id, launcher.end(run)), 409)
+    _demand_state(
+        run, not run.silent, "is not heard of, so nobody would hear this. Stop it now, or resume it"
     )
+    request_id = _ask(services.database, run_id, "stop", by)
+    if wanted.now and services.launcher is not None:
+        with suppress(
+            ValueError, LaunchError
+        ):  # started from elsewhere, it hears of the request as soon as it begins
+            services.launcher.end(run)
+    when = "after the step that it is at, or at once if none has begun"
     return Accepted(request_id=request_id, run_id=run_id, message=f"{run.name} stops {when}.")
-
-
-def _stop_now(services: Service, run: RunDetail, by: str) -> Accepted:
-    launcher = _launcher(services)
-    request_id = _ask(services.database, run.id, "stop", by, now=True)
-    return _carry_out(services, request_id, lambda: Launched(run.id, launcher.end(run)), 409)
 
 
 @router.post("/{run_id}/checkpoint", status_code=202, responses=_OF_RUN)
 def checkpoint(services: Services, run_id: Number, by: Who) -> Accepted:
     """Let the run write a checkpoint after the step that it is at."""
     run = services.detail(run_id)
-    _demand_state(run, run.state in ("running", "stalled"), "does not train, so there is nothing to save")
+    trains = run.state in ("running", "stalled") and not run.silent
+    _demand_state(run, trains, "does not train now, so there is nothing to save")
     request_id = _ask(services.database, run_id, "checkpoint", by)
     return Accepted(
         request_id=request_id, run_id=run_id, message=f"{run.name} saves after the step that it is at."
@@ -125,23 +130,20 @@ def _launcher(services: Service) -> Launcher:
 
 
 def _checked(services: Service, launcher: Launcher, wanted: StartRequest) -> str:
-    """The configuration as YAML. Raises 422 where it says what it may not."""
+    """The configuration as YAML. Raises ValueError where it says what it may not."""
     settings = services.settings
     runs_dir = str(settings.runs_dir)
-    try:
+    if not settings.allow_any_config:
+        check_overrides(wanted.overrides, roots=settings.roots, runs_dir=runs_dir)
+    if isinstance(wanted.config, YamlConfig):
         if not settings.allow_any_config:
-            check_overrides(wanted.overrides, roots=settings.roots, runs_dir=runs_dir)
-        if isinstance(wanted.config, YamlConfig):
-            if not settings.allow_any_config:
-                check_config(wanted.config.yaml, roots=settings.roots, runs_dir=runs_dir)
-            return wanted.config.yaml
-    except ConfigRefused as error:
-        raise HTTPException(422, str(error)) from None
+            check_config(wanted.config.yaml, roots=settings.roots, runs_dir=runs_dir)
+        return wanted.config.yaml
     configs = launcher.configs()
     if wanted.config not in configs:
         known = ", ".join(sorted(configs)) or "there are none"
-        raise HTTPException(
-            422, f"config={wanted.config!r}: is none of the server's ({known}). Name one of these."
+        raise ConfigRefused(
+            f"config={wanted.config!r}: is none of the server's ({known}). Name one of these."
         )
     return configs[wanted.config]
 

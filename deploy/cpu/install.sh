@@ -26,7 +26,7 @@ stamp="$venv/.videossr-installed"
 wanted=$(cat "$here/requirements.lock" "$here/torchvision_hook.py" "$here/install.sh" "$root/pyproject.toml" | sha256sum; "$python" -V)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then exit 0; fi
 
-echo "Installing the CPU environment into $venv (about 200 locked packages, 1.3 GB) ..."
+echo "Installing the CPU environment into $venv (about 200 locked packages: 1.3 GB to download, 3.7 on disk) ..."
 # One left half-made, or made with another Python, is made anew.
 same='import sys; print(*sys.version_info[:2])'
 if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1 || [ "$("$venv/bin/python" -c "$same")" != "$("$python" -c "$same")" ]; then

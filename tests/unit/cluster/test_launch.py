@@ -132,6 +132,7 @@ def test_a_process_is_ended_at_once(launcher: LocalLauncher, database: Database)
 
 def test_what_nobody_starts_any_more_can_be_given_up(launcher: LocalLauncher, database: Database) -> None:
     launch = queue_run(database, name="lost", folder="lost", steps=1, config={}, job_id=None)
+    assert launch is not None
     with database.write() as connection:
         connection.execute(update(Run).values(heartbeat_at=1.0, created_at=1.0))
     assert "counts as stopped" in launcher.end(run_of(database, launch.run_id))

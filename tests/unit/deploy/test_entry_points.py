@@ -8,6 +8,7 @@ from cluster.cli import _parse
 from cluster.config import Config
 from cluster.load import load_config
 from cluster.plan import NODE_LABEL, Role, memory_problems, roles
+from dashboard.config_rules import check_config, check_overrides
 from tests.unit.deploy.manifests import OVERLAYS, ROOT, Manifest, entry_points, overlay, ray_cluster_specs
 
 IMAGE_TREE = "/opt/videossr/"
@@ -36,6 +37,15 @@ def test_configurations_load_with_the_overrides(name: str) -> None:
     assert memory_problems(config) == []
     mounted = [mount["mountPath"] for _, group in groups(name) for mount in worker(group)["volumeMounts"]]
     assert mounted.count("/data") == len(groups(name))
+
+
+def test_the_page_of_a_shared_cluster_may_start_the_run_it_is_made_for() -> None:
+    (deployment,) = [each for each in overlay("multi-node") if each["kind"] == "Deployment"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    roots = next(entry["value"] for entry in container["env"] if entry["name"] == "VIDEOSSR_ROOTS").split(",")
+    for path in (ROOT / "configs").glob("qwen*.yaml"):
+        check_config(path.read_text(), roots=roots, runs_dir="/data/runs")
+    check_overrides(["data.videos=/data/videos", "runs_dir=/data/runs"], roots=roots, runs_dir="/data/runs")
 
 
 def groups(name: str) -> list[tuple[str, Manifest]]:

@@ -7,7 +7,7 @@ from sqlalchemy import update
 
 from store.database import Database
 from store.reader import RunReader
-from store.records import RunDetail
+from store.records import RunDetail, WorkerStatus
 from store.requests import ask, take
 from store.runs import (
     Launch,
@@ -32,7 +32,9 @@ def reader(database: Database) -> RunReader:
 
 
 def queued(database: Database, folder: str = "/runs/.launched/demo-1") -> Launch:
-    return queue_run(database, name="demo", folder=folder, steps=10, config={}, job_id=None)
+    launch = queue_run(database, name="demo", folder=folder, steps=10, config={}, job_id=None)
+    assert launch is not None
+    return launch
 
 
 def registered(database: Database, launch: Launch | None) -> int:
@@ -58,6 +60,27 @@ def test_a_launch_takes_its_queued_run_over(database: Database, reader: RunReade
     assert (found.state, found.folder, found.environment["pid"]) == ("running", FOLDER, 7)
     assert found.started_at is not None
     assert launch_of(found.id, found.environment) == launch  # whoever started it still knows it
+
+
+def test_of_many_that_start_one_name_at_once_one_does(database: Database, reader: RunReader) -> None:
+    def start(number: int) -> Launch | None:
+        return queue_run(database, name="demo", folder=f"f{number}", steps=10, config={}, job_id=None)
+
+    with ThreadPoolExecutor(8) as pool:
+        launches = list(pool.map(start, range(8)))
+    assert sum(launch is not None for launch in launches) == 1
+    assert reader.runs().total == 1
+
+
+def test_workers_of_an_earlier_life_are_gone(database: Database, reader: RunReader) -> None:
+    run_id = registered(database, None)
+    writer = RunWriter(database, run_id)
+    writer.worker(WorkerStatus(role="learner", index=0, node="a", updated_at=1.0))
+    writer.state("stopped")
+    writer.close()
+    assert len(reader.workers(run_id)) == 1
+    assert registered(database, queue_again(database, run_id)) == run_id
+    assert reader.workers(run_id) == []
 
 
 @pytest.mark.parametrize("text", ["", "3", "3:", ":a", "-1:a", "x:a", "٣:a"])
