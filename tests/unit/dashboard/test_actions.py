@@ -32,7 +32,8 @@ def test_stop_and_checkpoint_reach_the_run(client: TestClient, database: Databas
 @pytest.mark.parametrize(
     ("run", "action", "code"),
     [
-        (2, "stop", 409), (3, "checkpoint", 409), (5, "checkpoint", 409), (5, "stop", 202), (4, "stop", 409), (4, "checkpoint", 409),
+        (2, "stop", 409), (3, "checkpoint", 409), (5, "checkpoint", 409), (5, "stop", 202), (4, "stop", 409),
+        (4, "checkpoint", 409),
         (1, "resume", 409), (2, "resume", 409), (5, "resume", 409), (4, "resume", 202), (3, "resume", 202),
         (99, "stop", 404), (99, "resume", 404),
     ],
