@@ -14,6 +14,7 @@ from dataset.marks import details
 from dataset.pictures import ClipPictures, Picture
 from pretext.recipe import Recipe
 from store import records
+from store.backlog import is_forgotten
 from store.database import open_database
 from store.files import Files
 from store.writer import RunWriter
@@ -30,7 +31,7 @@ class StoreSink(Sink):
         self._files = Files(bucket or str(folder))
         self._later = BackgroundFiles(self._files) if bucket else None
         self._lock = threading.Lock()
-        self._times_back = 0  # that the run went back
+        self._went_back: list[int] = []  # each time, the last step that it kept
 
     def event(self, time_s: float, kind: str, message: str) -> None:
         self._writer.event(kind, message, time_s)
@@ -55,7 +56,7 @@ class StoreSink(Sink):
             stored.append(records.Clip(label=clip.label, true_place=clip.true_place, frames=frames))
         record = _group_record(step, group, advantages, tuple(stored))
         if self._later is not None:
-            self._later.write(files, partial(self._name_pictures, record, self._times_back))
+            self._later.write(files, partial(self._name_pictures, record, len(self._went_back)))
             return
         for name, data in files.items():
             self._files.write(name, data)
@@ -63,7 +64,7 @@ class StoreSink(Sink):
 
     def _name_pictures(self, record: records.GroupRecord, times_back: int) -> None:
         with self._lock:  # a group of a step that is taken again must not come after it was forgotten
-            if times_back == self._times_back:
+            if not any(is_forgotten(record, after) for after in self._went_back[times_back:]):
                 self._writer.group(record)
 
     def evaluation(self, answers: EvaluationAnswers) -> None:
@@ -98,7 +99,7 @@ class StoreSink(Sink):
 
     def forget(self, step: int) -> None:
         with self._lock:
-            self._times_back += 1
+            self._went_back.append(step - 1)
             self._writer.drop_after(step - 1)
 
     def close(self) -> None:

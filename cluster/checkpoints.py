@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cluster.load import ConfigError
-from cluster.run_folder import bulk_of
+from cluster.run_folder import bulk_of, one_line
 from store.files import TROUBLE, Files
 
 
@@ -56,34 +56,64 @@ def reaching(files: Files) -> Iterator[None]:
     try:
         yield
     except TROUBLE as error:
-        words = " ".join(str(error).split())[:300]
         raise ConfigError(
-            f"{files.address}: cannot be reached ({words}). Check the address, the credentials and the network."
+            f"{files.address}: cannot be reached ({one_line(error)}). Check the address, the credentials and the "
+            "network."
         ) from None
 
 
 def checkpoints(folder: Path) -> list[Checkpoint]:
-    """Those of the run in `folder`, oldest first (their names are times). Raises ConfigError."""
-    files, found = learner_files(folder), []
+    """The whole ones of the run in `folder`, oldest first (their names are times). Raises ConfigError."""
+    return _found(folder)[0]
+
+
+def last_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint of a run's folder. Raises ConfigError, also where all that there are are cut off."""
+    return next(reversed(_whole(folder)), None)
+
+
+def best_checkpoint(folder: Path) -> Checkpoint | None:
+    """The checkpoint of the best evaluation, the later of equals; None where none was evaluated.
+
+    Raises:
+        ConfigError: they are out of reach, or all cut off.
+    """
+    scored = [each for each in _whole(folder) if each.state["score"] is not None]
+    return max(scored, key=lambda each: (each.state["score"], each.state["step"]), default=None)
+
+
+def _whole(folder: Path) -> list[Checkpoint]:
+    found, cut_off = _found(folder)
+    if cut_off and not found:
+        raise ConfigError(
+            f"{learner_files(folder).address}: no checkpoint is whole (the state.json of {', '.join(cut_off)} is cut "
+            "off). Wait for the next one, or start the run anew."
+        )
+    return found
+
+
+def _found(folder: Path) -> tuple[list[Checkpoint], list[str]]:
+    """Whole checkpoints, and the names of those whose state cannot be read: the machine failed as it was written."""
+    files, found, cut_off = learner_files(folder), [], []
     with reaching(files):
         paths = [PurePosixPath(name) for name in files.names()]
         for path in paths:
             if not path.match("checkpoint_*/state.json"):
                 continue
-            state = json.loads(files.read(str(path)))
+            state = _state(files.read(str(path)))
+            if state is None:
+                cut_off.append(path.parent.name)
+                continue
             policy = path.parent / "policy"
             shards = sum(each.parent == policy and each.match("*_optim_states.pt") for each in paths)
             if shards == state["ranks"]:
                 found.append(Checkpoint(files.below(str(path.parent)), state))
-    return found
+    return found, cut_off
 
 
-def last_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint of a run's folder."""
-    return next(reversed(checkpoints(folder)), None)
-
-
-def best_checkpoint(folder: Path) -> Checkpoint | None:
-    """The checkpoint of the best evaluation, the later of equals; None where none was evaluated."""
-    scored = [each for each in checkpoints(folder) if each.state["score"] is not None]
-    return max(scored, key=lambda each: (each.state["score"], each.state["step"]), default=None)
+def _state(text: bytes) -> dict[str, Any] | None:
+    try:
+        state = json.loads(text)
+    except ValueError:
+        return None
+    return state if isinstance(state, dict) else None

@@ -50,7 +50,12 @@ def commit_variable() -> dict[str, str]:
 
 def _commit() -> str:
     """Of the checkout, or of what this is a copy of; empty where that is not known."""
-    if (commit := _git("rev-parse", "HEAD")) is None:
+    root = _git("rev-parse", "--show-toplevel")
+    own = (
+        root is not None and Path(root).resolve() == _CHECKOUT.resolve()
+    )  # not of what a venv with us lies in
+    commit = _git("rev-parse", "HEAD") if own else None
+    if commit is None:
         return os.environ.get(COMMIT, "")
     return commit + ("+" if _git("status", "--porcelain") else "")
 

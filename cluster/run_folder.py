@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 
@@ -21,6 +21,7 @@ RESUMABLE = ("train.", "cluster.", "rollout.", "evaluation.", "runs_dir", "learn
 
 
 _BUCKET_FILE = "bucket.txt"
+_LOOKED_AT_S = 1.0  # longer than any look at whether a run is going on takes
 _RAY_WORKING_COPY = "runtime_resources/working_dir_files"
 
 
@@ -49,12 +50,10 @@ def claimed(
             f"runs_dir={config.runs_dir!r}: no folder can be made there ({error.strerror}). Name another."
         ) from None
     with (folder.parent / f".{config.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(lock):
             raise ConfigError(
                 f"name={config.name!r}: a run of that name is going on. Stop it, or choose another name=..."
-            ) from None
+            )
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
         if resume:
             _check_unchanged(folder, config)
@@ -73,6 +72,20 @@ def claimed(
         beside.write_text(text, encoding="utf-8")
         beside.replace(folder / "config.yaml")
         yield folder
+
+
+def _locked(file: TextIO) -> bool:
+    """Whether `file` could be locked. is_going_on holds the lock for a moment, so once is not enough."""
+    deadline = time.monotonic() + _LOOKED_AT_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
 
 
 def is_going_on(folder: Path) -> bool:
@@ -131,11 +144,16 @@ def _write_config(bucket: str, text: str) -> None:
     try:
         Files(bucket).write("config.yaml", text.encode())
     except TROUBLE as error:
-        words = " ".join(str(error).split())[:300]
         raise ConfigError(
-            f"bucket: {bucket} cannot be written to ({words}). Check the address, the credentials (AWS_ACCESS_KEY_ID, "
-            "AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, ...) and the network; or leave the bucket out."
+            f"bucket: {bucket} cannot be written to ({one_line(error)}). Check the address, the credentials "
+            "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, ...) and the network; or leave the bucket "
+            "out."
         ) from None
+
+
+def one_line(error: Exception) -> str:
+    """What went wrong, for a sentence: clouds answer with pages."""
+    return " ".join(str(error).split())[:300]
 
 
 def runs_folder(config: Config) -> Path:

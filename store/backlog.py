@@ -89,9 +89,10 @@ class Backlog:
         self.forget_after = after if self.forget_after is None else min(after, self.forget_after)
         for step in [step for step in self.steps if step > after]:
             self.num_bytes -= self.steps.pop(step).num_bytes
-        for key in [key for key in self.groups if key[0] > after]:
+        for key in [key for key, group in self.groups.items() if is_forgotten(group, after)]:
             self.num_bytes -= _group_bytes(self.groups.pop(key))
-        for name in [name for name in self.evaluations if name[1] > after + 1]:
+        first = first_forgotten(after, evaluated=True)
+        for name in [name for name in self.evaluations if name[1] >= first]:
             del self.evaluations[name]
 
     def absorb(self, newer: "Backlog") -> None:
@@ -149,6 +150,21 @@ class Backlog:
             yield Backlog(evaluations={name: record})
         for worker, status in self.workers.items():
             yield Backlog(workers={worker: status})
+
+
+def first_forgotten(after: int, *, evaluated: bool) -> int:
+    """The first step that is forgotten where a run goes on behind step `after`.
+
+    Args:
+        evaluated: of an evaluation and its groups. Their step counts steps taken, so `after + 1` is that of the weights
+            that the run goes on from, which are not evaluated again.
+    """
+    return after + 2 if evaluated else after + 1
+
+
+def is_forgotten(group: GroupRecord, after: int) -> bool:
+    """Whether a run that goes on behind step `after` forgets `group`."""
+    return group.step >= first_forgotten(after, evaluated=group.held_out)
 
 
 def _group_bytes(group: GroupRecord) -> int:

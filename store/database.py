@@ -17,8 +17,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from store.upgrade import NewerDatabase, upgrade
 
 _BUSY_MS = 10_000  # that a SQLite writer waits for others
+# The dashboard reads from as many threads as its server has (anyio's 40). At rest a few connections stay: PostgreSQL
+# has 100 for everybody.
+_CONNECTIONS, _KEPT_CONNECTIONS = 40, 5
+_POOL_WAIT_S = 5.0  # for one of them, while others have them all
 # PostgreSQL's: a server that vanishes without a word is noticed in 20 s instead of hours.
 _CONNECT = {"connect_timeout": 10, "tcp_user_timeout": 20_000, "application_name": "videossr"}
+# PostgreSQL's own would show each query what was committed by then. Both are said with BEGIN, so they cost nothing.
+_ONE_VIEW = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 _FORM = "Write it as postgresql+psycopg://USER:PASSWORD@HOST/NAME, or leave it empty for SQLite in the runs folder."
 
 
@@ -38,7 +44,11 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One view of the store: what others write meanwhile is not seen. Raises StoreError."""
+        """One view of the store, as it is at the first query: what others write after it is not seen.
+
+        Raises:
+            StoreError: the database does not answer, or refuses.
+        """
         with self._transaction(writes=False) as connection:
             yield connection
 
@@ -58,15 +68,20 @@ class Database:
 
     @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[Connection]:
+        options: dict[str, Any] = {"store_writes": writes}
+        if not writes and self.engine.dialect.name == "postgresql":
+            options |= _ONE_VIEW
         try:
-            with (
-                self.engine.connect().execution_options(store_writes=writes) as connection,
-                connection.begin(),
-            ):
+            with self.engine.connect().execution_options(**options) as connection, connection.begin():
                 yield connection
         except (DataError, IntegrityError, ProgrammingError) as error:
             raise StoreError(f"{shown(self.engine.url)}: {_first_line(error)}") from error
-        except (DBAPIError, PoolTimeout) as error:
+        except PoolTimeout:
+            raise StoreAway(
+                f"{shown(self.engine.url)}: all {_CONNECTIONS} connections of this process were taken for "
+                f"{_POOL_WAIT_S:g} s. Is the database slow, or are too many asking? Try again."
+            ) from None
+        except DBAPIError as error:
             raise StoreAway(_away(self.engine.url, error)) from error
 
 
@@ -126,7 +141,7 @@ def _sqlite(url: URL) -> Engine:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(_unwritable(folder, error.strerror or str(error))) from None
-    engine = create_engine(url, json_serializer=_json)
+    engine = create_engine(url, json_serializer=_json, **_pool())
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     try:
@@ -139,11 +154,19 @@ def _sqlite(url: URL) -> Engine:
 
 def _postgresql(url: URL) -> Engine:
     try:
-        return create_engine(url, pool_pre_ping=True, connect_args=_CONNECT, json_serializer=_json)
+        return create_engine(url, pool_pre_ping=True, connect_args=_CONNECT, json_serializer=_json, **_pool())
     except ImportError:
         raise StoreError(
             f"VIDEOSSR_DB={shown(url)}: PostgreSQL's driver is not installed. Run pip install 'psycopg[binary]'."
         ) from None
+
+
+def _pool() -> dict[str, Any]:
+    return {
+        "pool_size": _KEPT_CONNECTIONS,
+        "max_overflow": _CONNECTIONS - _KEPT_CONNECTIONS,
+        "pool_timeout": _POOL_WAIT_S,
+    }
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _: Any) -> None:

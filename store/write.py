@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, case, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from store.backlog import Backlog, EventRow, StateRow
+from store.backlog import Backlog, EventRow, StateRow, first_forgotten
 from store.records import ChangeKind, GroupRecord
 from store.tables import Base, Change, Evaluation, Event, Group, MetricName, Point, Run, Step, Worker
 
@@ -78,12 +78,13 @@ def write_backlog(connection: Connection, run_id: int, backlog: Backlog, ids: Ma
 
 
 def _forget(connection: Connection, run_id: int, after: int) -> None:
+    trained = first_forgotten(after, evaluated=False)
+    evaluated = first_forgotten(after, evaluated=True)
     for table in (Point, Step):
-        connection.execute(delete(table).where(table.run_id == run_id, table.step > after))
-    # An evaluation's step counts steps taken: that of the weights that the run goes on from stays.
-    trained = and_(Group.step > after, ~Group.held_out)
-    connection.execute(delete(Group).where(Group.run_id == run_id, or_(trained, Group.step > after + 1)))
-    connection.execute(delete(Evaluation).where(Evaluation.run_id == run_id, Evaluation.step > after + 1))
+        connection.execute(delete(table).where(table.run_id == run_id, table.step >= trained))
+    forgotten = or_(and_(Group.step >= trained, ~Group.held_out), Group.step >= evaluated)
+    connection.execute(delete(Group).where(Group.run_id == run_id, forgotten))
+    connection.execute(delete(Evaluation).where(Evaluation.run_id == run_id, Evaluation.step >= evaluated))
     connection.execute(update(Run).where(Run.id == run_id, Run.step > after + 1).values(step=after + 1))
 
 

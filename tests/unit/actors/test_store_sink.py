@@ -216,6 +216,20 @@ def test_pictures_of_a_step_that_is_taken_again_come_too_late(
     assert [each.step for each in RunReader(open_database(url)).groups(run_id).items] == [0]
 
 
+def test_pictures_of_the_evaluation_that_a_run_goes_on_from_still_come(tmp_path: Path, url: str) -> None:
+    log, run_id = logged(tmp_path, url, (tmp_path / "bucket").as_uri())
+    evaluated = sampled(split="held_out")
+    slow = tmp_path / "bucket" / "frames" / "000001" / evaluated.group_id / "0-000.webp.new"
+    slow.parent.mkdir(parents=True)
+    os.mkfifo(slow)
+    log.evaluation(EvaluationAnswers("during", 1, "jigsaw", (), (), (), (evaluated,)))
+    log.pictures(1, evaluated, CLIPS)
+    log.forget(1)
+    assert slow.read_bytes() == b"a picture"
+    log.close()
+    assert len(frames_of(url, run_id, 1)) == 1
+
+
 def eventually(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
     while not condition():

@@ -1,5 +1,8 @@
 """`cluster.run_folder`: one run at a time, nothing lost, and no run that goes on as another."""
 
+import fcntl
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,7 @@ import yaml
 
 from cluster.config import Config
 from cluster.load import ConfigError, build_config
-from cluster.run_folder import bucket_of, claimed
+from cluster.run_folder import bucket_of, claimed, is_going_on
 from store.files import Files
 
 
@@ -35,6 +38,24 @@ def test_a_second_claim_is_refused_until_the_first_ends(tmp_path: Path) -> None:
         assert (folder / "metrics.jsonl").exists()
     with claimed(given, resume=True):
         pass
+
+
+def test_who_looks_whether_a_run_goes_on_keeps_none_from_starting(tmp_path: Path) -> None:
+    given, taken = config(tmp_path), threading.Event()
+
+    def look_slowly() -> None:
+        with (tmp_path / ".mine.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)  # as is_going_on does
+            taken.set()
+            time.sleep(0.2)
+
+    looking = threading.Thread(target=look_slowly)
+    looking.start()
+    assert taken.wait(10)
+    with claimed(given, resume=False) as folder:
+        assert is_going_on(folder)
+    looking.join(10)
+    assert not is_going_on(folder)
 
 
 def test_a_claim_ends_when_the_run_fails(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ def full() -> Backlog:
     for step in range(4):
         backlog.add_step(step, step_row())
         backlog.add_group(group(step))
+        backlog.add_group(group(step, "held-out-during-0", held_out=True))
         backlog.add_event(EventRow(0.0, "stage", f"{step}"))
         backlog.add_evaluation(EvaluationRecord(stage="during", step=step, task="jigsaw", scores={}))
     return backlog
@@ -54,7 +55,9 @@ def test_forgetting_takes_later_steps_and_keeps_the_checkpoints_evaluation() -> 
     older.absorb(newer)
     assert older.forget_after == 1
     assert {step: row.metrics["kl"] for step, row in older.steps.items()} == {0: 1.0, 1: 1.0, 2: 5.0}
-    assert [key[0] for key in older.groups] == [0, 1]
+    kept = {held_out: [each.step for each in older.groups.values() if each.held_out == held_out]
+            for held_out in (False, True)}  # fmt: skip
+    assert kept == {False: [0, 1], True: [0, 1, 2]}
     assert [record.step for record in older.evaluations.values()] == [0, 1, 2]  # of policies: two steps taken
     assert len(older.events) == 4
 
@@ -63,12 +66,12 @@ def test_groups_go_first_then_the_oldest_metrics_then_events() -> None:
     backlog = full()
     group_bytes = full().num_bytes
     backlog.trim(backlog.num_bytes - 1)
-    assert [step for step, _ in backlog.groups] == [1, 2, 3]
+    assert [step for step, _ in backlog.groups] == [0, 1, 1, 2, 2, 3, 3]
     group_bytes -= backlog.num_bytes
-    backlog.trim(backlog.num_bytes - 3 * group_bytes - 1)
+    backlog.trim(backlog.num_bytes - 7 * group_bytes - 1)
     assert not backlog.groups
     assert list(backlog.steps) == [1, 2, 3]
-    assert backlog.lost() == "4 sampled groups, 1 steps' metrics"
+    assert backlog.lost() == "8 sampled groups, 1 steps' metrics"
     backlog.trim(0)
     assert not backlog.steps
     assert not backlog.events

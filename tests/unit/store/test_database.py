@@ -3,17 +3,19 @@
 import subprocess
 import sys
 import tomllib
+from contextlib import ExitStack
 from pathlib import Path
 
+import anyio.to_thread
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
-from store.database import StoreAway, StoreError, database_url, open_database
+from store.database import Database, StoreAway, StoreError, database_url, open_database
 from store.reader import RunReader
-from store.tables import Base
+from store.tables import Base, Run
 from store.upgrade import VERSION_TABLE, Transaction, _config
 from tests.unit.store.examples import new_run
 from tests.unit.store.postgres import PASSWORD, PostgresServer
@@ -102,6 +104,45 @@ def test_processes_that_start_at_once_do_not_collide(url: str) -> None:
     ]
     assert [process.communicate()[1] for process in processes] == [""] * 4
     assert [process.returncode for process in processes] == [0] * 4
+
+
+def test_a_read_is_one_view_and_the_next_is_new(database: Database) -> None:
+    new_run(database, "first")
+    count = select(func.count(Run.id))
+    with database.read() as connection:
+        assert connection.execute(count).scalar_one() == 1
+        new_run(database, "second")
+        assert connection.execute(count).scalar_one() == 1
+    with database.read() as connection:
+        assert connection.execute(count).scalar_one() == 2
+
+
+def test_what_was_read_with_can_be_written_with(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.database._CONNECTIONS", 1)  # the same one each time
+    monkeypatch.setattr("store.database._KEPT_CONNECTIONS", 1)
+    database = open_database(url)
+    database.ping()
+    assert new_run(database) == new_run(database)
+    database.close()
+
+
+def test_every_thread_of_a_server_finds_a_connection_and_one_too_many_is_told_soon(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.database._POOL_WAIT_S", 0.1)
+    database = open_database(url)
+    with ExitStack() as readers:
+        for _ in range(anyio.run(_num_threads)):
+            readers.enter_context(database.read()).execute(select(1))
+        with pytest.raises(StoreAway, match=r"all 40 connections of this process were taken for 0\.1 s\. Is"):
+            database.ping()
+    database.ping()
+    database.close()
+
+
+async def _num_threads() -> int:
+    """That anyio, and so the dashboard's server, carries requests out in."""
+    return int(anyio.to_thread.current_default_thread_limiter().total_tokens)
 
 
 def test_a_newer_database_is_refused(url: str) -> None:
