@@ -140,7 +140,8 @@ def test_a_run_that_never_began_is_started_again(dashboard: Dashboard, open_page
         dashboard.database, name="unheard", folder="unheard", steps=50, config={}, environment={}
     )
     with dashboard.database.write() as connection:
-        connection.execute(update(Run).where(Run.id == run_id).values(created_at=time.time() - 600))
+        long_ago = {"created_at": time.time() - 600, "heartbeat_at": time.time() - 600}
+        connection.execute(update(Run).where(Run.id == run_id).values(**long_ago))
     page = open_page(dashboard.at(f"run/{run_id}/curves"), signed_in=True)
     notice = page.get_by_role("alert").inner_text()
     assert "has not begun" in notice

@@ -2,7 +2,7 @@
 import { html } from "../html.js";
 import { Ago, Empty } from "../ui.js";
 
-/** Whether nothing was ever heard of it. @param {import("../types.js").RunDetail} run */
+/** Whether no process of it has ever said that it begins. @param {import("../types.js").RunDetail} run */
 export function neverBegan(run) {
   return run.started_at === null;
 }
@@ -20,7 +20,7 @@ export function waitsFor(run) {
   return html`A process starts for it: it checks the settings, looks at the videos and loads the model.`;
 }
 
-/** Why nothing may have been heard of one that was asked for, and what helps. @param {{run: import("../types.js").RunDetail}} props */
+/** Of one that was asked for and fell silent: why that may be, and what helps. @param {{run: import("../types.js").RunDetail}} props */
 export function Unheard({ run }) {
   const why = run.job_id
     ? html`Ray may have no room for its job, <code>${run.job_id}</code>, or have lost it.`
