@@ -155,6 +155,7 @@ _DESCRIPTIONS = {
     401: "a token is needed, or it is wrong",
     403: "not with this token, or not from this page",
     404: "there is none of that number or name",
+    408: "the request's body took too long to arrive",
     409: "not in the state that the run is in",
     413: "the request's body is too large",
     422: "the request says something that cannot be",
@@ -163,9 +164,17 @@ _DESCRIPTIONS = {
 }
 
 
+_WAIT = {"Retry-After": {"description": "seconds to wait, where it is known", "schema": {"type": "integer"}}}
+
+
 def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """The documentation of these answers."""
-    return {code: {"model": Problem, "description": _DESCRIPTIONS[code]} for code in codes}
+    """The documentation of these answers. Where a body may be too long, it may be too slow as well."""
+    listed = (408, *codes) if 413 in codes else codes
+    return {
+        code: {"model": Problem, "description": _DESCRIPTIONS[code]}
+        | ({"headers": _WAIT} if code in (429, 503) else {})
+        for code in listed
+    }
 
 
 EVERYWHERE = problems(401, 403, 422, 429, 503)

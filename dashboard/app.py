@@ -42,7 +42,15 @@ def create_app(
         page: the folder of the page's files.
     """
     hub = Hub(database)
-    app = FastAPI(title="videossr", version=_version(), docs_url=None, redoc_url=None, lifespan=_lifespan)
+    # add_docs serves the documentation, to whoever may read.
+    app = FastAPI(
+        title="videossr",
+        version=_version(),
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+    )
     app.state.gate = Gate(settings)
     app.state.service = Service(settings, database, RunReader(database), launcher, hub)
     for subject in _SUBJECTS:

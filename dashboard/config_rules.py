@@ -120,7 +120,7 @@ def _problem(name: str, value: Any, roots: Sequence[str], runs_dir: str) -> str 
     if name in CHOICES or value is None or value == {}:
         return None  # nothing to bound, or nothing said; what is not there at all is named by whoever starts the run
     if name in PLACES:
-        return _at_place(name, value, (*roots, runs_dir) if name == "runs_dir" else roots, shown)
+        return _at_place(name, value, roots, runs_dir, shown)
     if closed := next((key for key in CLOSED if name == key or name.startswith(f"{key}.")), None):
         if value == UNSET.get(closed):
             return None
@@ -152,11 +152,13 @@ def _of_length(value: Any, longest: int, shown: str, name: str) -> str | None:
     return None  # what is no text at all the configuration refuses itself
 
 
-def _at_place(name: str, value: Any, roots: Sequence[str], shown: str) -> str | None:
-    if _allowed_place(name, value, roots):
+def _at_place(name: str, value: Any, roots: Sequence[str], runs_dir: str, shown: str) -> str | None:
+    """Runs may be written where this server's are, and nowhere else: roots hold what is read, and buckets."""
+    own = name == "runs_dir"
+    if _allowed_place(name, value, (runs_dir,) if own else roots):
         return None
-    listed = ", ".join(roots) or "there are none"
-    return f"{shown}: is outside the places that are open over HTTP (VIDEOSSR_ROOTS: {listed}). Leave it out, or {_ASK}"
+    opened = f"its own runs: {runs_dir}" if own else f"VIDEOSSR_ROOTS: {', '.join(roots) or 'there are none'}"
+    return f"{shown}: is outside the places that are open over HTTP ({opened}). Leave it out, or {_ASK}"
 
 
 def _unknown(name: str) -> str:
@@ -181,8 +183,12 @@ def _allowed_place(name: str, value: Any, roots: Sequence[str]) -> bool:
 
 
 def _is_below(place: str, root: str) -> bool:
-    """Whether `place`, a path or an address, is `root` or below it, by its letters alone."""
-    if "::" in place or "\\" in place or ".." in place.split("/"):
+    """Whether `place`, a path or an address, is `root` or below it, by its letters alone.
+
+    An address may hold options (?endpoint_override=ELSEWHERE sends what is signed with the server's keys to another
+    host), fragments, and signs written as numbers (%2e%2e is a way back up): none is taken.
+    """
+    if "::" in place or any(sign in place for sign in "\\?#%") or ".." in place.split("/"):
         return False  # chained addresses and ways back up
     scheme, separator, path = place.rpartition("://")
     place = scheme + separator + posixpath.normpath(path)

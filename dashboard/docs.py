@@ -3,9 +3,11 @@
 from importlib.resources import files
 from typing import Any
 
-from fastapi import FastAPI
-from starlette.responses import HTMLResponse, Response
+from fastapi import Depends, FastAPI
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
+
+from dashboard.security import reader
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -34,7 +36,9 @@ _START = """SwaggerUIBundle({
 
 
 def add_docs(app: FastAPI) -> None:
-    """Serve /docs, and say there that problems are JSON, whatever a route answers otherwise."""
+    """Serve /docs and /openapi.json to whoever may read, and say there that problems are JSON, whatever a route
+    answers otherwise.
+    """
     document = app.openapi
 
     def documented() -> dict[str, Any]:
@@ -47,11 +51,17 @@ def add_docs(app: FastAPI) -> None:
 
     app.openapi = documented  # type: ignore[method-assign]
 
-    @app.get("/docs", include_in_schema=False)
+    readers = [Depends(reader)]
+
+    @app.get("/openapi.json", include_in_schema=False, dependencies=readers)
+    def described() -> Response:
+        return JSONResponse(app.openapi())
+
+    @app.get("/docs", include_in_schema=False, dependencies=readers)
     def page() -> Response:
         return HTMLResponse(_PAGE)
 
-    @app.get("/docs/start.js", include_in_schema=False)
+    @app.get("/docs/start.js", include_in_schema=False, dependencies=readers)
     def start() -> Response:
         return Response(_START, media_type="text/javascript")
 

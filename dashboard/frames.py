@@ -19,6 +19,10 @@ class FrameRefused(ValueError):
     """A picture that is not served, with the reason."""
 
 
+class FramesBusy(RuntimeError):
+    """As many pictures as may be are being read; this one may be had later."""
+
+
 def read_frame(folder: str, file: str) -> tuple[bytes, str]:
     """The picture `file` of a run, and its content type.
 
@@ -28,6 +32,7 @@ def read_frame(folder: str, file: str) -> tuple[bytes, str]:
 
     Raises:
         FrameRefused: there is none, or it is not a picture of the run.
+        FramesBusy: the bucket is slow, and others wait for it.
     """
     name = PurePosixPath(file)
     content_type = _TYPES.get(name.suffix.lower())
@@ -57,7 +62,7 @@ def _read(folder: str, name: PurePosixPath) -> bytes:
 
 def _from_bucket(address: str, name: PurePosixPath) -> bytes:
     if not _readers.acquire(timeout=_WAIT_S):
-        raise FrameRefused(
+        raise FramesBusy(
             f"{str(name)!r}: the bucket is too slow for as many pictures at once. Ask again later."
         )
     try:

@@ -1,5 +1,6 @@
 """What holds for every request, whatever answers it: whose page sends it, how long it is, what browsers hear."""
 
+import asyncio
 from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -9,7 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboard.settings import is_loopback
 
-MAX_BODY_BYTES = 64 * 1024
+MAX_BODY_BYTES, MAX_BODY_S = 64 * 1024, 20.0
+_HSTS = "max-age=31536000"  # a year; of this name alone, as others below it may not have https
 _UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -34,12 +36,12 @@ class _Refusal(Exception):
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
         self.answer = JSONResponse(
-            {"detail": detail}, status, {"Connection": "close"} if status == 413 else None
+            {"detail": detail}, status, {"Connection": "close"} if status in (408, 413) else None
         )
 
 
 class Guard:
-    """Stands before the application: refuses other sites' pages and long bodies, and adds what browsers are told.
+    """Stands before the application: refuses other sites' pages and long or slow bodies, and adds what browsers hear.
 
     Args:
         loopback: only this machine reaches the server. Then names that are not this machine's are refused too: a site
@@ -53,11 +55,11 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        send = _headed(send, scope["path"])
+        send = _headed(send, scope["path"], https=scope["scheme"] == "https")
         try:
             _demand_own_page(scope, self._loopback)
             if scope["method"] in _UNSAFE:
-                receive = _replayed(await _body(scope, receive), receive)
+                receive = _replayed(await _body_in_time(scope, receive), receive)
         except _Refusal as refusal:
             await refusal.answer(scope, receive, send)
         except ClientDisconnect:
@@ -66,13 +68,15 @@ class Guard:
             await self._app(scope, receive, send)
 
 
-def _headed(send: Send, path: str) -> Send:
-    """`send`, with what tells browsers to keep to this site."""
+def _headed(send: Send, path: str, *, https: bool) -> Send:
+    """`send`, with what tells browsers to keep to this site, and to https where the request came by it."""
 
     async def send_headed(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             headers.update(_HEADERS)
+            if https:
+                headers["Strict-Transport-Security"] = _HSTS
             headers["Content-Security-Policy"] = _DOCS_POLICY if path == "/docs" else _POLICY
             # Answers hold what only some may see; files of the page are asked for again, and seldom sent again.
             headers.setdefault("Cache-Control", "no-store" if path.startswith("/api") else "no-cache")
@@ -101,6 +105,17 @@ def _demand_own_page(scope: Scope, loopback: bool) -> None:
         raise _Refusal(
             403, "Sec-Fetch-Site: the request comes from another site's page. Use the dashboard's own."
         )
+
+
+async def _body_in_time(scope: Scope, receive: Receive) -> bytes:
+    """As `_body`. Raises _Refusal too where it trickles: whoever sends it would keep a connection for ever."""
+    try:
+        async with asyncio.timeout(MAX_BODY_S):
+            return await _body(scope, receive)
+    except TimeoutError:
+        raise _Refusal(
+            408, f"the body was not there after {MAX_BODY_S:g} s. Send it faster, or a shorter one."
+        ) from None
 
 
 async def _body(scope: Scope, receive: Receive) -> bytes:

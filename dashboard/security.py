@@ -36,6 +36,7 @@ class Gate:
         self.sessions = Sessions(settings)
         self._mistakes = Allowance(burst=10, every_s=6, clock=clock)
         self._posts = Allowance(burst=30, every_s=2, clock=clock)
+        self._curves = Allowance(burst=120, every_s=0.1, clock=clock)
 
     def role_of_token(self, token: str, client: str) -> Role | None:
         """Raises 429 where it is wrong, and `client` was wrong too often before.
@@ -80,6 +81,11 @@ class Gate:
         """Raises 429 where a caller sends too many."""
         if wait_s := self._posts.take(self.caller(request).key):
             raise _too_many(wait_s, "requests")
+
+    def count_curves(self, request: Request) -> None:
+        """Raises 429 where a caller asks for more curves than any page shows: each answer can be megabytes."""
+        if wait_s := self._curves.take(self.caller(request).key):
+            raise _too_many(wait_s, "requests for curves")
 
     def may_read(self, role: Role | None) -> bool:
         return role is not None or self._settings.open_reading
@@ -137,6 +143,10 @@ operator = _demand(
 
 def counted(request: Request) -> None:
     gate_of(request).count_post(request)
+
+
+def counted_curves(request: Request) -> None:
+    gate_of(request).count_curves(request)
 
 
 def unauthorized(detail: str) -> HTTPException:

@@ -128,19 +128,20 @@ class Hub:
             self._forget()
 
     async def run(self) -> None:
-        """Look, for ever."""
-        away = False
+        """Look, for ever: whatever a look runs into, the next one may see more, and pages that watch rely on it."""
+        trouble: set[type[Exception]] = set()  # each kind is told once, until a look succeeds
         while True:
             await self._watched.wait()
             try:
                 await self._look()
-            except StoreError as error:
-                if not away:
-                    _log.warning("The stream of news waits: %s", error)
-                away = True
+            except Exception as error:
+                if type(error) not in trouble:
+                    known = isinstance(error, StoreError)
+                    _log.warning("The stream of news waits: %r", error, exc_info=None if known else error)
+                trouble.add(type(error))
             else:
-                away = False
-            await asyncio.sleep(_AWAY_S if away else self._every_s)
+                trouble.clear()
+            await asyncio.sleep(_AWAY_S if trouble else self._every_s)
 
     def close(self) -> None:
         """End all streams: a server that stops waits for them."""

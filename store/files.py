@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 # What pyarrow raises: its own errors are all one of these.
 TROUBLE = (OSError, ValueError, NotImplementedError)
@@ -84,7 +84,7 @@ def _reached(address: str) -> tuple[Any, str]:
 
 def check_bucket(address: str) -> str:
     """The address of a bucket without a slash at its end. Raises ValueError, with what to write, where it is none."""
-    if not re.fullmatch(r"[a-z][a-z0-9]*://[^\s#]+", address) or ".." in address.split("/"):
+    if not re.fullmatch(r"[a-z][a-z0-9]*://[^\s#]+", address) or ".." in unquote(address).split("/"):
         raise ValueError("is no bucket's address. Write it as s3://BUCKET/PREFIX.")
     if ":" in urlsplit(address).netloc.rpartition("@")[0]:
         raise ValueError(

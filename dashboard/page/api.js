@@ -82,9 +82,10 @@ export const POLL_MS = 15_000;
  * @param {(change: import("./types.js").Change) => void} ears.changed
  * @param {() => void} ears.opened each time the connection stands: what changed before may have been missed
  * @param {() => void} ears.lost
+ * @param {() => void} ears.unknown the server does not know who asks (a session is over), and is asked again
  * @param {(words: string) => void} ears.refused the server has no room, says why, and is asked again in POLL_MS
  */
-export function listen({ run, changed, opened, lost, refused }) {
+export function listen({ run, changed, opened, lost, unknown, refused }) {
   const path = address("/api/stream", { run });
   /** @type {EventSource | null} */
   let source = null;
@@ -98,7 +99,8 @@ export function listen({ run, changed, opened, lost, refused }) {
       if (source?.readyState !== EventSource.CLOSED) return lost();
       const error = await refusal(path);
       if (over || error?.status === 404) return; // of no run, and the view says so
-      if (error?.status === 503) refused(error.message);
+      if (error?.status === 401) unknown();
+      else if (error?.status === 503) refused(error.message);
       else lost();
       timer = window.setTimeout(open, error?.status === 503 ? POLL_MS : AGAIN_MS);
     };

@@ -1,8 +1,8 @@
 // The frame round all views: who asks, where one is, whether the line stands.
-import { get, post } from "./api.js";
+import { post } from "./api.js";
 import { html, render, useEffect, useState } from "./html.js";
 import { later } from "./later.js";
-import { line, me, refusal, useShared } from "./live.js";
+import { askWho, line, me, refusal, useShared } from "./live.js";
 import { link, useRoute } from "./router.js";
 import { switchTheme, theme } from "./theme.js";
 import { Empty, Failure, Loading } from "./ui.js";
@@ -48,7 +48,7 @@ async function enter() {
     window.dispatchEvent(new HashChangeEvent("hashchange"));
     await post("/api/session", { token: decodeURIComponent(found[1]) });
   }
-  me.set(await get("/api/me"));
+  await askWho();
 }
 
 /** @param {{who: import("./types.js").Me}} props */

@@ -1,5 +1,5 @@
 // What views share: who asks, whether the line stands, the time, and data that follows the server.
-import { ApiError, listen } from "./api.js";
+import { ApiError, get, listen } from "./api.js";
 import { useEffect, useRef, useState } from "./html.js";
 
 /** A value that views watch. @template T */
@@ -33,6 +33,10 @@ export function useShared(shared) {
 
 /** @type {Shared<import("./types.js").Me | null>} */
 export const me = new Shared(/** @type {import("./types.js").Me | null} */ (null));
+/** Ask the server who looks: views follow, and where reading needs a token, the entrance does. */
+export async function askWho() {
+  me.set(await get("/api/me"));
+}
 /** @typedef {"opening" | "live" | "lost" | "polling"} LineState */
 /** @type {Shared<LineState>} */
 export const line = new Shared(/** @type {LineState} */ ("opening"));
@@ -74,6 +78,10 @@ export function useChanges(run, tell) {
         before = true;
       },
       lost: () => heard("lost", ""),
+      unknown: () => {
+        heard("opening", "");
+        askWho().catch(() => heard("lost", ""));
+      },
       refused: (words) => {
         heard("polling", words);
         if (before) latest.current(null);

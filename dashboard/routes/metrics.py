@@ -10,12 +10,17 @@ from fastapi import APIRouter, Depends, HTTPException, Query
 from starlette.responses import StreamingResponse
 
 from dashboard.answers import EVERYWHERE, problems
-from dashboard.security import reader
+from dashboard.security import counted_curves, reader
 from dashboard.service import MAX_POINTS, Name, Names, Number, RunIds, Services, Step
 from store.reader import RunReader
 from store.records import Curve, Series
 
-router = APIRouter(prefix="/api", tags=["metrics"], dependencies=[Depends(reader)], responses=EVERYWHERE)
+router = APIRouter(
+    prefix="/api",
+    tags=["metrics"],
+    dependencies=[Depends(reader), Depends(counted_curves)],
+    responses=EVERYWHERE,
+)
 
 _ROWS = 1000  # of a CSV that are read at once
 _MOST_POINTS = 2_000_000  # of one answer, which is made in memory

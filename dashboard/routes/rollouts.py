@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException, Query, Response
 
 from dashboard.answers import EVERYWHERE, GroupCount, GroupView, group_view, problems
-from dashboard.frames import FrameRefused, read_frame
+from dashboard.frames import FrameRefused, FramesBusy, read_frame
 from dashboard.security import reader
 from dashboard.service import (
     COUNTED,
@@ -85,6 +85,8 @@ def show_frame(services: Services, run_id: Number, group_id: Number, clip: Place
         data, content_type = read_frame(folder, file)
     except FrameRefused as error:
         raise HTTPException(404, str(error)) from None
+    except FramesBusy as error:
+        raise HTTPException(503, str(error), {"Retry-After": "5"}) from None
     return Response(
         data, media_type=content_type, headers={"Cache-Control": "private, max-age=31536000, immutable"}
     )

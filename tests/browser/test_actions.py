@@ -135,6 +135,54 @@ def test_a_run_that_lives_and_does_not_get_on_is_to_be_stopped_first(
     writer.close()
 
 
+def test_a_run_that_never_began_is_started_again(dashboard: Dashboard, open_page: Open) -> None:
+    run_id = register_run(
+        dashboard.database, name="unheard", folder="unheard", steps=50, config={}, environment={}
+    )
+    with dashboard.database.write() as connection:
+        long_ago = {"created_at": time.time() - 600, "heartbeat_at": time.time() - 600}
+        connection.execute(update(Run).where(Run.id == run_id).values(**long_ago))
+    page = open_page(dashboard.at(f"run/{run_id}/curves"), signed_in=True)
+    notice = page.get_by_role("alert").inner_text()
+    assert "has not begun" in notice
+    assert "Resume starts it again" in notice
+    assert "checkpoint" not in notice
+    assert page.locator(".actions button").all_inner_texts() == ["Stop", "Resume"]
+    page.get_by_role("button", name="Resume").click()
+    asked = page.get_by_role("dialog", name="Resume this run?")
+    assert "it starts again, with the same config" in asked.inner_text()
+    assert "checkpoint" not in asked.inner_text()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Stop").click()
+    asked = page.get_by_role("dialog", name="Stop this run?")
+    assert "before its first step. It is silent now" in asked.inner_text()
+    assert "There is nothing to lose yet" in asked.inner_text()
+    assert "checkpoint" not in asked.inner_text()
+
+
+def test_a_dialog_can_be_used_again_though_nothing_answers(browser: "Browser", dashboard: Dashboard) -> None:
+    # Not by open_page: a refusal is an error on the console.
+    page = browser.new_page()
+    page.set_default_timeout(WAIT_MS)
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(f"{dashboard.address}#token={dashboard.token}")
+    page.get_by_role("button", name="Operator").wait_for()
+    page.goto(dashboard.run("demo", "events"))
+    page.route(
+        "**/checkpoint", lambda route: route.fulfill(status=401, json={"detail": "The session is over."})
+    )
+    page.route("**/api/me", lambda route: route.abort())
+    page.get_by_role("button", name="Checkpoint now").click()
+    dialog = page.get_by_role("dialog", name="Write a checkpoint now?")
+    dialog.get_by_role("button", name="Checkpoint now").click()
+    dialog.get_by_text("The session is over.").wait_for()
+    dialog.get_by_role("button", name="Checkpoint now").wait_for()
+    assert dialog.get_by_role("button", name="Checkpoint now").is_enabled()
+    assert problems == []
+    page.close()
+
+
 def test_the_log_is_paged(dashboard: Dashboard, open_page: Open) -> None:
     for number in range(60):
         finish(dashboard.database, ask(dashboard.database, None, "start", f"robot {number}"), "refused")

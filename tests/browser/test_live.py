@@ -99,6 +99,62 @@ def test_a_lost_connection_shows_and_mends_itself(dashboard: Dashboard, browser:
     page.close()
 
 
+_HOLD = """() => {
+  const ask = window.fetch;
+  const held = new Promise((resolve) => (window.letGo = resolve));
+  window.asked = 0;
+  window.fetch = async (...what) => {
+    if (String(what[0]).includes("after_id=")) {
+      window.asked++;
+      await held;
+    }
+    return ask(...what);
+  };
+}"""
+
+
+def test_events_of_two_changes_within_one_round_trip_come_once_and_many_come_all(
+    dashboard: Dashboard, open_page: Open
+) -> None:
+    _, writer = dashboard.runs["demo"]
+    page = open_page(dashboard.run("demo", "events"))
+    entry = page.locator(".events li")
+    entry.first.wait_for()
+    page.locator(".line.live").wait_for()
+    before = entry.count()
+    page.evaluate(_HOLD)
+    for number in (1, 2):
+        writer.event("note", f"Number {number}.")
+        page.wait_for_function("(number) => window.asked === number", arg=number)
+    page.evaluate("window.letGo()")
+    page.get_by_text("Number 2.").wait_for()
+    page.wait_for_timeout(1000)  # the other answer
+    assert entry.count() == before + 2
+    for number in range(450):
+        writer.event("note", f"Of many {number}.")
+    page.get_by_text("Of many 449.", exact=True).wait_for()
+    assert entry.count() == before + 452
+
+
+def test_a_session_that_is_over_leads_to_the_entrance(browser: "Browser", dashboard: Dashboard) -> None:
+    # Not by open_page: a refusal is an error on the console.
+    tokens = {"VIDEOSSR_TOKEN": "operator-token-of-tests", "VIDEOSSR_READ_TOKEN": "read-token-of-the-tests"}
+    page = browser.new_page()
+    page.set_default_timeout(90_000)
+    with served(dashboard.runs_dir, **tokens) as (address, _):
+        page.goto(f"{address}#token={tokens['VIDEOSSR_READ_TOKEN']}")
+        page.locator(".line.live").wait_for()
+    page.locator(".line.lost").wait_for()
+    port = int(address.rstrip("/").rsplit(":", 1)[1])
+    with served(dashboard.runs_dir, port=port, **{name: f"{token}-anew" for name, token in tokens.items()}):
+        page.get_by_text("This dashboard asks for a token").wait_for()
+        assert page.locator(".line.lost").count() == 0
+        page.get_by_label("Token").fill(f"{tokens['VIDEOSSR_READ_TOKEN']}-anew")
+        page.get_by_role("button", name="Enter").click()
+        page.locator(".line.live").wait_for()
+    page.close()
+
+
 def test_a_refused_stream_is_told_and_the_page_looks_by_itself(
     browser: "Browser", dashboard: Dashboard
 ) -> None:

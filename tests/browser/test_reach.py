@@ -83,6 +83,21 @@ def test_a_walk_by_keyboard_alone(dashboard: Dashboard, open_page: Open) -> None
     )
 
 
+def test_arrows_are_the_pages_where_there_is_nothing_to_go_to(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.run("demo-seed-1", "rollouts"))
+    page.locator(".group .frame").first.wait_for()
+    page.evaluate("addEventListener('keydown', (event) => (window.taken = event.defaultPrevented))")
+    steps = page.locator(".stepper option").count()
+    groups = page.locator(".groups li").count()
+    assert min(steps, groups) > 1
+    # The newest step and the first group are shown.
+    for there, back in (("ArrowUp", "ArrowDown"), ("ArrowRight", "ArrowLeft")):
+        page.locator("body").press(there)
+        assert page.evaluate("window.taken") is False
+        page.locator("body").press(back)
+        assert page.evaluate("window.taken") is True
+
+
 def test_a_dialog_keeps_the_focus_and_gives_it_back(dashboard: Dashboard, open_page: Open) -> None:
     page = open_page(dashboard.run("demo-seed-1"), signed_in=True)
     page.goto(dashboard.run("qwen3-vl-8b-lr3e-5", "config"))

@@ -12,15 +12,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.contract.test_dashboard_server import line_of, start
+from tests.contract.test_dashboard_server import line_of, start, wait_until_it_answers
 from tests.unit.dashboard.example import READ_TOKEN, TOKEN, make_example, open_copy
 
 if importlib.util.find_spec("schemathesis") is None:
     pytest.skip("schemathesis is not installed (pip install schemathesis)", allow_module_level=True)
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
+HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +31,23 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     make_example(folder / "example")
     open_copy(folder / "example", folder / "copy").close()
     process = start("fuzz", folder / "copy", VIDEOSSR_TOKEN=TOKEN, VIDEOSSR_READ_TOKEN=READ_TOKEN)
-    yield line_of(process.stdout)
+    address = line_of(process.stdout)
+    wait_until_it_answers(f"{address}/")
+    yield address
     process.kill()
     process.wait()
 
 
 @pytest.mark.parametrize("token", [TOKEN, READ_TOKEN, None], ids=["operator", "reader", "nobody"])
 def test_every_answer_is_documented(address: str, token: str | None, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run"]
-    command += [f"{address}/openapi.json", "--wait-for-schema", "120", "--exclude-path", "/api/stream"]
+    described = tmp_path / "openapi.json"  # which nobody may not ask for
+    reads = {"Authorization": f"Bearer {READ_TOKEN}"}
+    described.write_text(httpx.get(f"{address}/openapi.json", headers=reads, timeout=60).text)
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", str(described)]
+    command += ["--url", address, "--exclude-path", "/api/stream"]
     command += ["--max-examples", "5", "--generation-deterministic", "--no-color"]
     command += ["--header", f"Authorization: Bearer {token}"] if token else []
-    environment = os.environ | {"COLUMNS": "160"}
+    environment = os.environ | {"COLUMNS": "160", "SCHEMATHESIS_HOOKS": str(HOOKS)}
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     found = re.search(r"(\d+) generated", done.stdout)

@@ -54,13 +54,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     open_copy(folder / "example", folder / "copy").close()
     process = start("serve", folder / "copy")
     address, _, token = line_of(process.stdout).removeprefix("Dashboard: ").partition("#token=")
-    _wait_until_it_answers(address)
+    wait_until_it_answers(address)
     yield Server(process, folder / "copy", address, token)
     process.kill()
     process.wait()
 
 
-def _wait_until_it_answers(address: str) -> None:
+def wait_until_it_answers(address: str) -> None:
     until = time.monotonic() + START_S
     while True:
         try:
@@ -183,7 +183,7 @@ def test_behind_a_proxy_visitors_are_told_apart_if_it_is_trusted(tmp_path: Path,
     process = start("serve", tmp_path / "copy", FORWARDED_ALLOW_IPS=proxies, **tokens)
     try:
         address = line_of(process.stdout).removeprefix("Dashboard: ")
-        _wait_until_it_answers(address)
+        wait_until_it_answers(address)
         with httpx.Client(base_url=address, timeout=60) as client:
             _ask_through_proxy(client, trusted=PROXIES[proxies])
     finally:

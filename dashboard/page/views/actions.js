@@ -2,6 +2,7 @@
 import { post } from "../api.js";
 import { html, useState } from "../html.js";
 import { Ask } from "./ask.js";
+import { neverBegan } from "./queued.js";
 
 /** @typedef {import("../types.js").RunDetail} Run */
 /** @typedef {{path: string, words: string, title: string, fits: (run: Run) => boolean, Dialog: any}} Deed */
@@ -13,7 +14,9 @@ const DEEDS = {
     words: "Checkpoint now",
     title: "Write a checkpoint now?",
     fits: (run) => run.state === "running" || (run.state === "stalled" && !run.silent),
-    Dialog: plain("After the step under way the run writes a checkpoint and goes on. Nothing else changes."),
+    Dialog: plain(
+      () => "After the step under way the run writes a checkpoint and goes on. Nothing else changes.",
+    ),
   },
   stop: {
     path: "stop",
@@ -27,8 +30,10 @@ const DEEDS = {
     words: "Resume",
     title: "Resume this run?",
     fits: (run) => ["stopped", "failed"].includes(run.state) || (run.state === "stalled" && run.silent),
-    Dialog: plain(
-      "The run goes on from its last checkpoint, with the same config. Steps after that checkpoint are done again.",
+    Dialog: plain((run) =>
+      neverBegan(run)
+        ? "The run had not begun: it starts again, with the same config."
+        : "The run goes on from its last checkpoint, with the same config. Steps after that checkpoint are done again.",
     ),
   },
 };
@@ -46,11 +51,11 @@ export function ActionButtons({ run }) {
 
 /** @typedef {{run: Run, deed: Deed, close: () => void}} DialogProps */
 
-/** A dialog that asks whether to, and nothing else. @param {string} what will happen */
+/** A dialog that asks whether to, and nothing else. @param {(run: Run) => string} what will happen */
 function plain(what) {
   return (/** @type {DialogProps} */ { run, deed, close }) =>
     html`<${Ask} title=${deed.title} words=${deed.words} close=${close} act=${() => post(`/api/runs/${run.id}/${deed.path}`)}>
-      <${Which} run=${run} /><p>${what}</p><//>`;
+      <${Which} run=${run} /><p>${what(run)}</p><//>`;
 }
 
 /** After the step under way, or at once. @param {DialogProps} props */
@@ -73,16 +78,21 @@ function Stop({ run, deed, close }) {
     </fieldset><//>`;
 }
 
+/** Whether it is still to begin, or was never heard of. @param {Run} run */
+function waits(run) {
+  return run.state === "queued" || neverBegan(run);
+}
+
 /** @param {Run} run */
 function gently(run) {
-  if (run.state === "queued") return "It ends as soon as it hears of it, before its first step.";
   const unheard = run.silent ? " It is silent now, so it may not hear of it." : "";
+  if (waits(run)) return `It ends as soon as it hears of it, before its first step.${unheard}`;
   return `It finishes the step under way, writes a checkpoint and ends. Nothing is lost.${unheard}`;
 }
 
 /** @param {Run} run */
 function atOnce(run) {
-  if (run.state === "queued") return "Its process or job is ended at once. There is nothing to lose yet.";
+  if (waits(run)) return "Its process or job is ended at once. There is nothing to lose yet.";
   const every = run.config.train?.checkpoint_every;
   const most = every > 1 ? ` (it writes one every ${every} steps)` : "";
   return `Its processes are ended at once, without a checkpoint. Steps since the last checkpoint${most} are lost: if it is resumed, it does them again.`;

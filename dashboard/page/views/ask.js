@@ -1,7 +1,7 @@
 // Before anything is done: what will happen is said, the token asked for, and then what came of it told.
 import { get, post, remove } from "../api.js";
 import { html, useEffect, useRef, useState } from "../html.js";
-import { me, useShared } from "../live.js";
+import { askWho, me, useShared } from "../live.js";
 import { link } from "../router.js";
 import { Dialog, Failure } from "../ui.js";
 
@@ -31,9 +31,11 @@ export function Ask({ title, words, strong = "strong", close, act, leads = false
       setAnswer(await act());
     } catch (failure) {
       setError(/** @type {Error} */ (failure));
-      if (/** @type {any} */ (failure).status === 401) me.set(await get("/api/me"));
+      // The session may be over; if that cannot be asked either, what was said stands.
+      if (/** @type {any} */ (failure).status === 401) await askWho().catch(() => {});
+    } finally {
+      setBusy(false);
     }
-    setBusy(false);
   };
   if (answer) {
     return html`<${Dialog} title=${title} close=${close}><p class="notice good" role="status">${answer.message}</p>
@@ -87,6 +89,6 @@ export function TokenForm({ done, words, strong = "strong", cancel }) {
 
 export async function signOut() {
   await remove("/api/session");
-  me.set(await get("/api/me"));
+  await askWho();
   if (me.value?.needs_token) window.location.hash = link(["runs"]);
 }

@@ -7,6 +7,7 @@ import { useSeries } from "../series.js";
 import { Choice, Empty, Failure, Loading } from "../ui.js";
 import { isWhole, lineLabel, missing, panels } from "./metrics.js";
 import { ChartCard, Smoothing } from "./parts.js";
+import { neverBegan } from "./queued.js";
 
 /** @typedef {import("../types.js").Series} Series */
 
@@ -112,7 +113,9 @@ export function NoSteps({ run }) {
   const words = /** @type {Record<string, string>} */ ({
     running:
       "The run starts up: the model is loaded and the videos are looked at. Curves begin with its first step.",
-    stalled: "The run fell silent before its first step. See its events.",
+    stalled: neverBegan(run)
+      ? "The run was asked for and has not begun."
+      : "The run fell silent before its first step. See its events.",
     failed: "The run failed before its first step. Its events say why.",
   })[run.state];
   return html`<${Empty} title="No data yet">${words ?? "The run ended before its first step."}<//>`;

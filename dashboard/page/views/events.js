@@ -25,15 +25,22 @@ export function Events({ run, changes }) {
     if (!changes.events || !events) return;
     const last = events.at(-1)?.id;
     if (!last) return reload();
-    get(path, { after_id: last, limit: LIMIT }).then(
-      (more) => more.length && change((old) => [...old, ...more]),
-      () => {},
-    );
+    // If it fails, the line shows as lost, and when it is back there is a change.
+    newer(last).catch(() => {});
   }, [changes.events]);
+  const newer = async (/** @type {number} */ last) => {
+    for (let full = true; full;) {
+      const found = /** @type {Entry[]} */ (await get(path, { after_id: last, limit: LIMIT }));
+      // Another change may have been answered meanwhile, with the same events.
+      change((old) => [...old, ...found.filter((event) => event.id > (old.at(-1)?.id ?? 0))]);
+      full = found.length === LIMIT;
+      last = found.at(-1)?.id ?? last;
+    }
+  };
   const older = async () => {
     const found = /** @type {Entry[]} */ (await get(path, { before_id: events?.[0]?.id, limit: LIMIT }));
     setWhole(found.length < LIMIT);
-    change((old) => [...found, ...old]);
+    change((old) => [...found.filter((event) => event.id < (old[0]?.id ?? Infinity)), ...old]);
   };
   const known = useMemo(() => [...new Set((events ?? []).map((event) => event.kind))].sort(), [events]);
   const shown = (events ?? []).filter(

@@ -2,6 +2,11 @@
 import { html } from "../html.js";
 import { Ago, Empty } from "../ui.js";
 
+/** Whether no process of it has ever said that it begins. @param {import("../types.js").RunDetail} run */
+export function neverBegan(run) {
+  return run.started_at === null;
+}
+
 /** @param {{run: import("../types.js").RunDetail}} props */
 export function Queued({ run }) {
   return html`<${Empty} title="This run has not begun">
@@ -12,5 +17,13 @@ export function Queued({ run }) {
 export function waitsFor(run) {
   if (run.job_id)
     return html`It waits as a job of Ray, <code>${run.job_id}</code>, until the cluster has room for it.`;
-  return html`A process starts for it: it checks the settings, looks at the videos and loads the model.${run.silent && html` Nothing was heard of it yet; what it says first stands on the server, under <code>.launched</code> in the folder of runs.`}`;
+  return html`A process starts for it: it checks the settings, looks at the videos and loads the model.`;
+}
+
+/** Of one that was asked for and fell silent: why that may be, and what helps. @param {{run: import("../types.js").RunDetail}} props */
+export function Unheard({ run }) {
+  const why = run.job_id
+    ? html`Ray may have no room for its job, <code>${run.job_id}</code>, or have lost it.`
+    : html`Its process may have ended before it could say why: what it said first stands on the server, under <code>.launched</code> in the folder of runs.`;
+  return html`It was asked for <${Ago} time=${run.created_at} />, and has not begun. ${why} <b>Resume</b> starts it again.`;
 }

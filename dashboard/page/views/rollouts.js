@@ -8,6 +8,7 @@ import { Choice, Empty, Failure, Loading, Select } from "../ui.js";
 import { Group } from "./group.js";
 
 /** @typedef {import("../types.js").GroupSummary} GroupSummary */
+/** @typedef {import("../types.js").GroupStep} GroupStep */
 
 const MOST = 200; // groups of a step that are listed
 /** @typedef {"training" | "held-out"} Kind */
@@ -24,63 +25,39 @@ const CHOICES = [
   ["training", "Training"],
   ["held-out", "Held out"],
 ];
+const SORTS = [
+  ["-spread", "Spread"],
+  ["-mean_reward", "Mean reward"],
+  ["group_id", "Order drawn"],
+];
+/** @type {Record<string, [number, number]>} to other steps, and to other groups */
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /** @param {import("./run.js").TabProps} props */
 export function Rollouts({ run, changes }) {
-  const { query } = useRoute();
   const { data, error, reload } = useLoaded(() => get(`/api/runs/${run.id}/steps`), [run.id]);
   useEffect(() => void (changes.groups && reload()), [changes.groups]);
-  const all = /** @type {import("../types.js").GroupStep[] | undefined} */ (data);
-  const kind = kindOf(query.get("kind"), all ?? []);
-  const recorded = useMemo(
-    () => (all ?? []).filter((entry) => entry.held_out === (kind === "held-out")),
-    [all, kind],
-  );
-  const steps = useMemo(() => unique(recorded.map((entry) => entry.step)).sort((a, b) => a - b), [recorded]);
-
-  const asked = query.get("step");
-  const step = asked !== null && steps.includes(Number(asked)) ? Number(asked) : steps.at(-1);
-  const tasks = useMemo(() => unique(recorded.map((entry) => entry.task)).sort(), [recorded]);
-  const here = recorded.filter((entry) => entry.step === step);
-  const task = here.some((entry) => entry.task === query.get("task")) ? (query.get("task") ?? "") : "";
-  const sort = query.get("sort") ?? "-spread";
-  const list = useLoaded(
-    () =>
-      step === undefined
-        ? Promise.resolve(undefined)
-        : get(`/api/runs/${run.id}/groups`, {
-            step,
-            task,
-            sort,
-            held_out: String(kind === "held-out"),
-            limit: MOST,
-          }),
-    [run.id, kind, step, task, sort, changes.groups],
-  );
-  const groups = /** @type {GroupSummary[]} */ (list.data?.items ?? []);
-  const chosen = groups.find((group) => group.id === Number(query.get("group"))) ?? groups[0];
-
-  /** @param {Record<string, string | number | null>} change */
-  const at = (change) =>
-    link(["run", run.id, "rollouts"], { kind, step: asked, task, sort, group: null, ...change });
-  /** @param {Record<string, string | number | null>} change */
-  const choose = (change) => replace(at(change));
-  useArrows((key) => {
-    const [across, down] = [
-      { ArrowLeft: -1, ArrowRight: 1 }[key] ?? 0,
-      { ArrowUp: -1, ArrowDown: 1 }[key] ?? 0,
-    ];
-    const nextStep = steps[steps.indexOf(step ?? 0) + across];
-    const nextGroup = groups[groups.indexOf(chosen) + down];
-    if (across && nextStep !== undefined) choose({ step: nextStep });
-    if (down && nextGroup) choose({ step: step ?? null, group: nextGroup.id });
-  });
-
+  const all = /** @type {GroupStep[] | undefined} */ (data);
   if (!all) return html`<${Failure} error=${error} retry=${reload} />${!error && html`<${Loading} />`}`;
   if (!all.length) {
     return html`<${Empty} title="No rollouts yet">Some groups of each step are kept, with their frames: <code>train.recorded_groups</code> says how many.<//>`;
   }
-  const kinds = html`<${Choice} label="Groups of" choices=${CHOICES} value=${kind} choose=${(/** @type {Kind} */ value) => choose({ kind: value, step: null })} />`;
+  return html`<${Recorded} run=${run} changes=${changes} all=${all} />`;
+}
+
+/**
+ * The groups that were recorded; which of them are shown stands in the address.
+ *
+ * @param {import("./run.js").TabProps & {all: GroupStep[]}} props
+ */
+function Recorded({ run, changes, all }) {
+  const { query } = useRoute();
+  const chosen = useMemo(() => choiceOf(query, all), [query, all]);
+  const { kind, asked, step, task, sort } = chosen;
+  /** @param {Record<string, string | number | null>} change */
+  const at = (change) =>
+    link(["run", run.id, "rollouts"], { kind, step: asked, task, sort, group: null, ...change });
+  const kinds = html`<${Choice} label="Groups of" choices=${CHOICES} value=${kind} choose=${(/** @type {Kind} */ value) => replace(at({ kind: value, step: null }))} />`;
   if (step === undefined) {
     return html`<div class="bar">${kinds}</div>
       ${
@@ -89,9 +66,45 @@ export function Rollouts({ run, changes }) {
           : html`<${Empty} title="No held-out groups">An evaluation asks the same samples each time and keeps some of its groups: <code>evaluation.samples_per_task</code> says how many it asks.<//>`
       }`;
   }
-  const elsewhere = all.some((entry) => entry.held_out && entry.task === chosen?.task)
-    ? link(["run", run.id, "rollouts"], { kind: "held-out", task: chosen?.task })
-    : null;
+  /** @param {string | undefined} of */
+  const heldOut = (of) =>
+    all.some((entry) => entry.held_out && entry.task === of)
+      ? link(["run", run.id, "rollouts"], { kind: "held-out", task: of })
+      : null;
+  return html`<${OfStep} run=${run} changes=${changes} chosen=${{ ...chosen, step }} wanted=${Number(query.get("group"))} at=${at} kinds=${kinds} heldOut=${heldOut} />`;
+}
+
+/**
+ * The groups of one step, and one of them whole.
+ *
+ * @param {object} props
+ * @param {import("../types.js").RunDetail} props.run
+ * @param {Record<string, number>} props.changes
+ * @param {Chosen & {step: number}} props.chosen
+ * @param {number} props.wanted the group's number, if it is of this step
+ * @param {(change: Record<string, string | number | null>) => string} props.at the address of another choice
+ * @param {any} props.kinds
+ * @param {(task: string | undefined) => string | null} props.heldOut where evaluations asked such a task, if any did
+ */
+function OfStep({ run, changes, chosen, wanted, at, kinds, heldOut }) {
+  const { kind, steps, step, tasks, task, sort } = chosen;
+  const query = { step, task, sort, held_out: String(kind === "held-out"), limit: MOST };
+  const list = useLoaded(
+    () => get(`/api/runs/${run.id}/groups`, query),
+    [run.id, kind, step, task, sort, changes.groups],
+  );
+  const groups = /** @type {GroupSummary[]} */ (list.data?.items ?? []);
+  const group = groups.find((one) => one.id === wanted) ?? groups[0];
+  /** @param {Record<string, string | number | null>} change */
+  const choose = (change) => replace(at(change));
+  useArrows((key) => {
+    const [across, down] = ARROWS[key] ?? [0, 0];
+    const nextStep = across ? steps[steps.indexOf(step) + across] : undefined;
+    const nextGroup = down ? groups[groups.indexOf(group) + down] : undefined;
+    if (nextStep !== undefined) choose({ step: nextStep });
+    if (nextGroup) choose({ step, group: nextGroup.id });
+    return nextStep !== undefined || nextGroup !== undefined;
+  });
   return html`
     <div class="bar">
       ${kinds}
@@ -103,19 +116,39 @@ export function Rollouts({ run, changes }) {
     <${Failure} error=${list.error} retry=${list.reload} />
     <div class="rollouts">
       <nav class="card groups" aria-label="Groups of this step">
-        <${Select} label="By" options=${[
-          ["-spread", "Spread"],
-          ["-mean_reward", "Mean reward"],
-          ["group_id", "Order drawn"],
-        ]} value=${sort} choose=${(/** @type {string} */ value) => choose({ sort: value })} />
-        <ul>${groups.map((group) => html`<${Entry} key=${group.id} group=${group} chosen=${group === chosen} to=${at({ step, group: group.id })} />`)}</ul>
+        <${Select} label="By" options=${SORTS} value=${sort} choose=${(/** @type {string} */ value) => choose({ sort: value })} />
+        <ul>${groups.map((one) => html`<${Entry} key=${one.id} group=${one} chosen=${one === group} to=${at({ step, group: one.id })} />`)}</ul>
         ${list.data?.total > MOST && html`<p class="soft small">The first ${MOST} of ${list.data.total}. Choose a task to see the others.</p>`}
       </nav>
-      ${chosen ? html`<${Group} key=${chosen.id} run=${run.id} id=${chosen.id} heldOut=${elsewhere} />` : html`<${Loading} />`}
+      ${group ? html`<${Group} key=${group.id} run=${run.id} id=${group.id} heldOut=${heldOut(group.task)} />` : html`<${Loading} />`}
     </div>`;
 }
 
-/** Training's first, as that is what a run is about. @param {string | null} wanted @param {import("../types.js").GroupStep[]} all @returns {Kind} */
+/**
+ * @typedef {object} Chosen
+ * @property {Kind} kind
+ * @property {number[]} steps of which there are groups of this kind
+ * @property {string | null} asked the step in the address, which stays there though it has no groups
+ * @property {number | undefined} step the one that is shown
+ * @property {string[]} tasks of this kind
+ * @property {string} task empty: all
+ * @property {string} sort
+ */
+
+/** What of all that was recorded is shown. @param {URLSearchParams} query @param {GroupStep[]} all @returns {Chosen} */
+function choiceOf(query, all) {
+  const kind = kindOf(query.get("kind"), all);
+  const recorded = all.filter((entry) => entry.held_out === (kind === "held-out"));
+  const steps = unique(recorded.map((entry) => entry.step)).sort((a, b) => a - b);
+  const asked = query.get("step");
+  const step = asked !== null && steps.includes(Number(asked)) ? Number(asked) : steps.at(-1);
+  const tasks = unique(recorded.map((entry) => entry.task)).sort();
+  const wanted = query.get("task") ?? "";
+  const task = recorded.some((entry) => entry.step === step && entry.task === wanted) ? wanted : "";
+  return { kind, steps, asked, step, tasks, task, sort: query.get("sort") ?? "-spread" };
+}
+
+/** Training's first, as that is what a run is about. @param {string | null} wanted @param {GroupStep[]} all @returns {Kind} */
 function kindOf(wanted, all) {
   if (wanted === "training" || wanted === "held-out") return wanted;
   return all.length > 0 && all.every((entry) => entry.held_out) ? "held-out" : "training";
@@ -149,7 +182,11 @@ function Entry({ group, chosen, to }) {
   </a></li>`;
 }
 
-/** Arrow keys, unless something is being typed or chosen. @param {(key: string) => void} act */
+/**
+ * Arrow keys, unless something is being typed or chosen.
+ *
+ * @param {(key: string) => boolean} act says whether there was anything to go to: if not, the page scrolls
+ */
 function useArrows(act) {
   const latest = useRef(act);
   latest.current = act;
@@ -158,8 +195,7 @@ function useArrows(act) {
       const at = /** @type {HTMLElement} */ (event.target);
       if (!event.key.startsWith("Arrow") || event.altKey || event.ctrlKey || event.metaKey) return;
       if (at.closest("input, select, textarea, dialog")) return;
-      event.preventDefault();
-      latest.current(event.key);
+      if (latest.current(event.key)) event.preventDefault();
     };
     window.addEventListener("keydown", press);
     return () => window.removeEventListener("keydown", press);

@@ -8,7 +8,7 @@ import { link } from "../router.js";
 import { Ago, Empty, Failure, Loading, Progress, State } from "../ui.js";
 import { ActionButtons } from "./actions.js";
 import { Curves } from "./curves.js";
-import { Queued, waitsFor } from "./queued.js";
+import { neverBegan, Queued, Unheard, waitsFor } from "./queued.js";
 
 /** @type {Record<string, [string, any]>} */
 const TABS = {
@@ -104,6 +104,8 @@ function Header({ run }) {
 function Stalled({ run }) {
   const at = useShared(now);
   const heard = run.heartbeat_at;
+  if (neverBegan(run))
+    return html`<div class="notice warn" role="alert"><b>Stalled</b> <span><${Unheard} run=${run} /></span></div>`;
   return html`<div class="notice warn" role="alert"><b>Stalled</b>
     <span>${
       run.silent

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dashboard import frames
-from dashboard.frames import FrameRefused, read_frame
+from dashboard.frames import FrameRefused, FramesBusy, read_frame
 
 
 @pytest.fixture
@@ -90,5 +90,5 @@ def test_a_bucket_that_hangs_keeps_no_more_than_some_readers(monkeypatch: pytest
     for _ in range(2):  # one that fails leaves its place
         with pytest.raises(FrameRefused, match="cannot be read"):
             read_frame("nothing://bucket/run", "frames/0.png")
-    with places, pytest.raises(FrameRefused, match="too slow"):
+    with places, pytest.raises(FramesBusy, match="too slow"):
         read_frame("nothing://bucket/run", "frames/0.png")

@@ -2,15 +2,18 @@
 
 import csv
 import io
+import threading
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from sqlalchemy import update
 
 from store.database import Database
 from store.reader import RunReader
 from store.records import EvaluationRecord, WorkerStatus
+from store.tables import Run
 from store.writer import RunWriter
 from tests.unit.dashboard.example import STEPS
 
@@ -202,6 +205,20 @@ def test_pictures(client: TestClient, tmp_path: Path) -> None:
         assert "secret" not in answer.text.replace("secret.png", "")
     assert client.get("/api/runs/1/groups/1/frames/0/99").status_code == 404
     assert client.get("/api/runs/1/groups/1/frames/1/0").status_code == 404
+
+
+def test_a_picture_of_a_busy_bucket_is_to_be_asked_for_later(
+    client: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.write() as connection:
+        connection.execute(update(Run).values(folder="s3://bucket/run"))
+    places = threading.BoundedSemaphore(1)
+    monkeypatch.setattr("dashboard.frames._readers", places)
+    monkeypatch.setattr("dashboard.frames._WAIT_S", 0.05)
+    with places:
+        answer = client.get("/api/runs/1/groups/1/frames/0/0")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "too slow for as many pictures" in answer.json()["detail"]
 
 
 def test_a_picture_needs_no_more_than_the_runs_folder(

@@ -1,17 +1,24 @@
 """Tokens, sessions, other sites' pages, and what browsers are told."""
 
+import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from dashboard import middleware
+from dashboard.middleware import Guard
 from dashboard.security import Gate
 from dashboard.settings import Settings, from_environment
 from tests.unit.dashboard.conftest import NewClient
 from tests.unit.dashboard.example import READ_TOKEN, TOKEN
 
 HOME = "http://127.0.0.1:8470"
-READS = ("/api/runs", "/api/runs/1", "/api/stream?run=99", "/api/runs/1/metrics.csv", "/api/benchmarks")
+READS = (
+    "/api/runs", "/api/runs/1", "/api/stream?run=99", "/api/runs/1/metrics.csv", "/api/benchmarks",
+    "/docs", "/docs/start.js", "/openapi.json",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -248,6 +255,59 @@ def test_posts_wear_out(client: TestClient, settings: Settings) -> None:
     client.headers.pop("Authorization")
     log_in(client, TOKEN)  # somebody else at the same address
     assert client.post("/api/runs/99/stop", headers={"Origin": HOME}).status_code == 404
+
+
+def test_curves_wear_out_and_nothing_else_does(client: TestClient, settings: Settings) -> None:
+    stop_clock(client, settings)
+    paths = ("/api/series?run=1&name=a", "/api/curves?run=1&name=a", "/api/runs/99/metrics.csv")
+    codes = [client.get(paths[number % 3]).status_code for number in range(120)]
+    assert codes == [200, 200, 404] * 40
+    for path in paths:
+        answer = client.get(path)
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        assert answer.json()["detail"] == "too many requests for curves. Wait 1 s."
+    assert client.get("/api/runs").status_code == 200
+    reader = {"Authorization": f"Bearer {READ_TOKEN}"}  # somebody else
+    assert client.get(paths[0], headers=reader).status_code == 200
+    documented = client.get("/openapi.json").json()["paths"]
+    for path in ("/api/series", "/api/curves", "/api/runs/{run_id}/metrics.csv"):
+        assert "Retry-After" in documented[path]["get"]["responses"]["429"]["headers"]
+
+
+def test_the_documentation_works_with_a_session(new_client: NewClient, open_settings: Settings) -> None:
+    client = new_client(token=None)
+    log_in(client, READ_TOKEN)
+    for path in ("/docs", "/docs/start.js", "/openapi.json"):
+        assert client.get(path).status_code == 200
+        assert new_client(token=None, settings=open_settings).get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/api/runs", "/nothing"])
+def test_over_https_browsers_are_told_to_stay_there(client: TestClient, path: str) -> None:
+    assert "strict-transport-security" not in client.get(path).headers
+    client.base_url = "https://127.0.0.1:8470"
+    assert client.get(path).headers["strict-transport-security"] == "max-age=31536000"
+
+
+def test_bodies_that_trickle_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware, "MAX_BODY_S", 0.2)
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def reached(*_: Any) -> None:
+        raise AssertionError("the application is not asked")
+
+    scope = {"type": "http", "method": "POST", "path": "/api/session", "scheme": "http", "headers": []}
+    asyncio.run(asyncio.wait_for(Guard(reached, loopback=False)(scope, receive, send), 20))
+    assert sent[0]["status"] == 408
+    assert dict(sent[0]["headers"])[b"connection"] == b"close"
+    assert b"was not there after 0.2 s" in sent[1]["body"]
 
 
 def test_long_bodies_are_refused(client: TestClient) -> None:

@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack
 import pytest
 
 from dashboard.stream import Hub, NoRoom, Subject
-from store.database import Database
+from store.database import Database, StoreError
+from store.reader import RunReader
 from store.requests import ask
 
 Try = Callable[..., Awaitable[None]]
@@ -75,3 +76,34 @@ def test_a_subscription_ends_after_its_time(database: Database) -> None:
         assert [(change.run_id, change.what) for change in told] == [(1, ("requests",))]
 
     asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_whatever_a_look_runs_into_the_next_one_sees_more(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("dashboard.stream._AWAY_S", 0.01)
+    look = RunReader.changed_since
+    errors = [ValueError("odd"), StoreError("away"), ValueError("odd"), KeyError("x"), ValueError("odd")]
+
+    def broken(reader: RunReader, run_id: int | None, token: str) -> tuple[str, tuple[str, ...]]:
+        if token and errors:  # a look, not a subscription
+            raise errors.pop(0)
+        return look(reader, run_id, token)
+
+    async def run() -> None:
+        hub = Hub(database, every_s=0.01)
+        async with hub.subscribe([1], "ann", "office") as subscription:
+            monkeypatch.setattr(RunReader, "changed_since", broken)
+            looks = asyncio.create_task(hub.run())
+            ask(database, 1, "checkpoint", "ann")
+            assert (await anext(subscription.news())).what == ("requests",)
+            assert not looks.done()
+        looks.cancel()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+    assert [record.message.partition(": ")[2] for record in caplog.records] == [
+        "ValueError('odd')",
+        "StoreError('away')",
+        "KeyError('x')",
+    ]
+    assert [record.exc_info is None for record in caplog.records] == [False, True, False]
