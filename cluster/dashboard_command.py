@@ -11,6 +11,7 @@ from cluster.load import ConfigError
 from cluster.options import add_address, add_runs
 
 if TYPE_CHECKING:
+    from dashboard.answers import BenchColumn
     from dashboard.launcher import Launcher
     from store.database import Database
 
@@ -42,7 +43,7 @@ def _dashboard(options: argparse.Namespace) -> int:
     try:
         settings = from_environment(runs_dir=options.runs.absolute(), host=options.host, port=options.port)
         with opened_store(options.runs) as database, announced(options.runs, settings.on_loopback) as say:
-            serve(settings, database, _launcher(options, database), say=say)
+            serve(settings, database, _launcher(options, database), say=say, benches=_published())
     except DashboardError as error:
         raise ConfigError(str(error)) from None
     return 0
@@ -60,6 +61,17 @@ def _launcher(options: argparse.Namespace, database: "Database") -> "Launcher | 
     with suppress(OSError):
         options.runs.mkdir(parents=True, exist_ok=True)
     return LocalLauncher(options.runs, database) if os.access(options.runs, os.W_OK) else None
+
+
+def _published() -> "list[BenchColumn]":
+    """The paper's row of VIUBench."""
+    from dashboard.answers import BenchColumn
+    from evaluation.viubench import COLUMNS
+
+    return [
+        BenchColumn(name=each.name, task=each.task, label=each.label, random=None, published=each.published)
+        for each in COLUMNS
+    ]
 
 
 def _end_with_input() -> None:

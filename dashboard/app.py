@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import compile_path
 from starlette.staticfiles import StaticFiles
 
+from dashboard.answers import BenchColumn
 from dashboard.docs import add_docs
 from dashboard.launcher import Launcher
 from dashboard.middleware import Guard
@@ -33,13 +34,19 @@ _SUBJECTS = (health, session, runs, metrics, rollouts, benchmarks, stream, actio
 
 
 def create_app(
-    settings: Settings, database: Database, launcher: Launcher | None, *, page: Path = PAGE
+    settings: Settings,
+    database: Database,
+    launcher: Launcher | None,
+    *,
+    page: Path = PAGE,
+    benches: Sequence[BenchColumn] = (),
 ) -> FastAPI:
     """The dashboard over an open store.
 
     Args:
         launcher: starts runs; None: runs are only shown, and stopped.
         page: the folder of the page's files.
+        benches: columns with what was published of them, to show where nothing was asked yet.
     """
     hub = Hub(database)
     # add_docs serves the documentation, to whoever may read.
@@ -52,7 +59,7 @@ def create_app(
         lifespan=_lifespan,
     )
     app.state.gate = Gate(settings)
-    app.state.service = Service(settings, database, RunReader(database), launcher, hub)
+    app.state.service = Service(settings, database, RunReader(database), launcher, hub, tuple(benches))
     for subject in _SUBJECTS:
         app.include_router(subject.router)
     add_docs(app)

@@ -133,6 +133,8 @@ def _of_size(value: Any, largest: float, shown: str, name: str) -> str | None:
         # A text may be a number too: YAML reads 1e-6 as one, and the configuration takes it.
         if number is not None and not isinstance(number, int | float | str):
             return f"{shown}: is not a number. Set {name} to one of at most {largest:g}."
+        if isinstance(number, str) and math.isnan(_number(number)):
+            return f"{shown}: is not a number. Set {name} to one of at most {largest:g}."
         if not _number(number) <= largest:
             return f"{shown}: is not a number up to {largest:g}, the most over HTTP. Lower {name}, or {_ASK}"
     return None

@@ -2,12 +2,13 @@
 
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import FrameType
 
 import uvicorn
 
+from dashboard.answers import BenchColumn
 from dashboard.app import create_app
 from dashboard.launcher import Launcher
 from dashboard.settings import DashboardError, Settings
@@ -40,11 +41,14 @@ def serve(
     launcher: Launcher | None,
     *,
     say: Callable[[str], None] = print,
+    benches: Sequence[BenchColumn] = (),
 ) -> None:
     """Serve until SIGINT or SIGTERM. The store stays open. Raises DashboardError where nothing can listen."""
     listener = _listen(settings.host, settings.port)
     port: int = listener.getsockname()[1]
-    app = create_app(replace(settings, port=port), database, launcher)  # which the cookie is named after
+    app = create_app(
+        replace(settings, port=port), database, launcher, benches=benches
+    )  # which the cookie is named after
     config = uvicorn.Config(
         app,
         log_level="warning",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar, cast
 from fastapi import Depends, HTTPException, Path, Query, Request, Response
 from pydantic import AfterValidator
 
+from dashboard.answers import BenchColumn
 from dashboard.launcher import Launcher
 from dashboard.lookups import steps_done
 from dashboard.settings import Settings
@@ -35,6 +36,7 @@ class Service:
     reader: RunReader
     launcher: Launcher | None
     hub: Hub
+    benches: tuple[BenchColumn, ...]  # what was published, where nothing was asked yet
 
     def demand_run(self, run_id: int) -> None:
         """Raises 404 where there is no such run."""

@@ -141,6 +141,7 @@ class RunSummary(Record):
     steps: int  # steps to do
     failure: str | None
     job_id: str | None
+    stage: str | None  # what a running run does: "warming up", "training", ...
     last_rewards: dict[str, float]  # the last mean reward of each task
     seconds_per_step: float | None  # median of the latest
     eta_s: float | None  # seconds to go; of running runs

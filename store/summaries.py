@@ -85,6 +85,7 @@ def _summary(
     return RunSummary(
         **(row._asdict() | {"state": state}),
         silent=_is_silent(row, now),
+        stage=sign.stage if sign else None,
         last_rewards=dict(rewards),
         seconds_per_step=seconds,
         eta_s=max(0, row.steps - row.step) * seconds if goes_on and seconds is not None else None,

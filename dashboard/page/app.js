@@ -81,7 +81,7 @@ function Top() {
       <a href=${link(["benchmarks"])} aria-current=${here === "benchmarks" ? "page" : undefined}>Benchmarks</a>
     </nav>
     <span class="space"></span>
-    <${LineState} />
+    ${!(who?.needs_token && !who.role) && html`<${LineState} />`}
     <a class="quiet" href=${link(["log"])} aria-current=${here === "log" ? "page" : undefined} title="What people asked of runs">Log</a>
     ${who?.role === "operator" && html`<button class="quiet" title="You may start and stop runs. Give the right back." onClick=${signOut}>Operator ×</button>`}
     <button class="quiet" aria-label=${`Switch to ${look === "dark" ? "light" : "dark"} colours`} onClick=${switchTheme}>${look === "dark" ? "☀" : "☾"}</button>

@@ -42,7 +42,10 @@ export function Chart({ label, lines, axis, smoothing = 0, height = HEIGHT, ...r
   useEffect(() => {
     const element = box.current;
     if (!seen || !element) return;
-    const options = optionsOf(lines, axis, latest, { width: element.clientWidth, height });
+    const options = optionsOf(lines, axis, latest, {
+      width: element.clientWidth,
+      height,
+    });
     const made = new uPlot(options, /** @type {any} */ (data), element);
     plot.current = made;
     legendByKeyboard(made);
@@ -64,7 +67,12 @@ export function Chart({ label, lines, axis, smoothing = 0, height = HEIGHT, ...r
   }, [data, rest.zoom?.[0], rest.zoom?.[1]]);
   useEffect(() => plot.current?.redraw(false), [look]);
 
-  return html`<div class="plot" ref=${box} role="img" aria-label=${label}></div>`;
+  return html`<div
+    class="plot"
+    ref=${box}
+    role="img"
+    aria-label=${label}
+  ></div>`;
 }
 
 /**
@@ -94,7 +102,9 @@ function optionsOf(lines, axis, latest, size) {
         time: false,
         range: (_, low, high) => latest.current.zoom ?? (low === high ? [low - 1, high + 1] : [low, high]),
       },
-      y: { range: (_, low, high) => yRange(latest.current.range ?? "free", low, high) },
+      y: {
+        range: (_, low, high) => yRange(latest.current.range ?? "free", low, high),
+      },
     },
     axes: [
       {
@@ -102,7 +112,7 @@ function optionsOf(lines, axis, latest, size) {
         ticks: noTicks,
         size: 28,
         space: 64,
-        incrs: axis === "time" ? TIME_INCRS : undefined,
+        incrs: axis === "time" ? TIME_INCRS : STEP_INCRS,
         values: (_, values) => values.map((value) => (axis === "time" ? duration(value) : String(value))),
       },
       {
@@ -113,7 +123,10 @@ function optionsOf(lines, axis, latest, size) {
       },
     ],
     series: [
-      { label: axis, value: (_, value) => (value === null || value === undefined ? "" : onX(value)) },
+      {
+        label: axis,
+        value: (_, value) => (value === null || value === undefined ? "" : onX(value)),
+      },
       ...lines.flatMap((entry, i) => seriesOf(entry, format, stacked ? (lines[i + 1] ? i + 1 : -1) : null)),
     ],
     bands: lines.flatMap((entry, i) => bandsOf(entry, i, stacked ? lines.length : 0)),
@@ -124,7 +137,9 @@ function optionsOf(lines, axis, latest, size) {
       sync: sync
         ? {
             key: sync,
-            filters: { pub: (type) => type === "mousemove" || type === "mouseleave" },
+            filters: {
+              pub: (type) => type === "mousemove" || type === "mouseleave",
+            },
             setSeries: false,
           }
         : undefined,
@@ -154,6 +169,9 @@ function optionsOf(lines, axis, latest, size) {
   };
 }
 
+const STEP_INCRS = [1, 2, 5]
+  .flatMap((digit) => [...Array(8)].map((_, zeros) => digit * 10 ** zeros))
+  .sort((a, b) => a - b);
 const TIME_INCRS = [1, 5, 15, 30, 60, 300, 900, 1800, 3600, 7200, 14400, 43200, 86400, 172800, 604800];
 
 /**

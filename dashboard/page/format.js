@@ -1,5 +1,10 @@
 // Numbers and times as people read them.
 
+/** What a run does where it does not just train. @param {{state: string, stage: string | null}} run */
+export function doing(run) {
+  return run.state === "running" && run.stage !== "training" ? (run.stage ?? "") : "";
+}
+
 /** @param {number | null | undefined} value */
 export function number(value, digits = 3) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";

@@ -11,6 +11,7 @@
  * @property {string} name
  * @property {RunState} state
  * @property {boolean} silent it should be going on, or be started, and nothing was heard of it
+ * @property {string | null} stage what a running run does
  * @property {number} created_at
  * @property {number | null} started_at
  * @property {number | null} ended_at

@@ -29,7 +29,7 @@ class _Scores(BaseModel):
 
 @router.get("/benchmarks", responses=COUNTED)
 def benchmarks(services: Services, part: Part) -> Benchmarks:
-    """Models that were asked a bench, newest first, with the columns of all these benches."""
+    """Models that were asked a bench, newest first, with the columns of these benches; of none, the published ones."""
     columns: dict[str, BenchColumn] = {}
     rows: dict[tuple[int, str, int], dict[str, Any]] = {}
     results, total = services.reader.bench_results(offset=part.offset, limit=part.limit)
@@ -56,6 +56,6 @@ def benchmarks(services: Services, part: Part) -> Benchmarks:
         row["scores"][found.task] = scores.score
         row["valid"][found.task] = scores.valid
     return Benchmarks(
-        columns=tuple(columns.values()),
+        columns=tuple(columns.values()) or services.benches,
         rows=tuple(BenchRow(**row) for row in rows.values()),
     )

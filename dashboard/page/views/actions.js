@@ -60,13 +60,14 @@ function plain(what) {
 
 /** After the step under way, or at once. @param {DialogProps} props */
 function Stop({ run, deed, close }) {
-  const [now, setNow] = useState(false);
+  const [now, setNow] = useState(run.silent); // nobody would hear of the other way
   const act = () => post(`/api/runs/${run.id}/stop`, now ? { now } : undefined);
   /** @type {[boolean, string, string][]} */
   const choices = [
     [false, "after this step", gently(run)],
     [true, "now", `${atOnce(run)} Works where this dashboard reaches the run's processes.`],
   ];
+  if (run.silent) choices.shift();
   return html`<${Ask} title=${deed.title} words=${now ? "Stop now" : "Stop after this step"} strong=${now ? "danger" : "strong"} close=${close} act=${act}>
     <${Which} run=${run} />
     <fieldset class="ways"><legend class="sr">When</legend>
@@ -85,9 +86,8 @@ function waits(run) {
 
 /** @param {Run} run */
 function gently(run) {
-  const unheard = run.silent ? " It is silent now, so it may not hear of it." : "";
-  if (waits(run)) return `It ends as soon as it hears of it, before its first step.${unheard}`;
-  return `It finishes the step under way, writes a checkpoint and ends. Nothing is lost.${unheard}`;
+  if (waits(run)) return "It ends as soon as it hears of it, before its first step.";
+  return "It finishes the step under way, writes a checkpoint and ends. Nothing is lost.";
 }
 
 /** @param {Run} run */

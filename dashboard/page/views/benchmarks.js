@@ -28,10 +28,10 @@ export function Benchmarks() {
     <div class="head"><h1 id="title">Benchmarks</h1>${found && html`<span class="soft num">${found.rows.length}</span>`}</div>
     <${Failure} error=${error} retry=${reload} />
     ${!found && !error && html`<${Loading} />`}
-    ${found && !found.rows.length && html`<${Empty} title="No evaluations yet">Ask a model VIUBench's questions: <code>videossr eval --model runs/NAME/export</code>. Its row appears here, beside the paper's.<//>`}
+    ${found && !found.rows.length && html`<${Empty} title="No evaluations yet">Ask a model VIUBench's questions: <code>videossr bench build --videos DIR --out bench/</code> makes them, <code>videossr eval --model NAME --bench bench/</code> asks a run's model. Its row appears here, beside the paper's.<//>`}
     ${
       found &&
-      found.rows.length > 0 &&
+      found.columns.length > 0 &&
       html`
       <${ChartCard} title="Scores" note="percent" file="benchmarks" csv=${() => csvOf(tableOf(found.columns, found.rows))}
         chart=${(/** @type {any} */ onPlot) => html`<${BarChart} label="Scores of each benchmark" groups=${found.columns.map((column) => `${column.task} ${column.label}`)} bars=${bars} onPlot=${onPlot} />`} />

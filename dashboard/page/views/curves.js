@@ -28,25 +28,41 @@ export function Curves({ run }) {
   const matching = shown.filter((panel) =>
     `${panel.title} ${panel.names.join(" ")}`.toLowerCase().includes(wanted.toLowerCase()),
   );
-  return html`
-    <div class="bar sticky">
-      <label class="field"><span class="sr">Find a metric</span><input type="search" placeholder="Find a metric…" value=${wanted} onInput=${(/** @type {any} */ event) => setWanted(event.target.value)} /></label>
-      <${Choice} label="Axis" choices=${[
-        ["step", "Step"],
-        ["time", "Time"],
-      ]} value=${axis} choose=${setAxis} />
+  return html` <div class="bar sticky">
+      <label class="field"
+        ><span class="sr">Find a metric</span
+        ><input
+          type="search"
+          placeholder="Find a metric…"
+          value=${wanted}
+          onInput=${(/** @type {any} */ event) => setWanted(event.target.value)}
+      /></label>
+      <${Choice}
+        label="Axis"
+        choices=${[
+          ["step", "Step"],
+          ["time", "Time"],
+        ]}
+        value=${axis}
+        choose=${setAxis}
+      />
       <${Smoothing} value=${smoothing} choose=${setSmoothing} />
       <${Between} run=${run} zoom=${zoom} setZoom=${setZoom} />
       <span class="space"></span>
-      <a class="button" href=${`/api/runs/${run.id}/metrics.csv`} download=${`${run.name}.csv`}>All as CSV</a>
+      <a
+        class="button"
+        href=${`/api/runs/${run.id}/metrics.csv`}
+        download=${`${run.name}.csv`}
+        >All as CSV</a
+      >
     </div>
     <${Failure} error=${error} retry=${reload} />
     ${!series && !error && html`<${Loading} />`}
     ${
       series &&
       html`<div class="charts">
-      ${matching.map((panel) => html`<${PanelChart} key=${panel.title} run=${run} panel=${panel} of=${of} axis=${axis} began=${began} smoothing=${smoothing} zoom=${zoom} setZoom=${setZoom} />`)}
-    </div>`
+        ${matching.map((panel) => html`<${PanelChart} key=${panel.title} run=${run} panel=${panel} of=${of} axis=${axis} began=${began} smoothing=${smoothing} zoom=${zoom} setZoom=${setZoom} />`)}
+      </div>`
     }
     ${series && !wanted && without.length > 0 && html`<p class="soft small">Not among them: ${without.join("; ")}.</p>`}
     ${series && !matching.length && html`<${Empty} title="No metric is called that"><button onClick=${() => setWanted("")}>Show all</button><//>`}`;
@@ -88,11 +104,25 @@ function PanelChart({ run, panel, of, axis, began, smoothing, zoom, setZoom }) {
           ? [stepAt(clock, next[0] + began), stepAt(clock, next[1] + began)]
           : [Math.floor(next[0]), Math.ceil(next[1])]),
     );
-  return html`<${ChartCard} title=${panel.title} note=${panel.note} file=${`${run.name}-${panel.title}`} csv=${address(`/api/runs/${run.id}/metrics.csv`, { name: panel.names })}
-    chart=${(
-      /** @type {any} */ onPlot,
-    ) => html`<${Chart} label=${`${panel.title} over ${axis === "step" ? "steps" : "time"}`} lines=${lines} axis=${axis} smoothing=${smoothing}
-      range=${panel.range} format=${panel.format} zoom=${onX} onZoom=${onZoom} sync=${`run-${run.id}`} onPlot=${onPlot} />`} />`;
+  return html`<${ChartCard}
+    title=${panel.title}
+    note=${panel.note}
+    file=${`${run.name}-${panel.title}`}
+    csv=${address(`/api/runs/${run.id}/metrics.csv`, { name: panel.names })}
+    chart=${(/** @type {any} */ onPlot) =>
+      html`<${Chart}
+        label=${`${panel.title} over ${axis === "step" ? "steps" : "time"}`}
+        lines=${lines}
+        axis=${axis}
+        smoothing=${smoothing}
+        range=${panel.range}
+        format=${panel.format}
+        zoom=${onX}
+        onZoom=${onZoom}
+        sync=${`run-${run.id}`}
+        onPlot=${onPlot}
+      />`}
+  />`;
 }
 
 /** @param {{run: import("../types.js").RunDetail, zoom: import("../chart.js").Zoom, setZoom: (zoom: import("../chart.js").Zoom) => void}} props */
@@ -101,24 +131,39 @@ function Between({ run, zoom, setZoom }) {
   const number = (/** @type {any} */ event) => Math.max(0, Number(event.target.value) || 0);
   const set = (/** @type {number} */ first, /** @type {number} */ last) =>
     last > first && setZoom([first, last]);
-  return html`<span class="field between"><span>Steps</span>
-    <input type="number" min="0" aria-label="First step shown" value=${from} onChange=${(/** @type {any} */ event) => set(number(event), to)} />
+  return html`<span class="field between"
+    ><span>Steps</span>
+    <input
+      type="number"
+      min="0"
+      aria-label="First step shown"
+      value=${from}
+      onChange=${(/** @type {any} */ event) => set(number(event), to)}
+    />
     <span aria-hidden="true">–</span>
-    <input type="number" min="0" aria-label="Last step shown" value=${to} onChange=${(/** @type {any} */ event) => set(from, number(event))} />
-    ${zoom && html`<button onClick=${() => setZoom(null)}>Reset zoom</button>`}</span>`;
+    <input
+      type="number"
+      min="0"
+      aria-label="Last step shown"
+      value=${to}
+      onChange=${(/** @type {any} */ event) => set(from, number(event))}
+    />
+    ${zoom && html`<button onClick=${() => setZoom(null)}>Reset zoom</button>`}</span
+  >`;
 }
 
 /** @param {{run: import("../types.js").RunDetail}} props */
 export function NoSteps({ run }) {
   const words = /** @type {Record<string, string>} */ ({
-    running:
-      "The run starts up: the model is loaded and the videos are looked at. Curves begin with its first step.",
+    running: `It is ${run.stage ?? "starting"}. Curves begin with its first step; its events say how it gets on.`,
     stalled: neverBegan(run)
       ? "The run was asked for and has not begun."
       : "The run fell silent before its first step. See its events.",
     failed: "The run failed before its first step. Its events say why.",
   })[run.state];
-  return html`<${Empty} title="No data yet">${words ?? "The run ended before its first step."}<//>`;
+  return html`<${Empty} title="No data yet"
+    >${words ?? "The run ended before its first step."}<//
+  >`;
 }
 
 /** @param {Series} series @param {number} step */

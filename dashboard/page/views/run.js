@@ -1,6 +1,6 @@
 // One run: its state in words above, and a tab for each way of looking at it.
 import { get } from "../api.js";
-import { ago, dateTime, duration } from "../format.js";
+import { ago, dateTime, doing, duration } from "../format.js";
 import { html, useEffect, useRef, useState } from "../html.js";
 import { later } from "../later.js";
 import { now, useChanges, useLoaded, useShared } from "../live.js";
@@ -83,13 +83,13 @@ function Header({ run }) {
   const end = run.ended_at ?? run.heartbeat_at;
   return html`<header class="run-head">
     <p class="crumbs"><a href=${link(["runs"])}>Runs</a> <span aria-hidden="true">/</span></p>
-    <div class="head"><h1 id="title">${run.name}</h1><${State} state=${run.state} /><span class="space"></span><${ActionButtons} run=${run} /></div>
+    <div class="head"><h1 id="title">${run.name}</h1><${State} state=${run.state} />${doing(run) && html`<span class="soft">${doing(run)}</span>`}<span class="space"></span><${ActionButtons} run=${run} /></div>
     <dl class="facts">
       <div class="wide"><dt>Progress</dt><dd><${Progress} step=${run.step} steps=${run.steps} state=${run.state} /></dd></div>
       <div><dt>To go</dt><dd class="num">${active ? duration(run.eta_s) : "–"}</dd></div>
       <div><dt>Step</dt><dd class="num">${duration(run.seconds_per_step)}</dd></div>
       <div><dt>Created</dt><dd class="num"><${Ago} time=${run.created_at} /></dd></div>
-      ${!active && run.started_at && end && html`<div><dt>Took</dt><dd class="num">${duration(end - run.started_at)}</dd></div>`}
+      ${!active && run.started_at && end && html`<div><dt>${run.step ? "Last session" : "Took"}</dt><dd class="num">${duration(end - run.started_at)}</dd></div>`}
       ${active && html`<div><dt>Sign of life</dt><dd class="num"><${Ago} time=${run.heartbeat_at} /></dd></div>`}
       ${run.job_id && html`<div><dt>Ray job</dt><dd><code>${run.job_id}</code></dd></div>`}
       <div class="folder"><dt>Folder</dt><dd><code>${run.folder}</code></dd></div>

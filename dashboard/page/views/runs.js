@@ -1,6 +1,6 @@
 // All runs: a table to find one in, small curves, and several in one chart.
 import { get } from "../api.js";
-import { ago, duration, score } from "../format.js";
+import { ago, doing, duration, score } from "../format.js";
 import { html, useEffect, useState } from "../html.js";
 import { now, useChanges, useLoaded, useShared } from "../live.js";
 import { link, replace, useRoute } from "../router.js";
@@ -178,6 +178,7 @@ function Trouble({ run }) {
   const at = useShared(now);
   if (run.state === "failed" && run.failure)
     return html`<p class="trouble bad" title=${run.failure}>${run.failure}</p>`;
+  if (doing(run)) return html`<p class="trouble soft">${doing(run)}</p>`;
   if (run.state === "stalled") {
     return html`<p class="trouble warn">${run.heartbeat_at ? `last sign of life ${ago(at - run.heartbeat_at)}` : "no sign of life"}</p>`;
   }

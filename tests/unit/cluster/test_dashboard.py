@@ -58,6 +58,9 @@ def test_a_run_has_its_dashboard_and_the_next_one_shares_it(tmp_path: Path) -> N
         until(lambda: said)
         url = said[0].removeprefix("Dashboard: ")
         address, token = url.split("#token=")
+        columns = get(url, "/api/benchmarks")["columns"]  # the paper's, though nothing was asked yet
+        assert isinstance(columns, list)
+        assert [column["published"] for column in columns][:2] == [29.0, 24.6]
         assert address.startswith("http://127.0.0.1:84")
         assert get(url, "/healthz") == {"status": "ok"}
         me = get(url, "/api/me", token)

@@ -293,3 +293,8 @@ def is_choice(kind: Any) -> bool:
     if get_origin(kind) is tuple:
         kind, _ = get_args(kind)
     return kind is bool or get_origin(kind) is Literal
+
+
+def test_what_is_no_number_is_called_so() -> None:
+    with pytest.raises(ConfigRefused, match="train.steps='abc': is not a number. Set train.steps to one"):
+        override("train.steps=abc")

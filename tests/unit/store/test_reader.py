@@ -87,7 +87,8 @@ def test_a_stage_without_steps_may_take_its_time(
     with database.write() as connection:
         stage = {"run_id": run_id, "kind": "stage", "message": message, "time": NOW - ago_s, "key": "a"}
         connection.execute(insert(Event).values(stage))
-    assert [item.state for item in reader.runs().items] == [state]
+    (item,) = reader.runs().items
+    assert (item.state, item.stage) == (state, message)
     assert reader.runs(states=[state]).total == 1  # type: ignore[list-item]
 
 
