@@ -90,7 +90,6 @@ def test_what_is_not_there_is_named_as_that(text: str, words: str) -> None:
         "train: {steps: .nan}",
         "train: {steps: .inf}",
         "train: {steps: 0xffffffffff}",
-        "train: {steps: ten}",
         "train: {prompts_per_step: 1025}",
         "grpo: {group_size: 65}",
         "grpo: {task_weights: {jigsaw: 1001}}",
@@ -296,5 +295,5 @@ def is_choice(kind: Any) -> bool:
 
 
 def test_what_is_no_number_is_called_so() -> None:
-    with pytest.raises(ConfigRefused, match="train.steps='abc': is not a number. Set train.steps to one"):
+    with pytest.raises(ConfigRefused, match=r"train\.steps='abc': is not a number\. Set train\.steps to one"):
         override("train.steps=abc")
