@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 # The whole loop at its smallest: no warm-up, so answers earn nothing, but every part does its work.
 SMALL = (
     "warmup=null", "data.num_drawn=8", "data.num_drawn_held_out=4", "train.prompts_per_step=4", "grpo.group_size=4",
-    "train.checkpoint_every=2", "evaluation.samples_per_task=0", "cluster.push_timeout_s=60",
+    "train.checkpoint_every=2", "evaluation.samples_per_task=0", "evaluation.every=0", "cluster.push_timeout_s=60",
 )  # fmt: skip
 
 
