@@ -64,7 +64,7 @@ def test_a_stopped_run_leaves_nothing_behind_and_goes_on_from_its_checkpoint(
 
 
 def test_a_run_that_is_asked_to_stop_is_in_the_store_from_beginning_to_end(tmp_path: Path) -> None:
-    small = ("train.steps=12", "evaluation.samples_per_task=2")
+    small = ("train.steps=40", "evaluation.samples_per_task=2")
     videossr = Path(sys.executable).with_name("videossr")
     with started(tmp_path, "asked", *small) as run:
         run.wait_for_step(3)
@@ -78,7 +78,7 @@ def test_a_run_that_is_asked_to_stop_is_in_the_store_from_beginning_to_end(tmp_p
     stopped = reader.run_by_name("asked")
     assert stopped is not None
     assert stopped.state == "stopped"
-    assert 3 < stopped.step < 12
+    assert 3 < stopped.step < 40
     checkpoint = last_checkpoint(run.folder)
     assert checkpoint is not None
     assert checkpoint.state["step"] == stopped.step
@@ -88,16 +88,16 @@ def test_a_run_that_is_asked_to_stop_is_in_the_store_from_beginning_to_end(tmp_p
         assert run.wait() == 0, run.log.read_text()[-3000:]
     done = reader.run_by_name("asked")
     assert done is not None
-    assert (done.id, done.state, done.step) == (stopped.id, "done", 12)
+    assert (done.id, done.state, done.step) == (stopped.id, "done", 40)
     (rewards,) = reader.series([done.id], ["reward/mean"])
-    assert rewards.steps == tuple(range(12))
+    assert rewards.steps == tuple(range(40))
     assert {worker.role for worker in reader.workers(done.id)} == {"learner", "rollout", "prompts", "rewards"}
-    assert {(each.stage, each.step) for each in reader.evaluations(done.id)} == {("before", 0), ("after", 12)}
-    groups = reader.groups(done.id, limit=200).items
-    assert {group.step for group in groups} == set(range(13))  # those of 12 are held-out samples
+    assert {(each.stage, each.step) for each in reader.evaluations(done.id)} == {("before", 0), ("after", 40)}
+    groups = reader.groups(done.id, limit=1000).items
+    assert {group.step for group in groups} == set(range(41))  # those of 40 are held-out samples
     held_out = next(group for group in groups if group.group_id.startswith("held-out"))
     history = reader.prompt_history(done.id, held_out.prompt_key).items
-    assert [each.step for each in history] == [0, 12]
+    assert [each.step for each in history] == [0, 40]
     stored = reader.group(done.id, held_out.id)
     assert stored is not None
     files = [run.folder / frame.file for clip in stored.frames for frame in clip.frames]
