@@ -20,7 +20,8 @@ from tests.integration.runs import started
 SHORT = ("train.steps=4", "evaluation.samples_per_task=2", "train.recorded_groups=1")
 
 
-@pytest.mark.parametrize("kind", ["file", pytest.param("s3", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["file", "s3"])
 def test_checkpoints_and_frames_of_a_run_are_in_its_bucket(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ class _Clip:
 REAL = Path(__file__).parents[3] / "shared" / "videos" / "real"
 
 
+@pytest.mark.long  # three minutes, and by far the heaviest
 def test_two_ranks_of_zero_3_two_engines_three_tasks_and_the_exported_model(tmp_path: Path) -> None:
     arguments = (
         "learner.num_workers=2", "learner.zero_stage=3", "rollout.num_workers=2", "train.steps=3",
