@@ -14,13 +14,12 @@ from cluster.load import ConfigError, settings_of
 from cluster.options import add_address, add_dashboard, add_follow, add_runs
 from cluster.submit import checked_for_elsewhere, run_job, who
 from cluster.train_command import train_here
-from store.records import RunDetail, RunState
+from store.records import ENDED, RunDetail, RunState
 
 if TYPE_CHECKING:
     from store.database import Database
 
 _SHOWN = 50  # of the list, unless more are asked for
-_ENDED = ("stopped", "failed", "done")
 
 
 def add_commands(commands: Any) -> None:
@@ -105,7 +104,7 @@ def _stop(options: argparse.Namespace) -> int:
 
     with existing_store(options.runs) as database:
         run = find_run(RunReader(database), options.name)
-        if run.state in _ENDED:
+        if run.state in ENDED:
             raise ConfigError(
                 f"RUN={options.name!r}: has ended ({run.state}), so there is nothing to stop. `videossr runs list` "
                 "shows which go on."

@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 StoredState = Literal["queued", "running", "stopped", "failed", "done"]
 RunState = Literal["queued", "running", "stalled", "stopped", "failed", "done"]
 Action = Literal["stop", "checkpoint", "start", "resume"]
+ENDED = ("stopped", "failed", "done")  # states that a run does not leave by itself
 ChangeKind = Literal["run", "metrics", "events", "workers", "groups", "evaluations", "requests"]
 GroupSort = Literal["-spread", "-mean_reward", "group_id"]
 

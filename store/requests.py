@@ -6,12 +6,10 @@ from typing import Any, get_args
 from sqlalchemy import ColumnElement, select, update
 
 from store.database import Database, StoreError
-from store.records import Action, Request, clean
+from store.records import ENDED, Action, Request, clean
 from store.tables import Request as Table
 from store.tables import Run
 from store.write import note_changes
-
-_ENDED = ("stopped", "failed", "done")
 
 
 def ask(
@@ -40,7 +38,7 @@ def ask(
                 raise StoreError(
                     f"run {run_id}: there is none of that number. Look it up in the list of runs."
                 )
-            if action in ("stop", "checkpoint") and run.state in _ENDED:
+            if action in ("stop", "checkpoint") and run.state in ENDED:
                 raise StoreError(
                     f"{run.name}: has ended ({run.state}), so it cannot do a {action}. Resume it first."
                 )
