@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from actors.place import Place
+from actors.process_info import Place
 from pretext.source import Split
 
 Ref = Any  # a ray.ObjectRef in a run; the value itself in tests without Ray

@@ -65,7 +65,7 @@ def make_job(folder: Path, *, num_frames: int, num_steps: int) -> Path:
     """The job's file in `folder`, with its model and frames (noise: what is seen costs nothing)."""
     from transformers import AutoTokenizer
 
-    from learner.tiny import create_tiny_model
+    from learner.modeling.tiny import create_tiny_model
 
     times = [f"<{second}.{tenth} seconds>" for second in range(30) for tenth in range(10)]
     corpus = [SYSTEM, "system user assistant", QUESTION, *times]

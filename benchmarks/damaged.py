@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset.scan import scan
-from pretext.frames import FrameSpec
+from pretext.video.frames import FrameSpec
 from pretext.video.sources import find_videos
 
 _HEADER_BYTES = 4096

@@ -22,9 +22,6 @@ import psutil
 
 from benchmarks import published
 from dataset.store import BuildSettings, videos_table, write_dataset
-from pretext.cache import FrameCache
-from pretext.frames import FrameSpec, SampledVideo, sample_video
-from pretext.inspection import inspect
 from pretext.recipe import Frames, Recipe
 from pretext.scenes import draw_videos
 from pretext.stream import make_recipe, render
@@ -33,6 +30,9 @@ from pretext.tasks.counting import CountingParams
 from pretext.tasks.grounding import DESCRIPTIONS, GroundingParams
 from pretext.tasks.task import Material
 from pretext.video import open_video
+from pretext.video.cache import FrameCache
+from pretext.video.frames import FrameSpec, SampledVideo, sample_video
+from pretext.video.inspect_video import inspect
 from pretext.video.sources import find_videos
 
 MIX: Mapping[str, float] = {"grounding": 1, "jigsaw": 1, "counting": 1}

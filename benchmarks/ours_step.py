@@ -19,11 +19,11 @@ import torch
 import torch.distributed as dist
 from transformers import AutoConfig, AutoProcessor
 
-from actors.prompt_maker import read_model_facts
+from actors.workers.prompt_worker import read_model_facts
 from benchmarks.job import StepClock, StepJob
 from learner.batch import TrainingGroup
 from learner.config import GrpoConfig, LearnerConfig
-from learner.model import ModelSpec
+from learner.modeling.policy_model import ModelSpec
 from learner.policy import DeepSpeedPolicy
 from pretext.recipe import Clip
 from rollout.prompt import ModelInput, PromptBuilder

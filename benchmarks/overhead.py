@@ -17,15 +17,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from actors.batches import BatchPlan
-from actors.experience import Experience, ExperiencePlan
-from actors.held_out import EvaluationPlan
-from actors.learner_port import RolloutMembers
+from actors.controller.batches import BatchPlan
+from actors.controller.controller import Experience, ExperiencePlan
+from actors.controller.held_out import EvaluationPlan
 from actors.messages import EvaluationAnswers, Group, Prompt, PromptMeta, PushOrder, Report, StopOrder
-from actors.place import Place, here
-from actors.reward_pool import RewardPool
-from actors.reward_worker import RewardWorker
-from actors.rollout_pool import RolloutPool
+from actors.process_info import Place, here
+from actors.workers.learner_port import RolloutMembers
+from actors.workers.reward_pool import RewardPool
+from actors.workers.reward_worker import RewardWorker
+from actors.workers.rollout_pool import RolloutPool
 from benchmarks.table import Result, Target, show, store
 from pretext.source import Split
 from rollout.engine import Completion, Sampling

@@ -23,10 +23,10 @@ from typing import Any
 import torch
 
 from benchmarks.table import Result, Target, show, store
-from learner.tiny import build_tokenizer
-from learner.weights import BUCKET_BYTES, WeightSender
+from learner.modeling.tiny import build_tokenizer
 from rollout.engine import EngineOptions, VllmEngine
-from rollout.weight_buckets import plan_buckets
+from weight_sync.buckets import plan_buckets
+from weight_sync.sender import BUCKET_BYTES, WeightSender
 
 _COMMAND = "python -m benchmarks.push"
 _MIB = 2**20
@@ -76,7 +76,7 @@ def make_model(folder: Path, *, hidden: int, layers: int) -> None:
 
 
 class Weights:
-    """The model's weights as a policy to push (learner.weights.PushedPolicy)."""
+    """The model's weights as a policy to push (weight_sync.sender.PushedPolicy)."""
 
     rank = 0
     device = torch.device("cpu")
@@ -124,7 +124,7 @@ def _serve(pipe: Connection, options: EngineOptions, folder: Path) -> None:
 
 
 class EngineClient:
-    """The engine in its process (learner.weights.RolloutClient)."""
+    """The engine in its process (weight_sync.sender.RolloutClient)."""
 
     num_ranks = 1
 

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from actors.messages import Prompt, PromptMeta
-from actors.rollout_pool import RolloutPool
-from actors.rollout_worker import RolloutWorker
+from actors.workers.rollout_pool import RolloutPool
+from actors.workers.rollout_worker import RolloutWorker
 from benchmarks.table import Result, Target, show, store
 from pretext.recipe import Clip
 from rollout.engine import Completion, EngineOptions, Sampling, VllmEngine, vllm_params, vllm_prompt
@@ -58,7 +58,7 @@ def main() -> None:
 async def _measure(num_prompts: int, rounds: int) -> list[Result]:
     import ray
 
-    from learner.tiny import create_tiny_model
+    from learner.modeling.tiny import create_tiny_model
 
     with tempfile.TemporaryDirectory() as scratch:
         model = create_tiny_model(Path(scratch) / "model", corpus=CORPUS)

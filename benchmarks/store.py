@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 from benchmarks.table import Result, Target, show, store
 from store.database import Database, database_url, open_database
-from store.reader import RunReader
+from store.reading.reader import RunReader
 from store.runs import register_run
 
 COMMAND = "python -m benchmarks.store"

@@ -25,7 +25,7 @@ import torch
 
 from benchmarks.table import Result, Target, show, store
 from learner.batch import MicroBatch, PackedPart, collate
-from learner.model import ModelSpec, PolicyModel, load_model
+from learner.modeling.policy_model import ModelSpec, PolicyModel, load_model
 from pretext.recipe import Clip
 from rollout.prompt import PromptBuilder, forbidden_token_ids
 
@@ -177,7 +177,7 @@ def _batch(builder: PromptBuilder, spec: ModelSpec, prompt_tokens: int, answer_t
 
 
 def _tiny_model(folder: Path) -> Path:
-    from learner.tiny import create_tiny_model
+    from learner.modeling.tiny import create_tiny_model
 
     times = [f"<{second}.{tenth} seconds>" for second in range(80) for tenth in (0, 5)]
     return create_tiny_model(folder / "model", corpus=["system user assistant When?", *times] * 2)

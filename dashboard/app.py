@@ -15,17 +15,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import compile_path
 from starlette.staticfiles import StaticFiles
 
-from dashboard.answers import BenchColumn
-from dashboard.docs import add_docs
-from dashboard.launcher import Launcher
-from dashboard.middleware import Guard
+from dashboard.access.middleware import Guard
+from dashboard.access.security import Gate
+from dashboard.dependencies import Service
+from dashboard.launching.launcher import Launcher
 from dashboard.routes import actions, benchmarks, health, log, metrics, rollouts, runs, session, stream
-from dashboard.security import Gate
-from dashboard.service import Service
+from dashboard.routes.api_docs import add_docs
+from dashboard.schemas import BenchColumn
+from dashboard.services.change_feed import Hub
 from dashboard.settings import Settings
-from dashboard.stream import Hub
 from store.database import Database, StoreError
-from store.reader import RunReader
+from store.reading.reader import RunReader
 
 _log = logging.getLogger(__name__)
 

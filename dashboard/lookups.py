@@ -5,7 +5,7 @@ from collections.abc import Collection
 from sqlalchemy import select
 
 from store.database import Database
-from store.tables import Run
+from store.schema.tables import Run
 
 
 def steps_done(database: Database, run_ids: Collection[int]) -> dict[int, int]:

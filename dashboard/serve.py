@@ -8,11 +8,11 @@ from types import FrameType
 
 import uvicorn
 
-from dashboard.answers import BenchColumn
 from dashboard.app import create_app
-from dashboard.launcher import Launcher
+from dashboard.launching.launcher import Launcher
+from dashboard.schemas import BenchColumn
+from dashboard.services.change_feed import Hub
 from dashboard.settings import DashboardError, Settings
-from dashboard.stream import Hub
 from store.database import Database
 
 _STOP_S = 5  # that requests may take once the server is told to stop

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dataset.guard import INSPECT, MISHAPS, TIMEOUT_S, Guard
+from dataset.sandbox import INSPECT, MISHAPS, TIMEOUT_S, Guard
 from dataset.scan import none_usable
 from dataset.store import (
     CARD,
@@ -34,10 +34,10 @@ from dataset.store import (
     videos_table,
     write_dataset,
 )
-from pretext.frames import FrameSpec, SampledVideo
 from pretext.recipe import Recipe
 from pretext.stream import make_recipe, task_at
 from pretext.tasks import TASKS
+from pretext.video.frames import FrameSpec, SampledVideo
 from pretext.video.info import Rejected
 from pretext.video.sources import find_videos
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-from dataset.guard import Guard
-from pretext.frames import FrameSpec, SampledVideo
+from dataset.sandbox import Guard
+from pretext.video.frames import FrameSpec, SampledVideo
 from pretext.video.info import Rejected
 from pretext.video.sources import find_videos
 

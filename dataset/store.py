@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, Field, ValidationError
 
-from pretext.frames import FrameSpec, SampledVideo
 from pretext.recipe import IMAGES, Recipe
 from pretext.tasks import TaskSettings
-from pretext.traits import Traits
+from pretext.video.frame_stats import Traits
+from pretext.video.frames import FrameSpec, SampledVideo
 from pretext.video.info import Rejected
 
 CARD = "dataset.json"

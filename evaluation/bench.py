@@ -21,12 +21,12 @@ from dataset.store import (
     write_dataset,
 )
 from evaluation.viubench import COLUMNS, Column
-from pretext.frames import FrameSpec, SampledVideo
 from pretext.randomness import generator
 from pretext.recipe import Recipe
 from pretext.stream import make_recipe
 from pretext.tasks import TASKS
 from pretext.tasks.task import TaskParams
+from pretext.video.frames import FrameSpec, SampledVideo
 from pretext.video.info import Rejected
 
 BENCH = "bench.json"

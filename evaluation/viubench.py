@@ -6,7 +6,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from math import factorial
 from statistics import fmean
 
-from dataset.floors import span_s
+from dataset.stats.baselines import span_s
 from pretext.recipe import Recipe
 from pretext.tasks.counting import CountingParams
 from pretext.tasks.grounding import GroundingParams, Perturbation

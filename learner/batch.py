@@ -1,6 +1,6 @@
 """Scored groups to packed micro-batches: who trains what, and where every token stands.
 
-A micro-batch is one sequence without padding: prompts once, completions on top (`learner.attention` has the
+A micro-batch is one sequence without padding: prompts once, completions on top (`learner.modeling.attention` has the
 picture). A completion's tokens are flat: [num_tokens] over all completions, `sequence` naming each one's.
 """
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from learner.attention import Span
+from learner.modeling.attention import Span
 
 
 class PromptTensors(Protocol):

@@ -25,7 +25,7 @@ class OverlongConfig(BaseModel):
 
 
 class DifficultyConfig(BaseModel):
-    """Weights for what is hard, as VITAL's DGRPO has them; see learner.advantages.difficulty_weights."""
+    """Weights for what is hard, as VITAL's DGRPO has them; see learner.algorithm.advantages.difficulty_weights."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -112,7 +112,7 @@ class GrpoConfig(BaseModel):
 
 
 class ScheduleConfig(BaseModel):
-    """How the learning rate goes over a run; see learner.schedule."""
+    """How the learning rate goes over a run; see learner.algorithm.schedule."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -26,12 +26,12 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from learner.algorithm.parity import ParityError
 from learner.batch import TrainingGroup
 from learner.config import GrpoConfig, LearnerConfig
-from learner.model import ModelSpec
-from learner.parity import ParityError
+from learner.modeling.policy_model import ModelSpec
 from learner.policy import DeepSpeedPolicy
-from learner.weights import PushHung, RolloutClient, WeightSender
+from weight_sync.sender import PushHung, RolloutClient, WeightSender
 
 NO_SCORE = -1.0  # scores are from 0 to 1
 

@@ -14,10 +14,20 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from learner.advantages import batch_advantages, trains
+from learner.algorithm.advantages import batch_advantages, trains
+from learner.algorithm.loss import (
+    KL_ESTIMATES,
+    BatchTotals,
+    logprob_gap,
+    policy_loss,
+    sum_per_sequence,
+    token_weights,
+)
+from learner.algorithm.parity import Gap, largest_gap, raise_if_apart
+from learner.algorithm.schedule import lr_factor
 from learner.batch import MicroBatch, Plan, TrainingGroup, micro_batch, plan_micro_batches
 from learner.config import GrpoConfig, LearnerConfig
-from learner.lora import (
+from learner.modeling.lora import (
     adapted_layers,
     adapter_parameters,
     add_adapters,
@@ -25,10 +35,7 @@ from learner.lora import (
     merged_weight,
     without_adapters,
 )
-from learner.loss import KL_ESTIMATES, BatchTotals, logprob_gap, policy_loss, sum_per_sequence, token_weights
-from learner.model import ModelSpec, PolicyModel, VideoFeatures, load_model
-from learner.parity import Gap, largest_gap, raise_if_apart
-from learner.schedule import lr_factor
+from learner.modeling.policy_model import ModelSpec, PolicyModel, VideoFeatures, load_model
 
 
 def deepspeed_config(config: LearnerConfig) -> dict[str, Any]:

@@ -23,8 +23,8 @@ import torch
 
 from learner.batch import PackedPart, PromptTensors, collate
 from learner.config import WarmupConfig
-from learner.model import ModelSpec, PolicyModel, load_model
-from learner.sample import sample_answers
+from learner.modeling.policy_model import ModelSpec, PolicyModel, load_model
+from learner.modeling.sample import sample_answers
 
 Phase = Literal["form", "right"]
 Score = Callable[[str, str, str], tuple[float, bool]]  # (task, reply, answer) -> (score, has the right form)

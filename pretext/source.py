@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from pretext.frames import SampledVideo
 from pretext.recipe import Recipe
 from pretext.stream import make_recipe
 from pretext.tasks.task import TaskParams
+from pretext.video.frames import SampledVideo
 
 Split = Literal["train", "held_out"]
 

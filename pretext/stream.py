@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from math import ceil, floor
 from typing import Any
 
-from pretext.cache import FrameCache, source_frames
-from pretext.frames import SampledVideo
 from pretext.images import render_images
 from pretext.randomness import generator, permutation
 from pretext.recipe import IMAGES, Recipe, Sample
 from pretext.tasks import TASKS
 from pretext.tasks.task import Material, Task, TaskParams, Unsuitable
+from pretext.video.cache import FrameCache, source_frames
+from pretext.video.frames import SampledVideo
 
 _ATTEMPTS = 50  # videos in a row of which no sample can be made, before the videos are what is wrong
 

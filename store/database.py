@@ -14,7 +14,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from store.upgrade import NewerDatabase, upgrade
+from store.schema.upgrade import NewerDatabase, upgrade
 
 _BUSY_MS = 10_000  # that a SQLite writer waits for others
 # The dashboard reads from as many threads as its server has (anyio's 40). At rest a few connections stay: PostgreSQL

@@ -7,9 +7,9 @@ from sqlalchemy import ColumnElement, select, update
 
 from store.database import Database, StoreError
 from store.records import ENDED, Action, Request, clean
-from store.tables import Request as Table
-from store.tables import Run
-from store.write import note_changes
+from store.schema.tables import Request as Table
+from store.schema.tables import Run
+from store.writing.write import note_changes
 
 
 def ask(

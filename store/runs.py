@@ -12,12 +12,12 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
-from store.backlog import EventRow
 from store.database import Database
+from store.reading.summaries import is_silent
 from store.records import StoredState, clean
-from store.summaries import is_silent
-from store.tables import Request, Run, Worker
-from store.write import insert, note_changes, write_events
+from store.schema.tables import Request, Run, Worker
+from store.writing.backlog import EventRow
+from store.writing.write import insert, note_changes, write_events
 
 _LAUNCH = "launch"  # of a run's environment: the key of the launch that it is of
 

@@ -7,16 +7,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Request
 
-from dashboard.answers import EVERYWHERE, Accepted, Role, StartRequest, StopRequest, YamlConfig, problems
-from dashboard.config_rules import ConfigRefused, check_config, check_overrides
-from dashboard.launcher import Launched, Launcher, LaunchError
-from dashboard.security import NAME_HEADER, client_of, counted, name_of, operator
-from dashboard.service import Number, Service, Services
-from store.backlog import EventRow
+from dashboard.access.security import NAME_HEADER, client_of, counted, name_of, operator
+from dashboard.dependencies import Number, Service, Services
+from dashboard.launching.config_rules import ConfigRefused, check_config, check_overrides
+from dashboard.launching.launcher import Launched, Launcher, LaunchError
+from dashboard.schemas import EVERYWHERE, Accepted, Role, StartRequest, StopRequest, YamlConfig, problems
 from store.database import Database, StoreAway, StoreError
 from store.records import Action, RunDetail
 from store.requests import ask, finish
-from store.write import note_changes, write_events
+from store.writing.backlog import EventRow
+from store.writing.write import note_changes, write_events
 
 router = APIRouter(
     prefix="/api/runs",

@@ -6,9 +6,9 @@ from typing import Any
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ValidationError
 
-from dashboard.answers import EVERYWHERE, BenchColumn, Benchmarks, BenchRow
-from dashboard.security import reader
-from dashboard.service import COUNTED, Part, Services
+from dashboard.access.security import reader
+from dashboard.dependencies import COUNTED, Part, Services
+from dashboard.schemas import EVERYWHERE, BenchColumn, Benchmarks, BenchRow
 
 router = APIRouter(prefix="/api", tags=["benchmarks"], dependencies=[Depends(reader)], responses=EVERYWHERE)
 

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from dashboard.answers import Health, problems
-from dashboard.service import Services
+from dashboard.dependencies import Services
+from dashboard.schemas import Health, problems
 
 router = APIRouter(tags=["health"])
 

@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter, Depends
 
-from dashboard.answers import EVERYWHERE
-from dashboard.security import reader
-from dashboard.service import Limit, Offset, Services
+from dashboard.access.security import reader
+from dashboard.dependencies import Limit, Offset, Services
+from dashboard.schemas import EVERYWHERE
 from store.records import Page, Request
 
 router = APIRouter(prefix="/api", tags=["actions"], dependencies=[Depends(reader)], responses=EVERYWHERE)

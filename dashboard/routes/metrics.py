@@ -9,10 +9,10 @@ from typing import Annotated, TypeVar
 from fastapi import APIRouter, Depends, HTTPException, Query
 from starlette.responses import StreamingResponse
 
-from dashboard.answers import EVERYWHERE, problems
-from dashboard.security import counted_curves, reader
-from dashboard.service import MAX_POINTS, Name, Names, Number, RunIds, Services, Step
-from store.reader import RunReader
+from dashboard.access.security import counted_curves, reader
+from dashboard.dependencies import MAX_POINTS, Name, Names, Number, RunIds, Services, Step
+from dashboard.schemas import EVERYWHERE, problems
+from store.reading.reader import RunReader
 from store.records import Curve, Series
 
 router = APIRouter(

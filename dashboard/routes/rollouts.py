@@ -4,10 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Response
 
-from dashboard.answers import EVERYWHERE, GroupCount, GroupView, group_view, problems
-from dashboard.frames import FrameRefused, FramesBusy, read_frame
-from dashboard.security import reader
-from dashboard.service import (
+from dashboard.access.security import reader
+from dashboard.dependencies import (
     COUNTED,
     Limit,
     Number,
@@ -21,6 +19,8 @@ from dashboard.service import (
     Step,
     Text,
 )
+from dashboard.schemas import EVERYWHERE, GroupCount, GroupView, group_view, problems
+from dashboard.services.frames import FrameRefused, FramesBusy, read_frame
 from store.records import GroupHistory, GroupSort, GroupSummary, Page, StoredGroup
 
 router = APIRouter(

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 
-from dashboard.answers import EVERYWHERE, ConfigView, Difference, problems
-from dashboard.security import reader
-from dashboard.service import COUNTED, MAX_LIMIT, Id, Limit, Number, Offset, Part, Services, Text
+from dashboard.access.security import reader
+from dashboard.dependencies import COUNTED, MAX_LIMIT, Id, Limit, Number, Offset, Part, Services, Text
+from dashboard.schemas import EVERYWHERE, ConfigView, Difference, problems
 from store.records import (
     EventRecord,
     Page,

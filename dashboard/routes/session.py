@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from dashboard.answers import LoggedIn, Login, Me, Role, problems
-from dashboard.callers import cleaned_name
-from dashboard.security import anyone, client_of, gate_of, is_https, unauthorized
-from dashboard.service import Services
-from dashboard.sessions import SESSION_S
+from dashboard.access.identity import cleaned_name
+from dashboard.access.security import anyone, client_of, gate_of, is_https, unauthorized
+from dashboard.access.sessions import SESSION_S
+from dashboard.dependencies import Services
+from dashboard.schemas import LoggedIn, Login, Me, Role, problems
 
 router = APIRouter(prefix="/api", tags=["session"])
 

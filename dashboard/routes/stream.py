@@ -8,12 +8,12 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from dashboard.answers import EVERYWHERE, Change, problems
-from dashboard.callers import network_of
+from dashboard.access.identity import network_of
+from dashboard.access.security import client_of, gate_of, reader
+from dashboard.dependencies import LARGEST, Services, no_run
 from dashboard.lookups import steps_done
-from dashboard.security import client_of, gate_of, reader
-from dashboard.service import LARGEST, Services, no_run
-from dashboard.stream import NoRoom, Subject, Subscription
+from dashboard.schemas import EVERYWHERE, Change, problems
+from dashboard.services.change_feed import NoRoom, Subject, Subscription
 from store.records import ChangeKind
 
 router = APIRouter(

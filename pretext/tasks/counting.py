@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pretext.balance import balanced_weights
 from pretext.recipe import Clip, Frames, Recipe, Sample
+from pretext.tasks.balance import balanced_weights
 from pretext.tasks.shapes import KINDS, Kind, Shape, bright_colour, draw_shape
 from pretext.tasks.task import Material, Real, Task, TaskParams, Unsuitable, Whole
 from reward.rules import count_accuracy

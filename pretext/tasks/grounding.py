@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pretext.balance import balanced_weights
-from pretext.cache import FrameKey
 from pretext.randomness import generator
 from pretext.recipe import Clip, Frames, Recipe, Sample
 from pretext.tasks import perturb
+from pretext.tasks.balance import balanced_weights
 from pretext.tasks.task import Material, Real, Task, TaskParams, Unsuitable, Whole
-from pretext.traits import Traits
+from pretext.video.cache import FrameKey
+from pretext.video.frame_stats import Traits
 from reward.rules import interval_iou
 
 Perturbation = Literal[

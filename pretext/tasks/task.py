@@ -7,10 +7,10 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 import numpy as np
 from pydantic import AfterValidator, BaseModel, Field
 
-from pretext.cache import FrameKey
-from pretext.frames import SampledVideo
 from pretext.randomness import generator
 from pretext.recipe import Frames, Recipe, Sample
+from pretext.video.cache import FrameKey
+from pretext.video.frames import SampledVideo
 
 
 class TaskParams(BaseModel, frozen=True, extra="forbid"):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from store.database import Database, database_url, open_database
-from store.writer import RunWriter
+from store.writing.writer import RunWriter
 from tests.browser.fill import fill
 
 if TYPE_CHECKING:

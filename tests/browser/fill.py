@@ -1,4 +1,4 @@
-"""Fills a run store as runs do, through store.writer: one run of each state, and one that a test goes on with."""
+"""Fills a run store as runs do, through store.writing.writer: one run of each state, and one that a test goes on with."""
 
 import math
 import time
@@ -16,8 +16,8 @@ from store.database import Database
 from store.records import BENCH, Action, EvaluationRecord, StoredState, WorkerStatus
 from store.requests import ask, finish
 from store.runs import register_run
-from store.tables import Run
-from store.writer import RunWriter
+from store.schema.tables import Run
+from store.writing.writer import RunWriter
 from tests.browser.groups import QUESTIONS, group
 
 TASKS = tuple(QUESTIONS)
@@ -114,7 +114,7 @@ def step_metrics(plan: Plan, step: int, rng: np.random.Generator) -> dict[str, f
 
 
 def _seconds(plan: Plan, step: int, noise: np.ndarray) -> dict[str, float]:
-    """As actors.experience records them: with max_staleness 1 the engines answer while the learner trains."""
+    """As actors.controller.controller records them: with max_staleness 1 the engines answer while the learner trains."""
     ahead = dict(plan.config).get("max_staleness", 0) == 1
     shares = {
         "push": 0.03,

@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from store.database import database_url, open_database
-from store.writer import RunWriter
+from store.writing.writer import RunWriter
 from tests.browser.conftest import CHROMIUM, WAIT_MS, served
 from tests.browser.fill import RUNS, Plan, fill, step_metrics, workers
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dashboard.launcher import Launched
+from dashboard.launching.launcher import Launched
 from dashboard.serve import serve
 from dashboard.settings import from_environment
 from store.database import Database, database_url, open_database

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import update
 
-from store.reader import RunReader
+from store.reading.reader import RunReader
 from store.records import Request
 from store.requests import ask, finish
 from store.runs import register_run
-from store.tables import Run
-from store.writer import RunWriter
+from store.schema.tables import Run
+from store.writing.writer import RunWriter
 from tests.browser.conftest import WAIT_MS, Dashboard, served
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from store.writer import RunWriter
+from store.writing.writer import RunWriter
 from tests.browser.conftest import Dashboard, served
 from tests.browser.fill import RUNS, step_metrics
 

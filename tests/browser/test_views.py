@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from store.reader import RunReader
+from store.reading.reader import RunReader
 from tests.browser.conftest import Dashboard
 from tests.browser.fill import UNTRAINED
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import uvicorn
 
+from dashboard.access.security import Gate
 from dashboard.app import create_app
-from dashboard.security import Gate
 from dashboard.serve import serve
 from dashboard.settings import from_environment
 from store.database import Database, open_database
-from store.writer import RunWriter
+from store.writing.writer import RunWriter
 from tests.unit.dashboard.example import STEPS, Recorder
 
 

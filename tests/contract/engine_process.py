@@ -23,7 +23,7 @@ def _serve(pipe: Connection, options: EngineOptions) -> None:
 
 
 class EngineProcess:
-    """An engine as learner.weights.RolloutClient, with `generate` beside it."""
+    """An engine as weight_sync.sender.RolloutClient, with `generate` beside it."""
 
     num_ranks = 1
 

@@ -11,10 +11,10 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
-from learner.advantages import batch_advantages
+from learner.algorithm.advantages import batch_advantages
 from learner.batch import PackedPart, TrainingGroup, collate
 from learner.config import GrpoConfig, LearnerConfig
-from learner.model import ModelSpec, PolicyModel, load_model
+from learner.modeling.policy_model import ModelSpec, PolicyModel, load_model
 from learner.policy import DeepSpeedPolicy
 
 LEARNER = LearnerConfig(

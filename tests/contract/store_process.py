@@ -8,7 +8,7 @@ import time
 
 from store.database import open_database
 from store.runs import register_run
-from store.writer import RunWriter
+from store.writing.writer import RunWriter
 
 METRICS = 5
 

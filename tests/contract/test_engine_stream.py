@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from transformers import AutoConfig, AutoProcessor
 
-from learner.tiny import create_tiny_model
+from learner.modeling.tiny import create_tiny_model
 from pretext.recipe import Clip
 from rollout.engine import EngineOptions, Sampling, VllmEngine
 from rollout.prompt import EngineInput, PromptBuilder

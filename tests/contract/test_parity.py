@@ -11,19 +11,19 @@ import torch
 import torch.distributed as dist
 from transformers import AutoConfig, AutoProcessor
 
+from learner.algorithm.parity import ParityError
 from learner.batch import PackedPart, TrainingGroup, collate
 from learner.config import GrpoConfig, LearnerConfig
-from learner.model import ModelSpec, PolicyModel, load_model
-from learner.parity import ParityError
+from learner.modeling.policy_model import ModelSpec, PolicyModel, load_model
+from learner.modeling.tiny import create_tiny_model
 from learner.policy import DeepSpeedPolicy
-from learner.tiny import create_tiny_model
-from learner.weights import WeightSender
 from pretext.recipe import Clip
 from pretext.scenes import draw_videos
 from pretext.video import probe, read_frames
 from rollout.engine import Completion, Sampling
 from rollout.prompt import EngineInput, ModelInput, PromptBuilder, forbidden_token_ids
 from tests.contract.engine_process import EngineProcess, engine_options
+from weight_sync.sender import WeightSender
 
 REAL = Path(__file__).parents[3] / "shared" / "videos" / "real"
 SAMPLING = Sampling(num_completions=4, temperature=0.7, max_tokens=12, seed=5)

@@ -11,8 +11,8 @@ from transformers import AutoConfig, AutoProcessor
 
 from learner.batch import TrainingGroup
 from learner.config import DifficultyConfig, LoraConfig
-from learner.model import ModelSpec, load_model
-from learner.tiny import create_tiny_model
+from learner.modeling.policy_model import ModelSpec, load_model
+from learner.modeling.tiny import create_tiny_model
 from pretext.recipe import Clip
 from rollout.prompt import ModelInput, PromptBuilder, forbidden_token_ids
 from tests.contract.policy_ranks import Job, Outcome, Weights, by_hand, run_ranks

@@ -12,15 +12,15 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-from learner import weights
-from learner.tiny import create_tiny_model
-from learner.weights import WeightSender
+from learner.modeling.tiny import create_tiny_model
 from pretext.recipe import Clip
 from rollout.engine import Completion, Sampling
-from rollout.gloo_transfer import GlooTrainerInitInfo, _GlooGroup
 from rollout.prompt import EngineInput, PromptBuilder
-from rollout.weight_buckets import plan_buckets
 from tests.contract.engine_process import EngineProcess, engine_options
+from weight_sync import sender as weights
+from weight_sync.buckets import plan_buckets
+from weight_sync.gloo_transfer import GlooTrainerInitInfo, _GlooGroup
+from weight_sync.sender import WeightSender
 
 SAMPLING = Sampling(num_completions=4, temperature=1.0, max_tokens=8, seed=3)
 BUCKET_BYTES = 50_000  # less than an embedding; q, k and v of one layer lie in two
@@ -34,7 +34,7 @@ State = dict[str, torch.Tensor]
 
 
 class Weights:
-    """A policy of given weights (learner.weights.PushedPolicy)."""
+    """A policy of given weights (weight_sync.sender.PushedPolicy)."""
 
     rank = 0
     device = torch.device("cpu")

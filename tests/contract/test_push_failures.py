@@ -12,10 +12,10 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from learner.config import GrpoConfig, LearnerConfig
-from learner.model import ModelSpec
+from learner.modeling.policy_model import ModelSpec
+from learner.modeling.tiny import create_tiny_model
 from learner.policy import DeepSpeedPolicy
-from learner.tiny import create_tiny_model
-from learner.weights import WeightSender
+from weight_sync.sender import WeightSender
 
 CALLS = ("init_weight_transfer_engine", "start_weight_update", "update_weights")
 _DEADLINE_S = 5.0
@@ -65,7 +65,7 @@ def _rank(rank: int, spec: ModelSpec, folder: Path) -> None:
         spec, learner, GrpoConfig(kl_coef=0.0), device="cpu", reference_path=spec.path, total_steps=1,
         max_tokens=1,
     )  # fmt: skip
-    import rollout.gloo_transfer as transfer
+    import weight_sync.gloo_transfer as transfer
 
     said = []
     for call in (*CALLS, "finish_weight_update"):

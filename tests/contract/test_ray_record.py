@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cluster.ray_record import mend_ray_record
-from cluster.run_folder import bulk_of
+from cluster.checkpoints.repair_list import mend_ray_record
+from cluster.runs.folder import bulk_of
 
 NAMES = ("checkpoint_2026-01-01_00-00-00.000001", "checkpoint_2026-01-01_00-00-01.000001")
 

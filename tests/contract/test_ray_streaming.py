@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import ray
 
-from actors.place import Place, here
-from actors.rollout_pool import RolloutPool
+from actors.process_info import Place, here
+from actors.workers.rollout_pool import RolloutPool
 from rollout.engine import Completion, Sampling
 from tests.unit.actors.fakes import Events, prompt
 

@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import func, select, update
 
 from store.database import Database, open_database
-from store.reader import RunReader
+from store.reading.reader import RunReader
 from store.runs import register_run
-from store.tables import Point, Run, Step
-from store.writer import RunWriter
+from store.schema.tables import Point, Run, Step
+from store.writing.writer import RunWriter
 from tests.contract.store_process import METRICS
 from tests.unit.store.postgres import PostgresServer, running_server
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from learner.batch import collate
-from learner.model import PolicyModel, load_model
+from learner.modeling.policy_model import PolicyModel, load_model
 from tests.unit.learner.tiny_prompts import ARCHITECTURES, part, prompts, spec_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -1,12 +1,12 @@
-"""What tests have look at videos, in place of `pretext.inspection.inspect`."""
+"""What tests have look at videos, in place of `pretext.video.inspect_video.inspect`."""
 
 import os
 import signal
 import time
 from pathlib import Path
 
-from pretext.frames import FrameSpec, SampledVideo
-from pretext.inspection import inspect
+from pretext.video.frames import FrameSpec, SampledVideo
+from pretext.video.inspect_video import inspect
 
 
 def slow(path: str, spec: FrameSpec) -> SampledVideo:

@@ -11,11 +11,11 @@ from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
 
-from cluster.config import Config
-from cluster.load import ConfigError, load_config
-from cluster.plan import NODE_LABEL, Role, roles
-from cluster.ray_session import ray_session
-from cluster.start import actor, scaling
+from cluster.config.load import ConfigError, load_config
+from cluster.config.schema import Config
+from cluster.training.placement import NODE_LABEL, Role, roles
+from cluster.training.processes import actor, scaling
+from cluster.training.ray_session import ray_session
 
 ROOT = Path(__file__).parents[2]
 # The driver's node has most room, so that whatever asks for no label would land there.

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cluster.checkpoints import checkpoints, last_checkpoint
-from cluster.run_folder import bucket_of
-from dashboard.frames import FrameRefused, read_frame
+from cluster.checkpoints.find import checkpoints, last_checkpoint
+from cluster.runs.folder import bucket_of
+from dashboard.services.frames import FrameRefused, read_frame
 from store.database import database_url, open_database
 from store.files import Files
-from store.reader import RunReader
+from store.reading.reader import RunReader
 from tests.integration.buckets import bucket, folders
 from tests.integration.runs import started
 

@@ -21,7 +21,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from evaluation.bench import load_questions
 from evaluation.viubench import COLUMNS, answer_score
-from learner.tiny import create_tiny_model
+from learner.modeling.tiny import create_tiny_model
 from pretext.scenes import draw_videos
 from pretext.stream import render
 

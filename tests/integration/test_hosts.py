@@ -17,9 +17,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.plan import NODE_LABEL
+from cluster.training.placement import NODE_LABEL
 from store.database import database_url, open_database
-from store.reader import RunReader
+from store.reading.reader import RunReader
 from tests.integration.hosts import NoHosts, hosts, inside
 from tests.integration.runs import ROOT, SMALL
 

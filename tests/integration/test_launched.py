@@ -8,9 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.launch import LocalLauncher
+from cluster.jobs.launchers import LocalLauncher
 from store.database import Database, database_url, open_database
-from store.reader import RunReader
+from store.reading.reader import RunReader
 from store.records import RunDetail
 from store.requests import ask
 from tests.integration.runs import ROOT, SMALL

@@ -11,9 +11,9 @@ import psutil
 import pytest
 from PIL import Image
 
-from cluster.checkpoints import last_checkpoint
+from cluster.checkpoints.find import last_checkpoint
 from store.database import database_url, open_database
-from store.reader import RunReader
+from store.reading.reader import RunReader
 from tests.integration.runs import started
 
 

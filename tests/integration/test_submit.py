@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from store.database import database_url, open_database
-from store.reader import RunReader
+from store.reading.reader import RunReader
 from tests.integration.conftest import RAY
 from tests.integration.runs import ROOT, SMALL
 from tests.unit.cluster.stored import store_run
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.long
 LAUNCH = """
 import sys
 from pathlib import Path
-from cluster.launch import JobLauncher
+from cluster.jobs.launchers import JobLauncher
 from store.database import database_url, open_database
 address, runs, name = sys.argv[1:]
 launcher = JobLauncher(address, Path(runs), open_database(database_url(runs)))

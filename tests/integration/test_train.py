@@ -9,15 +9,15 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from cluster.export import export
+from cluster.checkpoints.export import export
 from dataset.scan import scan
 from dataset.store import videos_table, write_dataset
-from pretext.frames import FrameSpec
 from pretext.recipe import Recipe
 from pretext.scenes import draw_videos
 from pretext.stream import make_recipe
 from pretext.tasks.grounding import GroundingParams
 from pretext.tasks.jigsaw import JigsawParams
+from pretext.video.frames import FrameSpec
 from rollout.engine import Sampling
 from rollout.prompt import PromptBuilder
 from tests.contract.engine_process import EngineProcess, engine_options

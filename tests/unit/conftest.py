@@ -21,8 +21,8 @@ TinyFolder = Callable[[str], Path]
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
-    """tiny_folder("qwen3_vl"): a random model of that architecture, as learner.tiny makes it."""
-    from learner.tiny import create_tiny_model
+    """tiny_folder("qwen3_vl"): a random model of that architecture, as learner.modeling.tiny makes it."""
+    from learner.modeling.tiny import create_tiny_model
 
     root = tmp_path_factory.mktemp("tiny")
 

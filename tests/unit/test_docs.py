@@ -8,12 +8,12 @@ import numpy as np
 
 import reward
 from pretext import stream
-from pretext.cache import FrameCache
-from pretext.frames import FrameSpec
-from pretext.inspection import inspect
 from pretext.scenes import draw_videos
 from pretext.stream import make_recipe, render
 from pretext.tasks import TASKS
+from pretext.video.cache import FrameCache
+from pretext.video.frames import FrameSpec
+from pretext.video.inspect_video import inspect
 
 DOCS = Path(__file__).parents[2] / "docs"
 

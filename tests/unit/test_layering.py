@@ -15,19 +15,21 @@ OURS: dict[str, set[str]] = {
     "pretext": {"reward"},
     "reward": set(),
     "dataset": {"pretext", "reward"},
-    "rollout": set(),
-    "learner": set(),
-    "actors": {"pretext", "reward", "dataset", "rollout", "learner", "store"},
+    "weight_sync": set(),
+    "rollout": {"weight_sync"},
+    "learner": {"weight_sync"},
+    "actors": {"pretext", "reward", "dataset", "rollout", "learner", "weight_sync", "store"},
     "evaluation": {"pretext", "reward", "dataset", "rollout"},
     "store": set(),
     "dashboard": {"store"},
-    "cluster": {"pretext", "reward", "dataset", "rollout", "learner", "actors", "evaluation"}
+    "cluster": {"pretext", "reward", "dataset", "rollout", "learner", "weight_sync", "actors", "evaluation"}
     | {"store", "dashboard"},
 }
 OTHERS: dict[str, set[str]] = {
     "pretext": {"numpy", "cv2", "decord", "av", "fsspec"} | PYDANTIC,
     "reward": set(),
     "dataset": {"numpy", "cv2", "PIL", "pyarrow", "matplotlib", "rich", "ray"} | PYDANTIC,
+    "weight_sync": {"torch", "vllm", "ray"},
     "rollout": {"numpy", "torch", "vllm"} | PYDANTIC,
     "learner": {"numpy", "torch", "deepspeed", "transformers", "tokenizers", "peft", "ray", "vllm"}
     | PYDANTIC,
@@ -39,33 +41,33 @@ OTHERS: dict[str, set[str]] = {
     | PYDANTIC,
 }
 # Modules that vLLM loads into its own processes: the only ones that import it where they stand.
-VLLM_SIDE = {"rollout/logits.py", "rollout/gloo_transfer.py"}
+VLLM_SIDE = {"rollout/logits.py", "weight_sync/gloo_transfer.py"}
 
 PURE = [
     "reward",
     "pretext.stream",
     "pretext.scenes",
     "pretext.tasks",
-    "learner.advantages",
-    "learner.attention",
-    "learner.loss",
+    "learner.algorithm.advantages",
+    "learner.modeling.attention",
+    "learner.algorithm.loss",
     "learner.batch",
     "learner.config",
-    "learner.model",
-    "learner.parity",
-    "learner.schedule",
+    "learner.modeling.policy_model",
+    "learner.algorithm.parity",
+    "learner.algorithm.schedule",
     "rollout.config",
     "rollout.prompt",
     "rollout.engine",
     "evaluation.metrics",
-    "cluster.config",
-    "cluster.load",
+    "cluster.config.schema",
+    "cluster.config.load",
 ]
 HEAVY = {"ray", "vllm", "deepspeed"}
 # These need no tensors either, so that a mistaken config is refused at once.
-WITHOUT_TORCH = {"reward", "pretext.stream", "learner.advantages", "learner.config", "learner.schedule",
-                 "rollout.prompt", "rollout.engine", "evaluation.metrics", "cluster.config",
-                 "cluster.load"}  # fmt: skip
+WITHOUT_TORCH = {"reward", "pretext.stream", "learner.algorithm.advantages", "learner.config", "learner.algorithm.schedule",
+                 "rollout.prompt", "rollout.engine", "evaluation.metrics", "cluster.config.schema",
+                 "cluster.config.load"}  # fmt: skip
 
 
 def modules(package: str) -> list[Path]:

@@ -8,8 +8,8 @@ from typing import Any
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors.messages import Prompt, PromptMeta
-from actors.place import Place
-from actors.rollout_pool import RolloutPool
+from actors.process_info import Place
+from actors.workers.rollout_pool import RolloutPool
 from pretext.source import Split
 from rollout.engine import Completion, Sampling
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from actors.batches import BatchPlan
-from actors.experience import Experience, ExperiencePlan
-from actors.held_out import EvaluationPlan
+from actors.controller.batches import BatchPlan
+from actors.controller.controller import Experience, ExperiencePlan
+from actors.controller.held_out import EvaluationPlan
 from actors.messages import (
     EvaluationAnswers,
     Group,

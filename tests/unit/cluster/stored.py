@@ -10,8 +10,8 @@ from sqlalchemy import update
 from store.database import database_url, open_database
 from store.records import EvaluationRecord, StoredState, WorkerStatus
 from store.runs import register_run
-from store.tables import Run
-from store.writer import RunWriter
+from store.schema.tables import Run
+from store.writing.writer import RunWriter
 
 
 def store_run(

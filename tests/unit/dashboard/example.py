@@ -9,11 +9,11 @@ from pathlib import Path
 from PIL import Image
 from sqlalchemy import func, update
 
-from dashboard.launcher import Launched, LaunchError
+from dashboard.launching.launcher import Launched, LaunchError
 from store.database import Database, open_database
 from store.records import Clip, EvaluationRecord, Frame, GroupRecord, RunDetail, WorkerStatus
-from store.tables import Run
-from store.writer import RunWriter
+from store.schema.tables import Run
+from store.writing.writer import RunWriter
 from tests.unit.store.examples import group, new_run
 
 TOKEN, READ_TOKEN = "operator-token-of-tests", "reader-token-of-tests"

@@ -6,13 +6,13 @@ import numpy as np
 
 from dataset.scan import scan
 from dataset.store import Dataset, videos_table, write_dataset
-from pretext.frames import FrameSpec
 from pretext.scenes import draw_videos
 from pretext.stream import make_recipe
 from pretext.tasks.counting import CountingParams
 from pretext.tasks.grounding import GroundingParams
 from pretext.tasks.jigsaw import JigsawParams
 from pretext.tasks.task import TaskParams
+from pretext.video.frames import FrameSpec
 from tests.unit.pretext.made import X264, grey_frames, write_video
 
 SPEC = FrameSpec(num_frames=12, min_pixels=64 * 64, max_pixels=64 * 64)

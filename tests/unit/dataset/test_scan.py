@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.damaged import damage
 from dataset.scan import scan
-from pretext.frames import FrameSpec
+from pretext.video.frames import FrameSpec
 from tests.unit.pretext.conftest import SHARED_VIDEOS
 from tests.unit.pretext.made import X264, moving_frames, write_video
 

@@ -7,11 +7,11 @@ import pytest
 
 from dataset.source import DatasetSource, videos_of
 from dataset.store import write_dataset
-from pretext.frames import SampledVideo
 from pretext.recipe import IMAGES, Recipe
 from pretext.source import Split
 from pretext.stream import make_recipe
 from pretext.tasks.grounding import GroundingParams
+from pretext.video.frames import SampledVideo
 
 SPLITS: tuple[Split, Split] = ("train", "held_out")
 

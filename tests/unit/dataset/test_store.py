@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from dataset.store import BuildSettings, Dataset, DatasetError, videos_table, write_dataset
-from pretext.frames import FrameSpec, SampledVideo
 from pretext.recipe import Recipe
 from pretext.stream import make_recipe
-from pretext.traits import Traits
+from pretext.video.frame_stats import Traits
+from pretext.video.frames import FrameSpec, SampledVideo
 from pretext.video.info import Rejected
 
 SETTINGS = BuildSettings(

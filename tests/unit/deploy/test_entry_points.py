@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from cluster.cli import _parse
-from cluster.config import Config
-from cluster.load import load_config
-from cluster.plan import NODE_LABEL, Role, memory_problems, roles
-from dashboard.config_rules import check_config, check_overrides
+from cluster.cli.main import _parse
+from cluster.config.load import load_config
+from cluster.config.schema import Config
+from cluster.training.placement import NODE_LABEL, Role, memory_problems, roles
+from dashboard.launching.config_rules import check_config, check_overrides
 from tests.unit.deploy.manifests import OVERLAYS, ROOT, Manifest, entry_points, overlay, ray_cluster_specs
 
 IMAGE_TREE = "/opt/videossr/"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import ray
 
-from actors.gauges import GAUGES, PROMETHEUS_PREFIX, gauge_of
+from actors.record.gauges import GAUGES, PROMETHEUS_PREFIX, gauge_of
 from tests.unit.deploy.manifests import ROOT
 
 # Ray's own, each node's and each GPU's.

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from cluster.config import Config
-from cluster.load import load_config
+from cluster.config.load import load_config
+from cluster.config.schema import Config
 from tests.unit.deploy.manifests import OVERLAYS, ROOT, of_kind, overlay, pods
 
 GUIDE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
@@ -50,7 +50,13 @@ def test_settings_exist() -> None:
 
 
 def test_the_sizes_are_those_of_a_dry_run() -> None:
-    from cluster.plan import gpus_needed, learner_memory_gib, memory_problems, model_size, rollout_memory_gib
+    from cluster.training.placement import (
+        gpus_needed,
+        learner_memory_gib,
+        memory_problems,
+        model_size,
+        rollout_memory_gib,
+    )
 
     cells = r"(\d+) \| (\d+)(?: of (\d) GPUs)? \| (\d+) \| (\d+) \| (\d+)"
     rows = re.findall(rf"^\| (Qwen[\w.-]+)[^|]*\| {cells} \|$", GUIDE, re.MULTILINE)

@@ -8,8 +8,8 @@ import pytest
 from dataset.store import Dataset, DatasetError
 from evaluation.bench import BenchSettings, build_bench, check_bench, load_questions
 from evaluation.viubench import COLUMNS
-from pretext.frames import FrameSpec, SampledVideo
-from pretext.traits import Traits
+from pretext.video.frame_stats import Traits
+from pretext.video.frames import FrameSpec, SampledVideo
 from pretext.video.info import Rejected
 from tests.unit.pretext.made import sampled
 

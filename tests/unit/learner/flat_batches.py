@@ -1,4 +1,4 @@
-"""Flat batches of completions with all that the loss takes, float64, for tests of `learner.loss`."""
+"""Flat batches of completions with all that the loss takes, float64, for tests of `learner.algorithm.loss`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from learner.algorithm.loss import BatchTotals, policy_loss, token_weights
 from learner.config import GrpoConfig
-from learner.loss import BatchTotals, policy_loss, token_weights
 
 MAX_TOKENS = 7
 

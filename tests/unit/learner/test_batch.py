@@ -8,7 +8,6 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from learner.attention import Span
 from learner.batch import (
     PackedPart,
     Part,
@@ -18,6 +17,7 @@ from learner.batch import (
     micro_batch,
     plan_micro_batches,
 )
+from learner.modeling.attention import Span
 
 
 @dataclass(frozen=True, eq=False)

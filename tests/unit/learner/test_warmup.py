@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pytest
 from transformers import AutoProcessor
 
-from learner.model import ModelSpec, load_model
-from learner.sample import sample_answers
-from learner.tiny import create_tiny_model
+from learner.modeling.policy_model import ModelSpec, load_model
+from learner.modeling.sample import sample_answers
+from learner.modeling.tiny import create_tiny_model
 from learner.warmup import WarmupConfig, WarmupProgress, WarmupSample, warm_up
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from learner.batch import PackedPart
-from learner.model import ModelSpec
+from learner.modeling.policy_model import ModelSpec
 from pretext.recipe import Clip
 from rollout.prompt import ModelInput, PromptBuilder, forbidden_token_ids
 

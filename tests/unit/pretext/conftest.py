@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pretext.frames import FrameSpec, SampledVideo, sample_video
 from pretext.recipe import Frames
-from pretext.traits import look_at
 from pretext.video import probe, read_frames
+from pretext.video.frame_stats import look_at
+from pretext.video.frames import FrameSpec, SampledVideo, sample_video
 from tests.unit.pretext.made import X264, grey_frames, write_video
 
 Encode = Callable[..., Path]

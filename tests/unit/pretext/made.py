@@ -10,10 +10,10 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from pretext.frames import SampledVideo
 from pretext.recipe import Frames
-from pretext.traits import Traits, look_at
 from pretext.video import pyav_reader
+from pretext.video.frame_stats import Traits, look_at
+from pretext.video.frames import SampledVideo
 from pretext.video.sources import opened
 
 X264 = {"crf": "4", "preset": "veryfast", "bf": "2", "g": "12"}  # B-frames, and several key frames

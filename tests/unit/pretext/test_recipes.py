@@ -53,8 +53,8 @@ def test_generators_follow_their_words_alone() -> None:
 PROGRAM = """
 import hashlib, sys
 from typing import get_args
-from pretext.frames import FrameSpec
-from pretext.inspection import inspect
+from pretext.video.frames import FrameSpec
+from pretext.video.inspect_video import inspect
 from pretext.stream import make_recipe, render
 from pretext.tasks import TASKS
 from pretext.tasks.grounding import Perturbation

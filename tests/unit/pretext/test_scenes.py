@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from pretext import scenes
-from pretext.frames import FrameSpec, sample_video
 from pretext.randomness import generator
 from pretext.scenes import draw_scene, draw_videos
 from pretext.tasks.perturb import mirror, rotate_180, swap_channels, zoom_out
 from pretext.video import probe, read_frames
+from pretext.video.frames import FrameSpec, sample_video
 
 
 def test_videos_are_real_files_sampled_half_a_second_apart(tmp_path: Path, small: FrameSpec) -> None:

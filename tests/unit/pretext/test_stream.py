@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pretext.cache import FrameCache, source_frames
-from pretext.frames import FrameSpec, SampledVideo
-from pretext.inspection import inspect
 from pretext.recipe import Frames, Recipe
 from pretext.stream import make_recipe, render, task_at
 from pretext.tasks import TASKS
+from pretext.video.cache import FrameCache, source_frames
+from pretext.video.frames import FrameSpec, SampledVideo
+from pretext.video.inspect_video import inspect
 from tests.unit.pretext.made import moving_frames, sampled
 
 Encode = Callable[..., Path]

@@ -6,7 +6,7 @@ from typing import Any
 from store.database import Database
 from store.records import Clip, Completion, Frame, GroupRecord
 from store.runs import register_run
-from store.writer import RunWriter
+from store.writing.writer import RunWriter
 
 
 def new_run(database: Database, name: str = "demo", **changes: Any) -> int:

@@ -1,7 +1,7 @@
 """What waits for the database: each thing once, and never more than fits."""
 
-from store.backlog import Backlog, EventRow, StateRow, StepRow
 from store.records import EvaluationRecord, WorkerStatus
+from store.writing.backlog import Backlog, EventRow, StateRow, StepRow
 from tests.unit.store.examples import group
 
 

@@ -14,9 +14,9 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import func, select, text
 
 from store.database import Database, StoreAway, StoreError, database_url, open_database
-from store.reader import RunReader
-from store.tables import Base, Run
-from store.upgrade import VERSION_TABLE, Transaction, _config
+from store.reading.reader import RunReader
+from store.schema.tables import Base, Run
+from store.schema.upgrade import VERSION_TABLE, Transaction, _config
 from tests.unit.store.examples import new_run
 from tests.unit.store.postgres import PASSWORD, PostgresServer
 

@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import insert, update
 
 from store.database import Database, StoreError
-from store.reader import RunReader
+from store.reading.reader import RunReader
 from store.records import BENCH, EvaluationRecord, Series
-from store.tables import Event, Run
-from store.writer import RunWriter
+from store.schema.tables import Event, Run
+from store.writing.writer import RunWriter
 from tests.unit.store.examples import group, new_run, write
 
 NOW = 10_000.0

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from store.database import Database, StoreError
-from store.reader import RunReader
+from store.reading.reader import RunReader
 from store.requests import ask, finish, take
-from store.writer import RunWriter
+from store.writing.writer import RunWriter
 from tests.unit.store.examples import new_run
 
 

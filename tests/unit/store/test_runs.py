@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import update
 
 from store.database import Database
-from store.reader import RunReader
+from store.reading.reader import RunReader
 from store.records import RunDetail, WorkerStatus
 from store.requests import ask, take
 from store.runs import (
@@ -19,8 +19,8 @@ from store.runs import (
     register_run,
     rename_run,
 )
-from store.tables import Run
-from store.writer import RunWriter
+from store.schema.tables import Run
+from store.writing.writer import RunWriter
 from tests.unit.store.examples import new_run
 
 FOLDER = "/runs/demo"

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from store.backlog import Backlog, EventRow, StepRow
 from store.database import Database, open_database
-from store.reader import RunReader
+from store.reading.reader import RunReader
 from store.records import EvaluationRecord, WorkerStatus
-from store.write import metric_ids, write_backlog
-from store.writer import RunWriter
+from store.writing.backlog import Backlog, EventRow, StepRow
+from store.writing.write import metric_ids, write_backlog
+from store.writing.writer import RunWriter
 from tests.unit.store.examples import group, new_run, write
 
 
@@ -162,7 +162,7 @@ def test_states_say_when(database: Database, reader: RunReader, run_id: int) -> 
 def test_the_heart_beats_without_news(
     database: Database, run_id: int, reader: RunReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.writer.HEARTBEAT_S", 0.1)
+    monkeypatch.setattr("store.writing.writer.HEARTBEAT_S", 0.1)
     writer = RunWriter(database, run_id, flush_s=0.02)
     registered = reader.runs().items[0].heartbeat_at
     eventually(lambda: reader.runs().items[0].heartbeat_at != registered)
@@ -203,7 +203,7 @@ def test_a_locked_database_keeps_nobody_waiting_and_loses_nothing(
     database, other = (open_database(f"sqlite:///{tmp_path}/x.db") for _ in range(2))
     run_id = new_run(database)
     writer = RunWriter(database, run_id, flush_s=0.02)
-    with caplog.at_level(logging.WARNING, logger="store.writer"):
+    with caplog.at_level(logging.WARNING, logger="store.writing.writer"):
         with other.write():
             waited_s = 0.0
             for step in range(200):

@@ -1,0 +1,200 @@
+"""Who runs where, and what it takes: the plan behind `--dry-run` and behind placement."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cluster.config.schema import TINY_PREFIX, Config
+from learner.config import LOGIT_TOKENS
+
+GIB = 2**30
+# On one GPU, a rollout engine and a learner rank ask Ray for these shares. No GPU can hold two engines, so
+# the engines spread over all GPUs, and what is left of each fits exactly one learner rank.
+SHARED_ROLLOUT_GPU, SHARED_LEARNER_GPU = 0.6, 0.4
+# Logical CPUs. On a laptop the processes take turns, so the shares are small enough for one core.
+CPU_SHARE = {"cpu": 0.1, "cuda": 1.0}
+# With cluster.node_labels, the key of the label by which Ray nodes say what they are for. It is valid as a label of
+# Kubernetes too, so that one name serves both.
+NODE_LABEL = "videossr.io/role"
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """What a memory estimate needs to know of a model."""
+
+    parameters: float
+    layers: int
+    hidden: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+
+
+# From the published configs, so that a dry run needs neither the hub nor the weights.
+PUBLISHED: dict[str, ModelSize] = {
+    "Qwen/Qwen3-VL-2B-Instruct": ModelSize(2.13e9, 28, 2048, 8, 128, 151936),
+    "Qwen/Qwen3-VL-4B-Instruct": ModelSize(4.44e9, 36, 2560, 8, 128, 151936),
+    "Qwen/Qwen3-VL-8B-Instruct": ModelSize(8.77e9, 36, 4096, 8, 128, 151936),
+    "Qwen/Qwen3-VL-32B-Instruct": ModelSize(33.4e9, 64, 5120, 8, 128, 151936),
+    "Qwen/Qwen2.5-VL-3B-Instruct": ModelSize(3.75e9, 36, 2048, 2, 128, 151936),
+    "Qwen/Qwen2.5-VL-7B-Instruct": ModelSize(8.29e9, 28, 3584, 4, 128, 152064),
+}
+
+
+@dataclass(frozen=True)
+class Role:
+    """One kind of process of a run."""
+
+    name: str
+    count: int
+    num_cpus: float  # of one process
+    num_gpus: float  # of one process
+    where: str
+    node_labels: Mapping[str, str] = field(default_factory=dict)  # that its Ray node must have
+
+
+def roles(config: Config) -> tuple[Role, ...]:
+    """Every process that a run starts, with what each asks Ray for."""
+    cluster, gpus = config.cluster, config.cluster.device == "cuda"
+    shared = cluster.placement == "shared"
+    cpus = CPU_SHARE[cluster.device]
+    rollout_gpus = (SHARED_ROLLOUT_GPU if shared else float(config.rollout.tensor_parallel_size)) * gpus
+    learner_gpus = (SHARED_LEARNER_GPU if shared else 1.0) * gpus
+    together = "the same GPUs as the learner, in turn" if shared else "GPUs of their own" if gpus else "CPU"
+    ranks = "GPUs, one rank each" if gpus else "CPU"
+
+    def role(name: str, count: int, num_gpus: float, where: str, label: str) -> Role:
+        if not cluster.node_labels:
+            return Role(name, count, cpus, num_gpus, where)
+        # The table of a dry run has 80 columns, so the label stands in the place of the words.
+        return Role(name, count, cpus, num_gpus, f"{NODE_LABEL}={label}", {NODE_LABEL: label})
+
+    return (
+        role("learner", config.learner.num_workers, learner_gpus, ranks, "learner"),
+        # Engines that share GPUs with learner ranks are on the learner's nodes.
+        role(
+            "rollout", config.rollout.num_workers, rollout_gpus, together, "learner" if shared else "rollout"
+        ),
+        role("prompt", cluster.num_prompt_workers, 0.0, "CPU, any node", "cpu"),
+        role("reward", cluster.num_reward_workers, 0.0, "CPU, any node", "cpu"),
+        Role("experience", 1, 0.0, 0.0, "driver's node"),
+        Role("run log", 1, 0.0, 0.0, "driver's node"),
+    )
+
+
+def gpus_needed(config: Config) -> int:
+    """Whole GPUs that a run takes."""
+    if config.cluster.device == "cpu":
+        return 0
+    if config.cluster.placement == "shared":
+        return config.learner.num_workers
+    return config.learner.num_workers + config.rollout.num_workers * config.rollout.tensor_parallel_size
+
+
+def model_size(path: str) -> ModelSize | None:
+    """The size of a model, from the table or its local config; None for one only the hub knows."""
+    if path in PUBLISHED:
+        return PUBLISHED[path]
+    if path.startswith(TINY_PREFIX):
+        return ModelSize(0.6e6, 3, 96, 1, 32, 384)
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    try:
+        config: Any = AutoConfig.from_pretrained(path, local_files_only=True)
+    except OSError:
+        return None
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    text = config.get_text_config()
+    return ModelSize(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        kv_heads=text.num_key_value_heads,
+        head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
+        vocabulary=text.vocab_size,
+    )
+
+
+def learner_memory_gib(config: Config, size: ModelSize) -> dict[str, float]:
+    """Expected memory of one learner rank by what takes it, GiB.
+
+    Weights and gradients in the training type (ZeRO-3 shards weights, ZeRO-2 gradients too), float32 master
+    weights and AdamW's two moments sharded over ranks, the frozen reference, then what one micro-batch
+    needs: layer inputs (all of them, or with checkpointing one layer's insides) and a piece of float32 logits.
+    """
+    learner, ranks = config.learner, config.learner.num_workers
+    width = 4 if learner.dtype == "float32" else 2
+    full, trained = size.parameters * width, _trained_parameters(config, size)
+    longest = config.data.max_prompt_tokens + config.rollout.max_tokens  # is never cut
+    per_layer = max(learner.max_micro_batch_tokens, longest) * size.hidden * width
+    activations = per_layer * size.layers * (1 if learner.gradient_checkpointing else 16)
+    logits = min(LOGIT_TOKENS, config.grpo.group_size * config.rollout.max_tokens) * size.vocabulary * 4 * 3
+    master = 4 if learner.dtype == "bfloat16" else 0
+    weights = 0.0 if learner.offload == "all" else full / (ranks if learner.zero_stage == 3 else 1)
+    own_reference = config.grpo.kl_coef > 0 and learner.lora is None
+    parts = {
+        "weights": weights,
+        "gradients": trained * width / (ranks if learner.zero_stage >= 2 else 1),
+        "optimiser": trained * (8 + master) / ranks * (learner.offload == "none"),
+        "reference": weights * own_reference,
+        "activations": activations + 16 * per_layer * learner.gradient_checkpointing,
+        "logits": logits,
+    }
+    return {name: value / GIB for name, value in parts.items()}
+
+
+def _trained_parameters(config: Config, size: ModelSize) -> float:
+    """All of them, or those of adapters: a layer's seven matrices have about 20 times `hidden` rows and columns."""
+    if config.learner.lora is None:
+        return size.parameters
+    return 20.0 * size.hidden * size.layers * config.learner.lora.rank
+
+
+def rollout_memory_gib(config: Config, size: ModelSize) -> dict[str, float]:
+    """Expected memory of one GPU of a rollout engine, GiB: weights, and the cache of the longest answers."""
+    rollout = config.rollout
+    width = 4 if rollout.dtype == "float32" else 2
+    token = 2 * size.layers * size.kv_heads * size.head_dim * width
+    length = config.data.max_prompt_tokens + rollout.max_tokens
+    return {
+        "weights": size.parameters * width / rollout.tensor_parallel_size / GIB,
+        "one full-length sequence": token * length / rollout.tensor_parallel_size / GIB,
+    }
+
+
+def memory_problems(config: Config) -> list[str]:
+    """Why the plan cannot fit the GPUs that `cluster.gpu_memory_gib` describes; empty where it can."""
+    size = model_size(config.model.path)
+    if config.cluster.device == "cpu" or size is None:
+        return []
+    gpu = config.cluster.gpu_memory_gib
+    learner = sum(learner_memory_gib(config, size).values())
+    rollout = sum(rollout_memory_gib(config, size).values())
+    problems = []
+    if learner > gpu:
+        problems.append(
+            f"learner: a rank is expected to take {learner:.0f} GiB, a GPU has {gpu:g} (cluster.gpu_memory_gib). "
+            "Use learner.zero_stage=3, more learner.num_workers, learner.offload=optimizer, a smaller "
+            "learner.max_micro_batch_tokens, or shorter data.max_prompt_tokens and rollout.max_tokens."
+        )
+    budget = gpu * config.rollout.gpu_memory_utilization
+    if rollout > budget:
+        problems.append(
+            f"rollout: weights and one sequence take {rollout:.0f} GiB, but rollout.gpu_memory_utilization="
+            f"{config.rollout.gpu_memory_utilization:g} of {gpu:g} GiB leaves {budget:.0f}. Raise it, or "
+            "rollout.tensor_parallel_size."
+        )
+    resident = sum(
+        value
+        for name, value in learner_memory_gib(config, size).items()
+        if name not in ("activations", "logits")
+    )
+    if config.cluster.placement == "shared" and resident + budget > gpu:
+        problems.append(
+            f"cluster.placement='shared': the learner keeps {resident:.0f} GiB while the engine takes "
+            f"{budget:.0f} of {gpu:g}. Lower rollout.gpu_memory_utilization to "
+            f"{max(0.0, (gpu - resident) / gpu - 0.02):.2f} or less."
+        )
+    return problems

@@ -1,0 +1,315 @@
+"""How a page reads: every answer is one view of the store, and keeps no writer waiting."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, func, select
+
+from store.database import Database, StoreError
+from store.reading.series import read_curves, read_series
+from store.reading.summaries import in_states, of_text, stalled_runs, summaries
+from store.records import (
+    BENCH,
+    Curve,
+    EventRecord,
+    GroupHistory,
+    GroupSort,
+    GroupSummary,
+    Page,
+    Request,
+    RunDetail,
+    RunState,
+    RunSummary,
+    Series,
+    StoredEvaluation,
+    StoredGroup,
+    WorkerStatus,
+)
+from store.schema.tables import Base, Change, Evaluation, Event, Group, MetricName, Point, Run, Worker
+from store.schema.tables import Request as RequestTable
+
+_RUN_SORTS = ("created_at", "started_at", "ended_at", "heartbeat_at", "name", "state", "step", "steps")
+_GROUP_SORTS: dict[GroupSort, Any] = {
+    "-spread": Group.spread.desc().nulls_last(),
+    "-mean_reward": Group.mean_reward.desc().nulls_last(),
+    "group_id": Group.group_id,
+}
+
+
+def _columns(table: type[Base], model: type[Any]) -> list[Any]:
+    """The table's columns that `model` has fields for."""
+    return [getattr(table, name) for name in model.model_fields if hasattr(table, name)]
+
+
+class RunReader:
+    """Reads runs. Threads may share it; all methods raise StoreError if the database does not answer.
+
+    Args:
+        clock: seconds since the epoch, against which runs count as stalled.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._database, self._clock = database, clock
+
+    def runs(
+        self,
+        *,
+        text: str = "",
+        states: Sequence[RunState] = (),
+        sort: str = "-created_at",
+        offset: int = 0,
+        limit: int = 50,
+    ) -> Page[RunSummary]:
+        """Runs whose name contains `text`, in one of `states` (empty: any).
+
+        What holds the results of a bench alone has no steps, and is no run to look at.
+
+        Args:
+            sort: created_at, started_at, ended_at, heartbeat_at, name, state, step or steps; with "-" downwards.
+        """
+        order = _run_order(sort)
+        with self._database.read() as connection:
+            conditions = [Run.steps > 0, *([of_text(text)] if text else [])]
+            conditions += [in_states(connection, states, self._clock())] if states else []
+            total = connection.execute(select(func.count(Run.id)).where(*conditions)).scalar_one()
+            query = (
+                select(Run.id).where(*conditions).order_by(order, Run.id.desc()).offset(offset).limit(limit)
+            )
+            items = summaries(connection, query, self._clock())
+        return Page(items=tuple(items), total=total, offset=offset, limit=limit)
+
+    def run(self, run_id: int) -> RunDetail | None:
+        """All of a run but its curves and lists; None: there is none of that number."""
+        return self._run(select(Run.id).where(Run.id == run_id))
+
+    def run_by_name(self, name: str) -> RunDetail | None:
+        """The newest run of that name."""
+        query = select(Run.id).where(Run.name == name).order_by(Run.created_at.desc(), Run.id.desc())
+        return self._run(query.limit(1))
+
+    def series(
+        self,
+        run_ids: Sequence[int],
+        names: Sequence[str],
+        *,
+        max_points: int = 500,
+        first_step: int | None = None,
+        last_step: int | None = None,
+        since_step: int | None = None,
+    ) -> list[Series]:
+        """Curves of metrics, for each run those it has, by run and then by name as given.
+
+        A curve of more than `max_points` comes as means of equally long stretches of steps, with the lowest and the
+        highest value of each: no spike is lost. A stretch is named by its last step.
+
+        Args:
+            first_step: the first one wanted, itself included; None: from the start.
+            last_step: the last one wanted, itself included.
+            since_step: wanted are those after it: what to add to a curve that ends there.
+        """
+        if max_points < 2:
+            raise StoreError(f"max_points={max_points}: a curve has at least 2. Ask for more.")
+        if since_step is not None:
+            first_step = max(since_step + 1, first_step if first_step is not None else since_step + 1)
+        with self._database.read() as connection:
+            return read_series(
+                connection,
+                run_ids,
+                names,
+                max_points=max_points,
+                first_step=first_step,
+                last_step=last_step,
+            )
+
+    def curves(self, run_ids: Sequence[int], name: str, points: int = 60) -> list[Curve]:
+        """The course of one metric in at most `points` points, of those runs that have it: for small pictures."""
+        if points < 1:
+            raise StoreError(f"points={points}: a curve has at least 1. Ask for more.")
+        with self._database.read() as connection:
+            return read_curves(connection, run_ids, name, points)
+
+    def events(
+        self,
+        run_id: int,
+        *,
+        after_id: int = 0,
+        before_id: int | None = None,
+        kinds: Sequence[str] = (),
+        limit: int = 200,
+    ) -> list[EventRecord]:
+        """A run's events, oldest first: the first after `after_id`, else the last (before `before_id`)."""
+        conditions = [Event.run_id == run_id, Event.id > after_id]
+        conditions += [Event.id < before_id] if before_id is not None else []
+        conditions += [Event.kind.in_(kinds)] if kinds else []
+        order = Event.id if after_id else Event.id.desc()
+        query = select(*_columns(Event, EventRecord)).where(*conditions).order_by(order).limit(limit)
+        return sorted(self._records(query, EventRecord), key=lambda event: event.id)
+
+    def workers(self, run_id: int) -> list[WorkerStatus]:
+        query = select(*_columns(Worker, WorkerStatus)).where(Worker.run_id == run_id)
+        return self._records(query.order_by(Worker.role, Worker.index), WorkerStatus)
+
+    def group_steps(self, run_id: int) -> list[tuple[int, bool, str, int]]:
+        """(step, whether held out, task, number of sampled groups), by step."""
+        kinds = (Group.step, Group.held_out, Group.task)
+        query = select(*kinds, func.count()).where(Group.run_id == run_id).group_by(*kinds).order_by(*kinds)
+        with self._database.read() as connection:
+            return list(connection.execute(query).tuples())
+
+    def groups(
+        self,
+        run_id: int,
+        *,
+        step: int | None = None,
+        task: str | None = None,
+        held_out: bool | None = None,
+        sort: GroupSort = "-spread",
+        offset: int = 0,
+        limit: int = 50,
+    ) -> Page[GroupSummary]:
+        """A run's sampled groups, without frames and completions.
+
+        Args:
+            held_out: those of evaluations, or of training; None: both.
+        """
+        if sort not in _GROUP_SORTS:
+            raise StoreError(
+                f"sort={sort!r}: groups are sorted by {', '.join(_GROUP_SORTS)}. Name one of these."
+            )
+        conditions: list[ColumnElement[bool]] = [Group.run_id == run_id]
+        conditions += [Group.step == step] if step is not None else []
+        conditions += [Group.task == task] if task is not None else []
+        conditions += [Group.held_out == held_out] if held_out is not None else []
+        query = (
+            select(*_columns(Group, GroupSummary)).where(*conditions).order_by(_GROUP_SORTS[sort], Group.id)
+        )
+        with self._database.read() as connection:
+            total = connection.execute(select(func.count(Group.id)).where(*conditions)).scalar_one()
+            rows = connection.execute(query.offset(offset).limit(limit)).mappings()
+            items = tuple(GroupSummary(**row) for row in rows)
+        return Page(items=items, total=total, offset=offset, limit=limit)
+
+    def group(self, run_id: int, group: int) -> StoredGroup | None:
+        """One sampled group, whole; None: the run has none of that number."""
+        query = select(*_columns(Group, StoredGroup)).where(Group.run_id == run_id, Group.id == group)
+        return next(iter(self._records(query, StoredGroup)), None)
+
+    def prompt_history(
+        self, run_id: int, prompt_key: str, *, offset: int = 0, limit: int = 1000
+    ) -> Page[GroupHistory]:
+        """What one prompt's completions were at every step that sampled it, in that order."""
+        query = select(*_columns(Group, GroupHistory)).where(
+            Group.run_id == run_id, Group.prompt_key == prompt_key
+        )
+        return self._page(query.order_by(Group.step, Group.id), GroupHistory, offset, limit)
+
+    def evaluations(self, run_id: int) -> list[StoredEvaluation]:
+        query = select(*_columns(Evaluation, StoredEvaluation)).where(Evaluation.run_id == run_id)
+        return self._records(query.order_by(Evaluation.step, Evaluation.id), StoredEvaluation)
+
+    def bench_results(
+        self, *, offset: int = 0, limit: int = 1000
+    ) -> tuple[list[tuple[str, int, bool, StoredEvaluation]], int]:
+        """Benches that were asked, newest runs first, and how many there are of all pages.
+
+        Returns:
+            ([(run, its number, whether it trained, a column)], total): the columns of a bench stand together, in order.
+        """
+        asked = (Evaluation.run_id, Evaluation.source, Evaluation.step)
+        benches = select(*asked, func.min(Evaluation.id).label("first")).where(Evaluation.stage == BENCH)
+        benches = benches.group_by(*asked)
+        page = benches.order_by(Evaluation.run_id.desc(), func.min(Evaluation.id)).offset(offset).limit(limit)
+        some = page.subquery()
+        about_run = (Run.name, Run.id.label("run"), (Run.steps > 0).label("trained"))
+        query = select(*about_run, *_columns(Evaluation, StoredEvaluation))
+        query = query.join(Run, Run.id == Evaluation.run_id).join(
+            some, and_(*(column == some.c[column.key] for column in asked))
+        )
+        query = query.where(Evaluation.stage == BENCH)
+        query = query.order_by(Evaluation.run_id.desc(), some.c.first, Evaluation.id)
+        with self._database.read() as connection:
+            total = connection.execute(select(func.count()).select_from(benches.subquery())).scalar_one()
+            rows = [row._asdict() for row in connection.execute(query)]
+        return [
+            (row.pop("name"), row.pop("run"), row.pop("trained"), StoredEvaluation(**row)) for row in rows
+        ], total
+
+    def requests(self, run_id: int | None = None, *, offset: int = 0, limit: int = 50) -> Page[Request]:
+        """What was asked, newest first: of one run, or of all and of none, as to start one."""
+        asked = [RequestTable.run_id == run_id] if run_id is not None else []
+        columns = [getattr(RequestTable, name) for name in Request.model_fields if name != "run_name"]
+        query = select(*columns, Run.name.label("run_name")).outerjoin(Run, Run.id == RequestTable.run_id)
+        query = query.where(*asked).order_by(RequestTable.id.desc()).offset(offset).limit(limit)
+        with self._database.read() as connection:
+            total = connection.execute(select(func.count(RequestTable.id)).where(*asked)).scalar_one()
+            items = tuple(Request(**row) for row in connection.execute(query).mappings())
+        return Page(items=items, total=total, offset=offset, limit=limit)
+
+    def changed_since(self, run_id: int | None, token: str) -> tuple[str, tuple[str, ...]]:
+        """What is new since `token` was given out; ask again with the token of the answer.
+
+        Args:
+            run_id: None: of any run.
+            token: empty: all is new.
+
+        Returns:
+            (token, kinds): of "run" (state, progress), "metrics", "events", "workers", "groups", "evaluations" and
+            "requests". That a run has stalled is news of "run" too, though nothing was written.
+        """
+        query = select(Change.kind, func.sum(Change.number)).group_by(Change.kind)
+        if run_id is not None:
+            query = query.where(Change.run_id == run_id)
+        with self._database.read() as connection:
+            now = {kind: str(number) for kind, number in connection.execute(query)}
+            stalled = stalled_runs(connection, self._clock())
+        if run_id is not None:
+            stalled = [number for number in stalled if number == run_id]
+        now["run"] = ".".join([now.get("run", "0"), *map(str, stalled)])
+        before = dict(entry.split(":", 1) for entry in token.split(",") if ":" in entry)
+        changed = tuple(sorted(kind for kind, number in now.items() if before.get(kind) != number))
+        return ",".join(f"{kind}:{number}" for kind, number in sorted(now.items())), changed
+
+    def _run(self, query: Select[Any]) -> RunDetail | None:
+        with self._database.read() as connection:
+            found = summaries(connection, query, self._clock())
+            if not found:
+                return None
+            summary = found[0]
+            columns = select(Run.folder, Run.config, Run.environment).where(Run.id == summary.id)
+            rest = connection.execute(columns).one()._asdict()
+            of_metric = select(Point.step).where(Point.run_id == summary.id, Point.metric_id == MetricName.id)
+            # One look for each name. EXISTS may become a join, which reads all of the run's points.
+            recorded = of_metric.limit(1).correlate(MetricName).scalar_subquery().is_not(None)
+            names = select(MetricName.name).where(recorded).order_by(MetricName.name)
+            return RunDetail(
+                **summary.model_dump(), **rest, metric_names=tuple(connection.execute(names).scalars())
+            )
+
+    def _records(self, query: Select[Any], model: type[Any]) -> list[Any]:
+        with self._database.read() as connection:
+            return [model(**row) for row in connection.execute(query).mappings()]
+
+    def _page(self, query: Select[Any], model: type[Any], offset: int, limit: int) -> Page[Any]:
+        counted = query.with_only_columns(func.count(), maintain_column_froms=True).order_by(None)
+        with self._database.read() as connection:
+            total = connection.execute(counted).scalar_one()
+            rows = connection.execute(query.offset(offset).limit(limit)).mappings()
+            return Page(items=tuple(model(**row) for row in rows), total=total, offset=offset, limit=limit)
+
+    def folder(self, run_id: int) -> str | None:
+        """Where a run's pictures are: its folder, or its part of a bucket; None: there is none of that number."""
+        with self._database.read() as connection:
+            found = connection.execute(
+                select(Run.folder, Run.environment).where(Run.id == run_id)
+            ).one_or_none()
+        return None if found is None else str(found.environment.get("bucket") or found.folder)
+
+
+def _run_order(sort: str) -> Any:
+    name = sort.removeprefix("-")
+    if name not in _RUN_SORTS:
+        raise StoreError(f"sort={sort!r}: runs are sorted by {', '.join(_RUN_SORTS)}. Name one of these, with - in "
+                         "front to turn the order round.")  # fmt: skip
+    column = getattr(Run, name)
+    return (column.desc() if sort.startswith("-") else column.asc()).nulls_last()

@@ -1,0 +1,156 @@
+"""Curves out of the store, made short by the database: what is long never leaves it."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    Subquery,
+    and_,
+    cast,
+    func,
+    literal,
+    select,
+)
+
+from store.records import Curve, Series
+from store.schema.tables import MetricName, Point, Run, Step
+
+_CURVE_SAMPLE = 8  # points that a point of a small curve is the mean of
+
+
+def read_series(
+    connection: Connection,
+    run_ids: Sequence[int],
+    names: Sequence[str],
+    *,
+    max_points: int,
+    first_step: int | None,
+    last_step: int | None,
+) -> list[Series]:
+    """Each run's curve of each metric, where there is one, ordered as asked. For max_points see RunReader.series.
+
+    One curve at a time: each is one stretch of the table, and no planner of queries can mistake that.
+    """
+    ids = _metric_ids(connection, names)
+    bounds: list[ColumnElement[bool]] = []
+    bounds += [Point.step >= first_step] if first_step is not None else []
+    bounds += [Point.step <= last_step] if last_step is not None else []
+    series = []
+    for run_id in run_ids:
+        for name in names:
+            if name in ids:
+                where = and_(Point.run_id == run_id, Point.metric_id == ids[name], *bounds)
+                rows = connection.execute(_curve(connection, run_id, where, max_points)).all()
+                series += [_series(run_id, name, rows)] if rows else []
+    return series
+
+
+def _curve(connection: Connection, run_id: int, where: ColumnElement[bool], max_points: int) -> Select[Any]:
+    """The query for (step, time, mean, low, high) of the points that `where` selects, all of run `run_id`."""
+    width = _width(connection, where, max_points)
+    values: tuple[Any, ...] = (Point.step, Point.value, Point.value, Point.value)
+    if width > 1:  # a stretch is named by its last step: what comes after a curve's end is new
+        values = (func.max(Point.step), func.avg(Point.value), func.min(Point.value), func.max(Point.value))
+    names = ("step", "mean", "low", "high")
+    query = select(*[value.label(name) for name, value in zip(names, values, strict=True)]).where(where)
+    points = (query.group_by(Point.step // width) if width > 1 else query).subquery()
+    return (
+        select(points, Step.time)
+        .join(Step, and_(Step.run_id == run_id, Step.step == points.c.step))
+        .order_by(points.c.step)
+    )
+
+
+def _width(connection: Connection, where: ColumnElement[bool], max_points: int) -> int:
+    """How many steps a point of the curve stands for; 1: the curve need not be thinned."""
+    few = select(literal(1)).select_from(Point).where(where).limit(max_points + 1).subquery()
+    ends = [select(end(Point.step)).where(where).scalar_subquery() for end in (func.min, func.max)]
+    count = select(func.count()).select_from(few).scalar_subquery()
+    num_points, first, last = connection.execute(select(count, *ends)).one()
+    if num_points <= max_points:
+        return 1
+    # Stretches begin at multiples of their width, so there may be one more than these fit in.
+    return -(-(last - first) // (max_points - 1))
+
+
+def _series(run_id: int, name: str, rows: Sequence[Any]) -> Series:
+    return Series(
+        run_id=run_id,
+        name=name,
+        steps=tuple(row.step for row in rows),
+        times=tuple(row.time for row in rows),
+        mean=tuple(row.mean for row in rows),
+        low=tuple(row.low for row in rows),
+        high=tuple(row.high for row in rows),
+    )
+
+
+def read_curves(connection: Connection, run_ids: Sequence[int], name: str, points: int) -> list[Curve]:
+    """Small curves, of those runs that have the metric, ordered as asked.
+
+    A point is the mean of the first few steps of its stretch: of fifty long runs, fifty times `points` places are
+    looked at, and not all.
+    """
+    metric_id = _metric_ids(connection, [name]).get(name)
+    if metric_id is None:
+        return []
+    slots = _slots(run_ids, metric_id, points)
+    stretch = (
+        select(Point.step, Point.value)
+        .where(
+            Point.run_id == slots.c.run_id,
+            Point.metric_id == metric_id,
+            Point.step >= slots.c.first,
+            Point.step < slots.c.first + slots.c.width,
+        )
+        .order_by(Point.step)
+        .limit(_CURVE_SAMPLE)
+        .correlate(slots)
+        .subquery()
+    )
+    step = select(func.min(stretch.c.step)).scalar_subquery().label("step")
+    value = select(func.avg(stretch.c.value)).scalar_subquery().label("value")
+    query = select(slots.c.run_id, step, value).order_by(slots.c.run_id, slots.c.first)
+    of_run: dict[int, list[Any]] = defaultdict(list)
+    for row in connection.execute(query):
+        if row.step is not None:  # no step of that stretch has the metric
+            of_run[row.run_id].append(row)
+    return [
+        Curve(
+            run_id=run_id,
+            steps=tuple(row.step for row in of_run[run_id]),
+            values=tuple(row.value for row in of_run[run_id]),
+        )
+        for run_id in run_ids
+        if run_id in of_run
+    ]
+
+
+def _slots(run_ids: Sequence[int], metric_id: int, points: int) -> Subquery:
+    """(run_id, first, width) of each stretch of each run."""
+    of_run = and_(Point.run_id == Run.id, Point.metric_id == metric_id)
+    spans = select(
+        Run.id.label("run_id"),
+        select(func.min(Point.step)).where(of_run).scalar_subquery().label("first"),
+        select(func.max(Point.step)).where(of_run).scalar_subquery().label("last"),
+    ).where(Run.id.in_(run_ids))
+    span = spans.cte("spans").prefix_with("MATERIALIZED")  # or both ends are looked up for each stretch
+    width = (span.c.last - span.c.first + points) // points
+    numbers = select(cast(literal(0), Integer).label("number")).cte("numbers", recursive=True)
+    numbers = numbers.union_all(select(numbers.c.number + 1).where(numbers.c.number < points - 1))
+    first = span.c.first + numbers.c.number * width
+    return (
+        select(span.c.run_id, first.label("first"), width.label("width"))
+        .join(numbers, first <= span.c.last)
+        .subquery("slots")
+    )
+
+
+def _metric_ids(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+    found = connection.execute(select(MetricName.name, MetricName.id).where(MetricName.name.in_(names)))
+    return dict(found.tuples().all())

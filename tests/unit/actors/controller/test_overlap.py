@@ -1,0 +1,188 @@
+"""`actors.controller.controller` with max_staleness 1: the next step is sampled while the learner trains."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from actors.messages import PushOrder, StopOrder, TrainOrder
+from tests.unit.actors.fakes import Partly, died, engine_error
+from tests.unit.actors.runs import PLAN, Learner, Run, evaluating, settled
+
+AHEAD = replace(PLAN, max_staleness=1)
+
+
+async def test_a_step_is_sampled_from_the_weights_of_one_before_while_that_one_is_trained() -> None:
+    run = Run(AHEAD, num_workers=1)
+    learner = Learner(run, busy=[asyncio.Event(), asyncio.Event(), asyncio.Event()])
+    held = list(learner.busy)
+    learning = asyncio.ensure_future(learner.learn())
+    await settled()
+    assert run.log == [
+        *("push v0 0.0", "generate 0.0 v0 [0, 1, 2, 3]", "train 0", "generate 0.0 v0 [4, 5, 6, 7]")
+    ]
+    for event in held:
+        event.set()
+    await learning
+    run.check_versions()
+    assert run.log[4:] == [
+        *("push v1 0.0", "train 1", "generate 0.0 v1 [8, 9, 10, 11]"),
+        *("push v2 0.0", "train 2", "save 3", "stop"),
+    ]
+    assert [{group.policy_version for group in order.groups} for order in learner.trained] == [{0}, {0}, {1}]
+    trained = [group.prompt.meta.index for order in learner.trained for group in order.groups]
+    assert trained == list(range(12))
+    assert [metrics["staleness/mean"] for _, metrics, _ in run.record.steps] == [0.0, 1.0, 1.0]
+
+
+async def test_nothing_is_pushed_until_the_rollouts_have_ended() -> None:
+    run = Run(AHEAD, num_workers=1)
+    hold = asyncio.Event()
+    learner = Learner(run)
+    learning = asyncio.ensure_future(learner.learn())
+    while "train 0" not in run.log:
+        await asyncio.sleep(0)
+    run.workers[0].generating = [Partly(2, hold)]
+    await settled()
+    assert run.log[-1] == "generate 0.0 v0 [4, 5, 6, 7]"
+    hold.set()
+    await learning
+    assert "push v1 0.0" in run.log
+
+
+async def test_what_was_waited_for_shows() -> None:
+    """First the learner is the slow one, then the engine."""
+    run = Run(AHEAD, num_workers=1)
+    slow, hold = asyncio.Event(), asyncio.Event()
+    learner = Learner(run, busy=[slow])
+    learning = asyncio.ensure_future(learner.learn())
+    while len(run.said("generate")) < 2:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.2)
+    run.workers[0].generating = [hold]  # the next: step 2's
+    slow.set()
+    while len(run.said("generate")) < 3:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.2)
+    hold.set()
+    await learning
+    first, second, third = (metrics for _, metrics, _ in run.record.steps)
+    assert first["seconds/waited_for_update"] > 0.15
+    assert second["seconds/waited_for_update"] == 0.0
+    assert third["seconds/waited_for_groups"] > 0.15
+    assert third["seconds/rollout"] > 0.15
+    assert second["seconds/waited_for_groups"] < third["seconds/waited_for_groups"]
+
+
+async def test_a_worker_that_dies_beside_the_update_leaves_its_prompts_to_the_others() -> None:
+    run = Run(AHEAD)
+    slow = asyncio.Event()
+    learner = Learner(run, busy=[slow])
+    learning = asyncio.ensure_future(learner.learn())
+    while "train 0" not in run.log:
+        await asyncio.sleep(0)
+    run.workers[1].generating = [Partly(1, died())]
+    await settled()
+    # The learner is at work: the new worker waits for its weights, and the old version goes on beside.
+    assert run.said("generate")[2:] == [
+        *("generate 0.0 v0 [4, 5]", "generate 1.0 v0 [6, 7]", "generate 0.0 v0 [6]")
+    ]
+    assert run.said("push") == ["push v0 0.0 1.0"]
+    slow.set()
+    await learning
+    run.check_versions()
+    assert run.said("push")[1:] == ["push v1 0.0 1.1", "push v2 0.0 1.1"]
+    assert [group.prompt.meta.index for group in learner.trained[1].groups] == [4, 5, 6, 7]
+
+
+async def test_when_all_die_beside_the_update_they_go_on_with_what_it_made() -> None:
+    run = Run(AHEAD, num_workers=1)
+    slow = asyncio.Event()
+    learner = Learner(run, busy=[slow])
+    learning = asyncio.ensure_future(learner.learn())
+    while "train 0" not in run.log:
+        await asyncio.sleep(0)
+    run.workers[0].generating = [Partly(1, died())]
+    await settled()
+    assert run.log[-1] == "generate 0.0 v0 [4, 5, 6, 7]"
+    slow.set()
+    await learning
+    run.check_versions()
+    # Weights of version 0 are gone, and those of 1 are newer than need be: they are not pushed twice.
+    assert run.log[4:7] == ["push v1 0.1", "generate 0.1 v1 [4, 5, 6]", "train 1"]
+    assert [group.policy_version for group in learner.trained[1].groups] == [1, 1, 1, 0]
+    assert run.record.steps[1][1]["staleness/mean"] == 0.25
+
+
+async def test_beside_engines_at_work_only_new_ones_are_given_newer_weights() -> None:
+    run = Run(AHEAD)
+    hold, slow = asyncio.Event(), asyncio.Event()
+    learner = Learner(run, busy=[slow])
+    learning = asyncio.ensure_future(learner.learn())
+    while "train 0" not in run.log:
+        await asyncio.sleep(0)
+    run.workers[0].generating, run.workers[1].generating = [hold], [died()]
+    await settled()
+    slow.set()  # the step is done while worker 0 is still at work for the next
+    await settled()
+    assert run.log[-2:] == ["push v1 1.1", "generate 1.1 v1 [6, 7]"]
+    hold.set()
+    await learning
+    run.check_versions()
+    assert run.said("push")[2:] == ["push v1 0.0", "push v2 0.0 1.1"]
+    assert [group.policy_version for group in learner.trained[1].groups] == [0, 0, 1, 1]
+
+
+async def test_what_was_sampled_beside_the_update_of_an_old_session_is_dropped() -> None:
+    run = Run(AHEAD)
+    await Learner(run).learn(die_at=TrainOrder, step_of_death=0)
+    for worker in run.workers:
+        worker.generating = [asyncio.Event()]  # for ever
+    await settled()
+    assert [worker.running for worker in run.workers] == [1, 1]
+    await Learner(run, "second").learn()
+    assert run.said("train") == ["train 0", "train 1", "train 2"]
+
+
+async def test_rollouts_that_fail_beside_the_update_stop_the_run() -> None:
+    run = Run(AHEAD)
+    for worker in run.workers:
+        worker.generating = [
+            Partly(9, died()),
+            *[engine_error("video too long")] * 2,
+        ]  # the first is all well
+    learner = Learner(run)
+    await learner.learn()
+    assert isinstance(learner.orders[-1], StopOrder)
+    assert [order.step for order in learner.trained] == [0]
+    assert "video too long" in str(run.experience.failure())
+
+
+@pytest.mark.parametrize(
+    ("die_at", "step"), [(TrainOrder, 0), (TrainOrder, 1), (PushOrder, 1), (PushOrder, 2)]
+)
+async def test_a_new_session_takes_the_same_prompts_from_the_weights_it_has(
+    die_at: type[TrainOrder] | type[PushOrder], step: int
+) -> None:
+    run = Run(AHEAD)
+    await Learner(run).learn(die_at=die_at, step_of_death=step)
+    again = Learner(run, "second")
+    await again.learn(step=1)
+    run.check_versions()
+    assert [order.step for order in again.trained] == [1, 2]
+    trained = [group.prompt.meta.index for order in again.trained for group in order.groups]
+    assert trained == list(range(4, 12))
+    assert [{group.policy_version for group in order.groups} for order in again.trained] == [{1}, {1}]
+    assert all(worker.running == 0 for worker in run.workers)
+
+
+async def test_evaluations_stand_between_steps() -> None:
+    run = Run(evaluating(AHEAD, samples_per_task=2, every=1, tasks=("jigsaw",)), num_workers=1)
+    await Learner(run).learn()
+    run.check_versions()
+    assert [line for line in run.log if line.startswith(("push", "save", "train", "generate 0.0 v1"))] == [
+        *("push v0 0.0", "train 0"),
+        *("push v1 0.0", "generate 0.0 v1 [0, 1]", "generate 0.0 v1 [0, 1]", "save 1"),
+        *("train 1", "generate 0.0 v1 [8, 9, 10, 11]", "push v2 0.0", "save 2", "train 2"),
+        *("save 3", "push v3 0.0", "save 3"),
+    ]

@@ -1,0 +1,304 @@
+"""`actors.workers.rollout_pool`: who is given prompts, and what becomes of those whose worker fails."""
+
+import asyncio
+
+import pytest
+from ray.exceptions import ActorDiedError, RayTaskError
+
+from actors.messages import Member
+from actors.workers.rollout_pool import NoRolloutWorkers, PoisonPrompts, RolloutPool
+from rollout.engine import Completion, Sampling
+from tests.unit.actors.fakes import Events, FakeWorker, Partly, died, engine_error, pool_of, prompt, workers
+
+SAMPLING = Sampling(num_completions=2, temperature=1.0, max_tokens=8, seed=0)
+
+
+async def started(fakes: list[FakeWorker], events: Events, **timeouts: float) -> RolloutPool:
+    """A pool whose members all hold version 0."""
+    pool = pool_of(fakes, events, **timeouts)
+    await pool.all_started()
+    await pool.refitted(pool.members(), 0)
+    return pool
+
+
+async def stale(pool: RolloutPool, version: int) -> tuple[Member, ...]:
+    """Members that are up and lack `version`, once there are any."""
+    await pool.wait_for(lambda: pool.members_without(version))
+    return pool.members_without(version)
+
+
+async def texts(pool: RolloutPool, *indices: int, oldest: int = 0) -> list[list[str]]:
+    """The texts of each prompt, which is delivered once."""
+    groups: dict[int, list[str]] = {}
+
+    def deliver(index: int, completions: list[Completion], version: int) -> None:
+        assert index not in groups
+        groups[index] = [completion.text for completion in completions]
+
+    prompts, samplings = [prompt(i) for i in indices], [SAMPLING] * len(indices)
+    await pool.generate(prompts, samplings, oldest=oldest, deliver=deliver)
+    return [groups[place] for place in range(len(indices))]
+
+
+async def test_members_come_up_in_the_order_of_their_index_and_without_weights() -> None:
+    fakes = workers(3)
+    late = asyncio.Event()
+    fakes[0].describing = [late]
+    pool = pool_of(fakes, Events())
+    await asyncio.sleep(0.01)
+    assert [member.index for member in pool.members()] == [1, 2]
+    late.set()
+    await pool.all_started()
+    assert [(member.index, member.life) for member in pool.members()] == [(0, "0.0"), (1, "1.0"), (2, "2.0")]
+    assert pool.members_without(0) == pool.members()
+
+
+async def test_no_prompt_goes_to_a_member_that_lacks_the_version() -> None:
+    fakes = workers(2)
+    pool = pool_of(fakes, Events())
+    await pool.all_started()
+    waiting = asyncio.ensure_future(texts(pool, 5, 6, oldest=3))
+    await asyncio.sleep(0.01)
+    assert fakes[0].log == []
+    first, second = pool.members()
+    await pool.refitted([first], 2)
+    await pool.refitted([second], 3)
+    assert await waiting == [["5/0", "5/1"], ["6/0", "6/1"]]
+    assert fakes[0].log == ["generate 1.0 v3 [5]", "generate 1.0 v3 [6]"]
+    assert pool.members_without(3) == (first,)
+
+
+async def test_a_newer_version_than_asked_for_will_do_and_is_told() -> None:
+    fakes = workers(2)
+    pool = pool_of(fakes, Events())
+    await pool.all_started()
+    first, second = pool.members()
+    await pool.refitted([first], 3)
+    await pool.refitted([second], 2)
+    versions: dict[int, int] = {}
+    await pool.generate(
+        [prompt(5), prompt(6)],
+        [SAMPLING] * 2,
+        oldest=2,
+        deliver=lambda index, _, version: versions.update({index: version}),
+    )
+    assert versions == {0: 3, 1: 2}
+    assert fakes[0].log == ["generate 0.0 v3 [5]", "generate 1.0 v2 [6]"]
+
+
+async def test_prompts_are_shared_out_equally_and_delivered_as_they_are_finished() -> None:
+    fakes = workers(2)
+    pool = await started(fakes, Events())
+    hold = asyncio.Event()
+    fakes[1].generating = [Partly(1, hold)]
+    delivered: list[int] = []
+    generating = asyncio.ensure_future(
+        pool.generate(
+            [prompt(i) for i in range(5)],
+            [SAMPLING] * 5,
+            oldest=0,
+            deliver=lambda index, completions, version: delivered.append(index),
+        )
+    )
+    await asyncio.sleep(0.01)
+    assert fakes[0].log == ["generate 0.0 v0 [0, 1, 2]", "generate 1.0 v0 [3, 4]"]
+    assert sorted(delivered) == [0, 1, 2, 4]  # the last of each worker's is finished first
+    assert not generating.done()
+    hold.set()
+    await generating
+    assert delivered[-1] == 3
+
+
+async def test_only_what_a_dead_worker_left_unfinished_goes_to_another() -> None:
+    fakes, events = workers(2), Events()
+    pool = await started(fakes, events)
+    fakes[0].generating = [Partly(1, died())]
+    assert await texts(pool, 1, 2, 3, 4) == [[f"{i}/0", f"{i}/1"] for i in (1, 2, 3, 4)]
+    assert fakes[0].log == [*("generate 0.0 v0 [1, 2]", "generate 1.0 v0 [3, 4]", "generate 1.0 v0 [1]")]
+    assert events.said[0] == (
+        "rollout_died",
+        "rollout worker 0: its process died; its 1 prompts go to another",
+    )
+
+
+async def test_members_work_side_by_side_and_none_gets_two_calls_at_once() -> None:
+    fakes = workers(2)
+    pool = await started(fakes, Events())
+    hold = [asyncio.Event(), asyncio.Event()]
+    fakes[0].generating, fakes[1].generating = [hold[0]], [hold[1]]
+    calls = [asyncio.ensure_future(texts(pool, index)) for index in range(3)]
+    await asyncio.sleep(0.01)
+    assert (fakes[0].running, fakes[1].running) == (1, 1)
+    hold[1].set()
+    await asyncio.sleep(0.01)
+    assert fakes[0].log == ["generate 0.0 v0 [0]", "generate 1.0 v0 [1]", "generate 1.0 v0 [2]"]
+    hold[0].set()
+    assert [await call for call in calls] == [[[f"{i}/0", f"{i}/1"]] for i in range(3)]
+
+
+async def test_a_dead_workers_prompts_go_to_another_and_it_comes_back_as_another_member() -> None:
+    fakes, events = workers(2), Events()
+    pool = await started(fakes, events)
+    fakes[0].generating = [died()]
+    assert await texts(pool, 1) == [["1/0", "1/1"]]
+    # Not killed: Ray restarts a dead process by itself, and a kill would hit the new one.
+    assert fakes[0].log == ["generate 0.0 v0 [1]", "generate 1.0 v0 [1]"]
+    (back,) = await stale(pool, 0)
+    assert (back.index, back.life) == (0, "0.1")
+    assert events.said == [
+        ("rollout_died", "rollout worker 0: its process died; its 1 prompts go to another"),
+        ("rollout_restarted", "rollout worker 0 is up again"),
+    ]
+    # It is given nothing before it is refitted, and then serves like any other.
+    await texts(pool, 3)
+    assert fakes[0].log[-1] == "generate 1.0 v0 [3]"
+    await pool.refitted([back], 0)
+    await texts(pool, 4)
+    assert fakes[0].log[-1] == "generate 0.1 v0 [4]"
+
+
+async def test_the_only_workers_prompts_wait_until_it_is_back_and_refitted() -> None:
+    (fake,) = fakes = workers(1)
+    pool = await started(fakes, Events())
+    fake.generating = [died()]
+    call = asyncio.ensure_future(texts(pool, 1))
+    members = await stale(pool, 0)
+    assert not call.done()
+    await pool.refitted(members, 0)
+    assert await call == [["1/0", "1/1"]]
+
+
+async def test_a_worker_that_hangs_is_killed_at_its_deadline() -> None:
+    fakes, events = workers(2), Events()
+    pool = await started(fakes, events, generate_timeout_s=0.05)
+    fakes[0].generating = [asyncio.Event()]
+    assert await texts(pool, 1) == [["1/0", "1/1"]]
+    assert fakes[0].log == ["generate 0.0 v0 [1]", "kill 0", "generate 1.0 v0 [1]"]
+    assert events.said[0][1] == "rollout worker 0: no answer within 0 s; its 1 prompts go to another"
+
+
+async def test_an_engine_that_raises_is_restarted_and_its_prompts_tried_once_more() -> None:
+    fakes, events = workers(2), Events()
+    pool = await started(fakes, events)
+    fakes[0].generating = [engine_error("out of blocks")]
+    assert await texts(pool, 1) == [["1/0", "1/1"]]
+    assert events.said[0] == (
+        "rollout_died",
+        "rollout worker 0: its engine failed (ValueError: out of blocks)",
+    )
+
+
+async def test_prompts_that_two_engines_refuse_are_at_fault_themselves() -> None:
+    fakes = workers(3)
+    pool = await started(fakes, Events())
+    for fake in fakes:
+        fake.generating = [engine_error("bad prompt")]
+    with pytest.raises(RayTaskError, match="bad prompt"):
+        await texts(pool, 1)
+    assert [line for line in fakes[0].log if line.startswith("kill")] == ["kill 0", "kill 1"]
+    fakes[2].generating = []
+    assert await texts(pool, 2) == [["2/0", "2/1"]]
+
+
+async def test_prompts_that_no_worker_survives_stop_the_run_and_progress_counts_anew() -> None:
+    fakes = workers(1)
+    pool = await started(fakes, Events())
+    fakes[0].generating = [died(), died(), Partly(1, died()), died(), died(), died()]
+
+    async def refit() -> None:
+        while True:
+            await pool.refitted(await stale(pool, 0), 0)
+
+    refitting = asyncio.ensure_future(refit())
+    with pytest.raises(PoisonPrompts, match="4 rollout workers in a row failed over the same 1 prompts"):
+        await texts(pool, 1, 2)
+    refitting.cancel()
+    assert len(fakes[0].log) == 6
+
+
+async def test_a_member_that_two_complain_of_is_restarted_once() -> None:
+    fakes = workers(1)
+    pool = await started(fakes, Events())
+    (member,) = pool.members()
+    await asyncio.gather(pool.restart(member, "one"), pool.restart(member, "two"))
+    await stale(pool, 0)
+    await pool.restart(member, "three: it is long gone")
+    assert fakes[0].log == ["kill 0"]
+    assert [entry.life for entry in pool.members()] == ["0.1"]
+
+
+async def test_a_worker_said_to_be_dead_that_still_answers_is_killed_and_not_taken_for_the_new_one() -> None:
+    (fake,) = fakes = workers(1)
+    pool = await started(fakes, Events())
+    (member,) = pool.members()
+    await pool.restart(member, "out of reach for a moment", died=True)
+    assert fake.log == []
+    (back,) = await stale(pool, 0)
+    assert fake.log == ["kill 0"]
+    assert back.life == "0.1"
+
+
+async def test_a_worker_that_is_not_up_yet_is_asked_again() -> None:
+    fakes = workers(1)
+    fakes[0].describing = [died()]
+    pool = pool_of(fakes, Events())
+    await pool.all_started()
+    assert len(pool.members()) == 1
+
+
+async def test_a_worker_that_cannot_start_is_given_up_and_the_others_go_on() -> None:
+    fakes, events = workers(2), Events()
+    fakes[1].describing = [ActorDiedError()]
+    pool = await started(fakes, events)
+    assert [member.index for member in pool.members()] == [0]
+    assert events.kinds == ["rollout_lost"]
+    assert await texts(pool, 1) == [["1/0", "1/1"]]
+
+
+async def test_a_start_has_a_deadline() -> None:
+    fakes, events = workers(2), Events()
+    fakes[1].describing = [asyncio.Event()]
+    pool = await started(fakes, events, start_timeout_s=0.1)
+    assert [member.index for member in pool.members()] == [0]
+    assert events.said == [("rollout_lost", "rollout worker 1 is given up: not up after 0 s: TimeoutError")]
+
+
+async def test_when_all_are_lost_every_waiter_hears_why() -> None:
+    fakes = workers(2)
+    pool = await started(fakes, Events())
+    refit = asyncio.ensure_future(stale(pool, 0))
+    for fake in fakes:
+        fake.generating, fake.after_kill = [died()], [ActorDiedError()]
+    with pytest.raises(NoRolloutWorkers, match=r"worker 0: it cannot be started.*; worker 1: "):
+        await texts(pool, 1)
+    with pytest.raises(NoRolloutWorkers):
+        await refit
+    with pytest.raises(NoRolloutWorkers):
+        await pool.all_started()
+
+
+async def test_invalidate_makes_every_member_stale() -> None:
+    pool = await started(workers(2), Events())
+    assert (pool.members_without(0), pool.members_without_weights()) == ((), ())
+    assert pool.members_without(1) == pool.members()
+    await pool.invalidate()
+    assert pool.members_without(0) == pool.members_without_weights() == pool.members()
+
+
+async def test_a_push_to_a_member_that_died_meanwhile_changes_nothing() -> None:
+    fakes = workers(1)
+    pool = await started(fakes, Events())
+    (member,) = pool.members()
+    await pool.restart(member, "died")
+    await pool.refitted([member], 1)
+    (back,) = await stale(pool, 1)
+    assert back != member
+
+
+async def test_a_member_that_dies_when_told_to_sleep_is_restarted() -> None:
+    fakes, events = workers(2), Events()
+    pool = await started(fakes, events)
+    fakes[0].describing = [died()]
+    await pool.on_all("sleep")
+    assert (fakes[0].log, fakes[1].asleep) == (["sleep 1", "kill 0"], True)
+    assert [member.index for member in await stale(pool, 0)] == [0]

@@ -1,0 +1,32 @@
+"""`reward.function`: checked before anything is started, from the folder the command runs in."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster.config.load import ConfigError, build_config
+from cluster.training.prepare import check_reward
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working folder, with a reward in it; as a command has it, it is not on the import path yet."""
+    (tmp_path / "reward_lying_here.py").write_text("def mine(task, text, answer):\n    return 1.0\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+
+
+def test_a_function_of_the_working_folder_is_found() -> None:
+    check_reward(build_config({"reward": {"function": "reward_lying_here:mine"}}))
+
+
+def test_a_mistake_is_named_with_the_setting() -> None:
+    with pytest.raises(ConfigError, match=r"^reward\.function='reward_lying_here:yours': .* has no 'yours'"):
+        check_reward(build_config({"reward": {"function": "reward_lying_here:yours"}}))
+
+
+def test_without_a_function_nothing_is_imported() -> None:
+    before = list(sys.path)
+    check_reward(build_config({}))
+    assert sys.path == before

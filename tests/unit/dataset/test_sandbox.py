@@ -1,0 +1,152 @@
+"""`dataset.sandbox`: whatever a decoder does costs the video at hand, and nothing else."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dataset.sandbox import Guard
+from pretext.video.frames import FrameSpec, SampledVideo
+from pretext.video.info import Rejected
+from tests.unit.pretext.made import moving_frames, write_video
+
+SPEC = FrameSpec(num_frames=8, min_pixels=4096, max_pixels=4096)
+
+
+@pytest.fixture
+def guard() -> Iterator[Guard]:
+    others = _children()  # of tests before, as multiprocessing's resource tracker
+    with Guard("tests.unit.dataset.acts:act", timeout_s=60.0) as made:
+        yield made
+        children = _children() - others
+    assert not children & _children()  # none is left
+
+
+def _children() -> set[int]:
+    """Our children that run or wait to be buried."""
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rsplit(")", 1)[1].split()
+        except OSError:  # it has just ended
+            continue
+        if int(fields[1]) == os.getpid():
+            found.add(int(status.parent.name))
+    return found
+
+
+def test_calls_go_to_one_child_and_back(guard: Guard) -> None:
+    child, arguments = guard.call("echo", 1, {"two": [3.0]})
+    assert arguments == (1, {"two": [3.0]})
+    assert child != os.getpid()
+    assert guard.call("echo")[0] == child
+    assert child in _children()
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("crash", "decoding it killed its process (SIGSEGV)"),
+        ("exit", "decoding it ended its process (exit status 3)"),
+    ],
+)
+def test_a_child_that_dies_costs_its_video_and_the_next_call_has_a_new_one(
+    guard: Guard, how: str, reason: str
+) -> None:
+    first, _ = guard.call("echo")
+    assert guard.call(how) == Rejected(how, reason)
+    assert first not in _children()
+    second, _ = guard.call("echo")
+    assert second != first
+    assert guard.call(how) == Rejected(how, reason)  # also as the first thing that a child does
+    assert guard.call(how) == Rejected(how, reason)
+
+
+@pytest.mark.parametrize("how", ["hang", "hang and ignore"])
+def test_a_child_that_hangs_is_ended(guard: Guard, how: str) -> None:
+    first, _ = guard.call("echo")
+    guard._timeout_s = 0.5  # only now: to start a child takes longer on a busy machine
+    started = time.monotonic()
+    assert guard.call(how) == Rejected(how, "decoding did not end within 0.5 s")
+    assert 0.4 < time.monotonic() - started < 20
+    assert first not in _children()
+    guard._timeout_s = 60.0
+    second, _ = guard.call("echo")
+    assert second != first
+
+
+def test_a_refusal_keeps_the_child(guard: Guard) -> None:
+    child, _ = guard.call("echo")
+    assert guard.call("refuse") == Rejected("refuse", "is of no use")
+    assert guard.call("memory") == Rejected("memory", "it takes more than 16 GiB of memory")
+    assert guard.call("echo")[0] == child
+
+
+def test_a_mistake_of_ours_costs_one_video_and_is_told_as_such(guard: Guard) -> None:
+    child, _ = guard.call("echo")
+    reason = "looking at it failed (KeyError: 'what we did wrong')"
+    assert guard.call("mistake") == Rejected("mistake", reason)
+    assert guard.call("echo")[0] == child
+
+
+def test_words_of_decoders_are_not_passed_on(guard: Guard, capfd: pytest.CaptureFixture[str]) -> None:
+    assert guard.call("words") == "said"
+    assert guard.call("crash").reason
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_closed_guard_can_be_used_again(guard: Guard) -> None:
+    guard.close()
+    first, _ = guard.call("echo")
+    guard.close()
+    assert first not in _children()
+    guard.close()
+    assert guard.call("echo")[0] != first
+
+
+def test_a_child_whose_guard_is_killed_ends_too() -> None:
+    """Idle, it sees its link close; the guard's own process has no time to say anything."""
+    program = (
+        "import os, signal\n"
+        "from dataset.sandbox import Guard\n"
+        "print(Guard('tests.unit.dataset.acts:act').call('echo')[0], flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == -signal.SIGKILL, run.stderr
+    child = Path("/proc") / run.stdout.strip()
+    deadline = time.monotonic() + 20
+    while child.exists() and child.joinpath("stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_videos_are_inspected_and_a_pipe_that_nobody_writes_is_given_up(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", moving_frames(20), [number / 10 for number in range(20)])
+    pipe = tmp_path / "pipe.mp4"
+    os.mkfifo(pipe)  # open() waits for a writer, in native code
+    (tmp_path / "text.mp4").write_text("no video")
+    with Guard(timeout_s=60.0) as guard:
+        video = guard.call(str(path), SPEC)
+        assert isinstance(video, SampledVideo)
+        assert video.traits is not None
+        guard._timeout_s = 1.0
+        assert guard.call(str(pipe), SPEC) == Rejected(str(pipe), "decoding did not end within 1 s")
+        guard._timeout_s = 60.0
+        refused = guard.call(str(tmp_path / "text.mp4"), SPEC)
+        assert isinstance(refused, Rejected)
+        assert refused.reason.startswith("cannot be read as a video")
+        again = guard.call(str(path), SPEC)
+        assert again.traits == video.traits
+        assert again.indices.tolist() == video.indices.tolist()

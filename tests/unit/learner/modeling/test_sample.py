@@ -1,0 +1,75 @@
+"""Answers drawn with a cache come from the distribution that the learner trains."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from learner.batch import PackedPart, collate
+from learner.modeling.policy_model import ModelSpec, PolicyModel, load_model
+from learner.modeling.sample import sample_answers
+from learner.modeling.tiny import create_tiny_model
+
+VISION_START, VISION_END, VIDEO_PAD, END = 3, 4, 7, 2  # ids of the tiny tokenizer's special tokens
+FIRST_ROW_PAST_THE_BYTES = 260
+
+
+@dataclass(frozen=True)
+class Prompt:
+    token_ids: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
+    next_position: int
+    patches: npt.NDArray[np.uint8]
+    grid_thw: npt.NDArray[np.int64]
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
+    folder: Path = create_tiny_model(tmp_path_factory.mktemp("model") / "tiny", corpus=["Is it bright?"])
+    num_rows = load_model(_spec(folder, ())).config.text_config.vocab_size
+    return _spec(folder, (*range(VISION_START, 8), *range(FIRST_ROW_PAST_THE_BYTES, num_rows)))
+
+
+def _spec(folder: Path, forbidden: tuple[int, ...]) -> ModelSpec:
+    half = (0.5, 0.5, 0.5)
+    return ModelSpec(str(folder), "float32", "sdpa", 0, forbidden, half, half, temperature=0.5)
+
+
+def _prompt(level: int, num_words: int) -> Prompt:
+    ids = np.array([VISION_START, *[VIDEO_PAD] * 4, VISION_END, *range(40, 40 + num_words)])
+    positions = np.tile(np.arange(len(ids)), (3, 1))
+    positions[1] += 5  # not what the model would make of it by itself
+    patches = np.full((16, 3 * 2 * 16 * 16), level, np.uint8)
+    return Prompt(ids, positions, len(ids) + 7, patches, np.array([[1, 4, 4]]))
+
+
+def test_greedy_tokens_are_the_likeliest_of_completion_logprobs(spec: ModelSpec) -> None:
+    model = load_model(spec).eval()
+    policy = PolicyModel(model, spec, shared_prefix=True)
+    prompts = [_prompt(230, num_words=3), _prompt(20, num_words=9)]
+    answers = sample_answers(model, spec, prompts, end_token_id=END, max_tokens=3, generator=None)
+    allowed = [token for token in range(FIRST_ROW_PAST_THE_BYTES) if token not in spec.forbidden]
+    for prompt, answer in zip(prompts, answers, strict=True):
+        for length in range(1, len(answer) + 1):
+            rows = [(*answer[: length - 1], token) for token in allowed]
+            with torch.no_grad():
+                logprobs, _ = policy(collate([PackedPart(prompt, rows, [(0.0,) * length] * len(rows))]))
+            assert allowed[int(logprobs.view(-1, length)[:, -1].argmax())] == answer[length - 1]
+
+
+def test_samples_of_one_prompt_differ_and_come_again_with_the_same_seed(spec: ModelSpec) -> None:
+    model = load_model(spec)
+    prompts = [_prompt(230, num_words=3)] * 32
+
+    def draw(seed: int) -> list[list[int]]:
+        generator = torch.Generator().manual_seed(seed)
+        return sample_answers(model, spec, prompts, end_token_id=END, max_tokens=6, generator=generator)
+
+    first = draw(3)
+    assert first == draw(3)
+    assert first != draw(4)
+    assert len({tuple(answer) for answer in first}) > 1
+    assert not {token for answer in first for token in answer} & {*spec.forbidden, END}
