@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import house
+
 ROOT = Path(__file__).parents[2]
 PYDANTIC = {"pydantic"}
 # What each package may import of ours, and of others'. Importing a package's parent is not meant: only these.
@@ -67,9 +69,18 @@ PURE = [
 ]
 HEAVY = {"ray", "vllm", "deepspeed"}
 # These need no tensors either, so that a mistaken config is refused at once.
-WITHOUT_TORCH = {"reward", "pretext.stream", "learner.algorithm.advantages", "learner.config", "learner.algorithm.schedule",
-                 "rollout.prompt", "rollout.engine", "evaluation.metrics", "cluster.config.schema",
-                 "cluster.config.load"}  # fmt: skip
+WITHOUT_TORCH = {
+    "reward",
+    "pretext.stream",
+    "learner.algorithm.advantages",
+    "learner.config",
+    "learner.algorithm.schedule",
+    "rollout.prompt",
+    "rollout.engine",
+    "evaluation.metrics",
+    "cluster.config.schema",
+    "cluster.config.load",
+}
 
 
 def modules(package: str) -> list[Path]:
@@ -110,6 +121,25 @@ def test_imports_go_the_allowed_way_only(package: str) -> None:
         if name not in allowed
     }
     assert not wrong
+
+
+@pytest.mark.parametrize("room", house.rooms(ROOT))
+def test_the_parts_of_a_room_do_not_import_each_other_in_a_circle(room: str) -> None:
+    assert not house.circle(ROOT, room)
+
+
+def test_a_room_holds_about_nine_things() -> None:
+    assert {room: size for room, size in house.rooms(ROOT).items() if size > 10} == {}
+
+
+def test_files_and_functions_are_short_enough_to_read() -> None:
+    files = [path for package in OURS for path in modules(package)]
+    assert [path for path in files if len(path.read_text().splitlines()) > 500] == []
+    assert [each for path in files for each in house.functions(path) if each.lines > 80] == []
+
+
+def test_a_class_name_stands_for_one_thing() -> None:
+    assert house.repeated_classes(ROOT) == {}
 
 
 def test_vllm_is_imported_in_calls_only() -> None:
