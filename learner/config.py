@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from vocabulary.over_http import OverHttp
+
 # Logits are made of this many tokens at a time: of a vocabulary of 152 000, 0.6 GB in float32.
 LOGIT_TOKENS = 1024
 
@@ -18,10 +20,12 @@ class OverlongConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    buffer_tokens: int = Field(
+    buffer_tokens: Annotated[int, OverHttp(largest=32_768)] = Field(
         0, ge=0, description="the punishment grows over the last this many of rollout.max_tokens; 0: none"
     )
-    penalty: NotNegative = Field(1.0, description="reward that a completion of rollout.max_tokens loses")
+    penalty: Annotated[NotNegative, OverHttp(largest=1000)] = Field(
+        1.0, description="reward that a completion of rollout.max_tokens loses"
+    )
 
 
 class DifficultyConfig(BaseModel):
@@ -29,10 +33,10 @@ class DifficultyConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    group_exponent: NotNegative = Field(
+    group_exponent: Annotated[NotNegative, OverHttp(largest=100)] = Field(
         0.0, description="weight of a group: 1 - its mean reward, to this power; 0: all alike"
     )
-    task_exponent: NotNegative = Field(
+    task_exponent: Annotated[NotNegative, OverHttp(largest=100)] = Field(
         0.0, description="weight of a task: 1 - its mean reward in the batch, to this power; 0: all alike"
     )
 
@@ -52,46 +56,58 @@ class GrpoConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    group_size: int = Field(8, ge=2, description="completions per prompt; advantages compare within them")
-    advantage: Literal["grpo", "dr_grpo", "rloo"] = Field(
+    group_size: Annotated[int, OverHttp(largest=64)] = Field(
+        8, ge=2, description="completions per prompt; advantages compare within them"
+    )
+    advantage: Annotated[Literal["grpo", "dr_grpo", "rloo"], OverHttp(choice=True)] = Field(
         "grpo", description="reward - mean over std · reward - mean · reward - mean of the others"
     )
-    ratio: Literal["token", "sequence"] = Field(
+    ratio: Annotated[Literal["token", "sequence"], OverHttp(choice=True)] = Field(
         "token", description="of new to old probability: each token's own, or one per completion (GSPO)"
     )
-    aggregation: Literal["token", "sequence", "constant"] = Field(
+    aggregation: Annotated[Literal["token", "sequence", "constant"], OverHttp(choice=True)] = Field(
         "token",
         description="the loss is a mean over tokens, over completions' means, or over max_tokens each",
     )
-    clip_low: float = Field(0.2, gt=0, lt=1, description="probability ratio is clipped below at 1 - this")
-    clip_high: Finite = Field(0.2, gt=0, description="probability ratio is clipped above at 1 + this")
-    kl_coef: NotNegative = Field(
+    clip_low: Annotated[float, OverHttp(largest=1)] = Field(
+        0.2, gt=0, lt=1, description="probability ratio is clipped below at 1 - this"
+    )
+    clip_high: Annotated[Finite, OverHttp(largest=1000)] = Field(
+        0.2, gt=0, description="probability ratio is clipped above at 1 + this"
+    )
+    kl_coef: Annotated[NotNegative, OverHttp(largest=1000)] = Field(
         0.001, description="weight of the KL to the start policy; 0: none, and no reference is loaded"
     )
-    kl_in: Literal["loss", "reward"] = Field(
+    kl_in: Annotated[Literal["loss", "reward"], OverHttp(choice=True)] = Field(
         "loss", description="the KL is a term of the loss, or is taken off a completion's reward"
     )
-    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
-    entropy_coef: NotNegative = Field(0.0, description="weight of the entropy bonus")
-    reward_tolerance: float = Field(
+    kl_estimator: Annotated[Literal["k1", "k2", "k3"], OverHttp(choice=True)] = "k3"
+    entropy_coef: Annotated[NotNegative, OverHttp(largest=1000)] = Field(
+        0.0, description="weight of the entropy bonus"
+    )
+    reward_tolerance: Annotated[float, OverHttp(largest=1)] = Field(
         1e-6, ge=0, description="a group whose rewards differ by no more than this has advantage 0"
     )
-    updates_per_batch: Positive = Field(1, description="optimiser steps per batch of rollouts")
-    importance: Literal["none", "token", "sequence"] = Field(
+    updates_per_batch: Annotated[Positive, OverHttp(largest=64)] = Field(
+        1, description="optimiser steps per batch of rollouts"
+    )
+    importance: Annotated[Literal["none", "token", "sequence"], OverHttp(choice=True)] = Field(
         "none", description="weights for rollouts of an older policy: none, of each token, of a completion"
     )
-    importance_cap: Finite = Field(2.0, ge=1, description="an importance weight is no larger than this")
-    mask_truncated: bool = Field(
+    importance_cap: Annotated[Finite, OverHttp(largest=1000)] = Field(
+        2.0, ge=1, description="an importance weight is no larger than this"
+    )
+    mask_truncated: Annotated[bool, OverHttp(choice=True)] = Field(
         False, description="completions cut at max_tokens train nothing; their group still compares with them"
     )
     overlong: OverlongConfig = OverlongConfig()
     difficulty: DifficultyConfig = DifficultyConfig()
-    max_refills: int = Field(
+    max_refills: Annotated[int, OverHttp(largest=20)] = Field(
         0,
         ge=0,
         description="extra batches of prompts drawn in a step to replace groups without spread (DAPO)",
     )
-    task_weights: dict[str, NotNegative] = Field(
+    task_weights: Annotated[dict[str, NotNegative], OverHttp(largest_by_task=1000)] = Field(
         {}, description="what a task's advantages are multiplied by; 1 for a task that is not named"
     )
 
@@ -116,9 +132,13 @@ class ScheduleConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["constant", "cosine"] = "constant"
-    warmup_steps: int = Field(0, ge=0, description="steps over which the rate rises linearly")
-    min_ratio: float = Field(0.0, ge=0, le=1, description="share of the rate that a cosine falls to")
+    kind: Annotated[Literal["constant", "cosine"], OverHttp(choice=True)] = "constant"
+    warmup_steps: Annotated[int, OverHttp(largest=100_000)] = Field(
+        0, ge=0, description="steps over which the rate rises linearly"
+    )
+    min_ratio: Annotated[float, OverHttp(largest=1)] = Field(
+        0.0, ge=0, le=1, description="share of the rate that a cosine falls to"
+    )
 
 
 class LoraConfig(BaseModel):
@@ -126,9 +146,13 @@ class LoraConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rank: Positive = 16
-    alpha: Finite = Field(32.0, gt=0, description="the adapter's output is scaled by alpha / rank")
-    layers: tuple[Literal["attention", "mlp"], ...] = Field(("attention", "mlp"), min_length=1)
+    rank: Annotated[Positive, OverHttp(largest=512)] = 16
+    alpha: Annotated[Finite, OverHttp(largest=10_000)] = Field(
+        32.0, gt=0, description="the adapter's output is scaled by alpha / rank"
+    )
+    layers: Annotated[tuple[Literal["attention", "mlp"], ...], OverHttp(choice=True)] = Field(
+        ("attention", "mlp"), min_length=1
+    )
 
 
 class LearnerConfig(BaseModel):
@@ -136,33 +160,45 @@ class LearnerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    num_workers: Positive = Field(1, description="ranks; one GPU each on GPUs")
-    zero_stage: Literal[1, 2, 3] = Field(2, description="what DeepSpeed shards over ranks")
-    offload: Literal["none", "optimizer", "all"] = Field(
+    num_workers: Annotated[Positive, OverHttp(largest=64)] = Field(
+        1, description="ranks; one GPU each on GPUs"
+    )
+    zero_stage: Annotated[Literal[1, 2, 3], OverHttp(largest=3)] = Field(
+        2, description="what DeepSpeed shards over ranks"
+    )
+    offload: Annotated[Literal["none", "optimizer", "all"], OverHttp(choice=True)] = Field(
         "none", description="what DeepSpeed keeps in CPU memory; all: parameters too (zero_stage 3)"
     )
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    shared_prefix: bool = Field(True, description="compute a prompt once for all its completions")
-    attention: Literal["sdpa", "flex", "flash_attention_2", "eager"] = Field(
-        "sdpa", description="sdpa or flex; the others only without shared_prefix"
+    dtype: Annotated[Literal["float32", "bfloat16"], OverHttp(choice=True)] = "bfloat16"
+    shared_prefix: Annotated[bool, OverHttp(choice=True)] = Field(
+        True, description="compute a prompt once for all its completions"
     )
-    gradient_checkpointing: bool = True
-    max_micro_batch_tokens: Positive = Field(
+    attention: Annotated[Literal["sdpa", "flex", "flash_attention_2", "eager"], OverHttp(choice=True)] = (
+        Field("sdpa", description="sdpa or flex; the others only without shared_prefix")
+    )
+    gradient_checkpointing: Annotated[bool, OverHttp(choice=True)] = True
+    max_micro_batch_tokens: Annotated[Positive, OverHttp(largest=262_144)] = Field(
         16384, description="prompts and completions in one forward and backward of a rank"
     )
-    freeze_vision: bool = Field(False, description="train the language model alone")
+    freeze_vision: Annotated[bool, OverHttp(choice=True)] = Field(
+        False, description="train the language model alone"
+    )
     lora: LoraConfig | None = Field(None, description="train low-rank adapters instead of the weights")
-    learning_rate: Finite = Field(
+    learning_rate: Annotated[Finite, OverHttp(largest=1)] = Field(
         1e-6, gt=0, description="the default is for whole weights; adapters want 1e-5 to 1e-4"
     )
     schedule: ScheduleConfig = ScheduleConfig()
-    adam_betas: tuple[Beta, Beta] = (0.9, 0.999)
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
-    max_logprob_gap: float | None = Field(
+    adam_betas: Annotated[tuple[Beta, Beta], OverHttp(largest=1)] = (0.9, 0.999)
+    weight_decay: Annotated[float, OverHttp(largest=1000)] = Field(0.0, ge=0)
+    max_grad_norm: Annotated[float, OverHttp(largest=1e6)] = Field(
+        1.0, gt=0, description="gradients are scaled down to this norm"
+    )
+    max_logprob_gap: Annotated[float | None, OverHttp(largest=1000)] = Field(
         None, gt=0, description="the run stops where engine and learner differ by more on any token, in nats"
     )
-    max_restarts: int = Field(3, ge=0, description="times the group is restarted from its last checkpoint")
+    max_restarts: Annotated[int, OverHttp(largest=100)] = Field(
+        3, ge=0, description="times the group is restarted from its last checkpoint"
+    )
 
     @property
     def trains_in_part(self) -> bool:
@@ -194,18 +230,38 @@ class WarmupConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    form_learning_rate: float = Field(1.5e-3, gt=0)
-    right_learning_rate: float = Field(1e-3, gt=0, description="lower, not to run past the target")
-    adam_betas: tuple[float, float] = (0.9, 0.95)
-    max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
-    form_prompts: int = Field(16, ge=1, description="prompts in one step of the first phase")
-    form_answers: int = Field(8, ge=1, description="answers that each of them is given, of other samples")
-    right_samples: int = Field(64, ge=1, description="samples in one step of the second phase")
-    catch_up: float = Field(
+    form_learning_rate: Annotated[float, OverHttp(largest=1)] = Field(1.5e-3, gt=0)
+    right_learning_rate: Annotated[float, OverHttp(largest=1)] = Field(
+        1e-3, gt=0, description="lower, not to run past the target"
+    )
+    adam_betas: Annotated[tuple[float, float], OverHttp(largest=1)] = (0.9, 0.95)
+    max_grad_norm: Annotated[float, OverHttp(largest=1e6)] = Field(
+        1.0, gt=0, description="gradients are scaled down to this norm"
+    )
+    form_prompts: Annotated[int, OverHttp(largest=512)] = Field(
+        16, ge=1, description="prompts in one step of the first phase"
+    )
+    form_answers: Annotated[int, OverHttp(largest=64)] = Field(
+        8, ge=1, description="answers that each of them is given, of other samples"
+    )
+    right_samples: Annotated[int, OverHttp(largest=2048)] = Field(
+        64, ge=1, description="samples in one step of the second phase"
+    )
+    catch_up: Annotated[float, OverHttp(largest=100)] = Field(
         4.0, ge=1, description="weight in a batch of a task below its target, beside 1 of one that is there"
     )
-    target_validity: float = Field(0.9, ge=0, le=1, description="share of sampled answers of the right form")
-    target_score: float = Field(0.45, ge=0, le=1, description="mean score of sampled answers, of every task")
-    eval_every: int = Field(8, ge=1, description="steps from one look at the scores to the next")
-    max_steps: int = Field(600, ge=1, description="it ends there even if the targets are not reached")
-    max_answer_tokens: int = Field(12, ge=2, description="a sampled answer is cut there")
+    target_validity: Annotated[float, OverHttp(largest=1)] = Field(
+        0.9, ge=0, le=1, description="share of sampled answers of the right form"
+    )
+    target_score: Annotated[float, OverHttp(largest=1)] = Field(
+        0.45, ge=0, le=1, description="mean score of sampled answers, of every task"
+    )
+    eval_every: Annotated[int, OverHttp(largest=20_000)] = Field(
+        8, ge=1, description="steps from one look at the scores to the next"
+    )
+    max_steps: Annotated[int, OverHttp(largest=20_000)] = Field(
+        600, ge=1, description="it ends there even if the targets are not reached"
+    )
+    max_answer_tokens: Annotated[int, OverHttp(largest=1024)] = Field(
+        12, ge=2, description="a sampled answer is cut there"
+    )

@@ -10,6 +10,7 @@ from pretext.tasks import TaskName, TaskSettings
 from pretext.video.frames import FrameSpec
 from rollout.config import RolloutConfig
 from store.files import check_bucket
+from vocabulary.over_http import OverHttp
 
 Positive = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -30,59 +31,75 @@ class _Section(BaseModel):
 
 
 class ModelConfig(_Section):
-    path: PathLike = Field(
+    path: Annotated[PathLike, OverHttp(place="roots", also=r"tiny:[a-z0-9_]+")] = Field(
         "Qwen/Qwen3-VL-8B-Instruct",
         description="Hugging Face folder or hub id, or tiny:qwen3_vl / tiny:qwen2_5_vl for a random tiny model",
     )
 
 
 class DataConfig(TaskSettings, frozen=True, extra="forbid"):
-    videos: PathLike = Field(DRAWN, description="a folder of videos, or `drawn`: simple scenes drawn by us")
-    dataset: PathLike | None = Field(
+    videos: Annotated[PathLike, OverHttp(place="roots", also=DRAWN)] = Field(
+        DRAWN, description="a folder of videos, or `drawn`: simple scenes drawn by us"
+    )
+    dataset: Annotated[PathLike | None, OverHttp(place="roots")] = Field(
         None, description="a dataset of `videossr data build` or `import`; then its samples are trained on"
     )
-    num_drawn: Positive = Field(64, description="scenes drawn for training when videos=drawn")
-    num_drawn_held_out: Positive = Field(32, description="scenes drawn for evaluation when videos=drawn")
-    held_out_share: float = Field(
+    num_drawn: Annotated[Positive, OverHttp(largest=10_000)] = Field(
+        64, description="scenes drawn for training when videos=drawn"
+    )
+    num_drawn_held_out: Annotated[Positive, OverHttp(largest=2_000)] = Field(
+        32, description="scenes drawn for evaluation when videos=drawn"
+    )
+    held_out_share: Annotated[float, OverHttp(largest=1)] = Field(
         0.1, ge=0, lt=1, description="share of a folder's videos kept for evaluation"
     )
     # VideoSSR-30K: 12 000 grounding, 12 000 jigsaw, 6 000 counting.
-    mix: dict[TaskName, Weight] = Field({"grounding": 0.4, "jigsaw": 0.4, "counting": 0.2})
+    mix: Annotated[dict[TaskName, Weight], OverHttp(largest_by_task=1e6)] = Field(
+        {"grounding": 0.4, "jigsaw": 0.4, "counting": 0.2}
+    )
     frames: FrameSpec = FrameSpec()
-    system_prompt: str = "Answer directly."
-    max_prompt_tokens: Positive = Field(8192, description="a longer prompt is refused, never cut")
+    system_prompt: Annotated[str, OverHttp(longest=4000)] = "Answer directly."
+    max_prompt_tokens: Annotated[Positive, OverHttp(largest=131_072)] = Field(
+        8192, description="a longer prompt is refused, never cut"
+    )
 
 
 class TrainConfig(_Section):
-    steps: Positive = 468
-    prompts_per_step: Positive = 64
-    max_staleness: Literal[0, 1] = Field(
+    steps: Annotated[Positive, OverHttp(largest=100_000)] = 468
+    prompts_per_step: Annotated[Positive, OverHttp(largest=1024)] = 64
+    max_staleness: Annotated[Literal[0, 1], OverHttp(largest=1)] = Field(
         0,
         description="0: a step's answers are sampled from the newest weights; 1: from those before, while the "
         "learner trains",
     )
-    checkpoint_every: Positive = Field(20, description="steps from one checkpoint to the next")
-    keep_checkpoints: Positive = Field(
+    checkpoint_every: Annotated[Positive, OverHttp(largest=100_000)] = Field(
+        20, description="steps from one checkpoint to the next"
+    )
+    keep_checkpoints: Annotated[Positive, OverHttp(largest=10)] = Field(
         2,
         description="kept at the end: those of the highest held-out scores, or else the newest; the last always",
     )
-    recorded_groups: int = Field(4, ge=0, description="groups per step whose rollouts are written down whole")
+    recorded_groups: Annotated[int, OverHttp(largest=64)] = Field(
+        4, ge=0, description="groups per step whose rollouts are written down whole"
+    )
 
 
 class EvaluationConfig(_Section):
-    samples_per_task: int = Field(
+    samples_per_task: Annotated[int, OverHttp(largest=5_000)] = Field(
         200, ge=0, description="held-out samples per task, before and after; 0: none"
     )
-    every: int = Field(
+    every: Annotated[int, OverHttp(largest=100_000)] = Field(
         0,
         ge=0,
         description="also after every so many steps, with a checkpoint each; 0: before and after only",
     )
-    sampled_completions: Positive = Field(4, description="completions per sample for the sampled score")
+    sampled_completions: Annotated[Positive, OverHttp(largest=64)] = Field(
+        4, description="completions per sample for the sampled score"
+    )
 
 
 class RewardConfig(_Section):
-    function: str | None = Field(
+    function: Annotated[str | None, OverHttp(closed="it names code")] = Field(
         None,
         description="package.module:name of a reward of your own, (task, text, answer) to a number from 0 to 1, in "
         "place of the tasks' rules",
@@ -90,30 +107,38 @@ class RewardConfig(_Section):
 
 
 class ClusterConfig(_Section):
-    device: Literal["cpu", "cuda"] = "cuda"
-    placement: Literal["separate", "shared"] = Field(
+    device: Annotated[Literal["cpu", "cuda"], OverHttp(choice=True)] = "cuda"
+    placement: Annotated[Literal["separate", "shared"], OverHttp(choice=True)] = Field(
         "separate", description="rollout and learner on GPUs of their own, or on the same ones in turn"
     )
-    address: str = Field("auto", description="Ray to join; auto: the one this runs in, or a new local one")
-    node_labels: bool = Field(
+    address: Annotated[str, OverHttp(closed="it names another cluster")] = Field(
+        "auto", description="Ray to join; auto: the one this runs in, or a new local one"
+    )
+    node_labels: Annotated[bool, OverHttp(choice=True)] = Field(
         False,
         description="every process asks for a Ray node labelled for it: videossr.io/role=learner, rollout or cpu",
     )
-    autoscaling: bool = Field(
+    autoscaling: Annotated[bool, OverHttp(choice=True)] = Field(
         False,
         description="the Ray joined grows on demand: what it has when the run starts is no reason to refuse",
     )
-    gpu_memory_gib: float = Field(80.0, gt=0, description="of one GPU, for the plan's memory check")
-    num_prompt_workers: Positive = 8
-    num_reward_workers: Positive = 2
-    push_timeout_s: float = Field(300.0, gt=0, description="a weight push that takes longer has failed")
+    gpu_memory_gib: Annotated[float, OverHttp(largest=1000)] = Field(
+        80.0, gt=0, description="of one GPU, for the plan's memory check"
+    )
+    num_prompt_workers: Annotated[Positive, OverHttp(largest=256)] = 8
+    num_reward_workers: Annotated[Positive, OverHttp(largest=64)] = 2
+    push_timeout_s: Annotated[float, OverHttp(largest=24 * 3600)] = Field(
+        300.0, gt=0, description="a weight push that takes longer has failed"
+    )
 
 
 class Config(_Section):
-    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder under runs_dir")
-    seed: int = Field(0, ge=0)
-    runs_dir: PathLike = "runs"
-    bucket: Annotated[str, AfterValidator(check_bucket)] | None = Field(
+    name: Annotated[str, OverHttp(longest=100)] = Field(
+        "run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder under runs_dir"
+    )
+    seed: Annotated[int, OverHttp(largest=2**32 - 1)] = Field(0, ge=0)
+    runs_dir: Annotated[PathLike, OverHttp(place="runs_dir")] = "runs"
+    bucket: Annotated[Annotated[str, AfterValidator(check_bucket)] | None, OverHttp(place="roots")] = Field(
         None,
         description="s3://BUCKET/PREFIX or the like, for checkpoints and frames; the run's folder has the rest. null: "
         "VIDEOSSR_BUCKET, or else the folder has these too",
@@ -127,7 +152,9 @@ class Config(_Section):
     train: TrainConfig = TrainConfig()
     warmup: WarmupConfig | None = Field(None, description="supervised start for a model that knows nothing")
     evaluation: EvaluationConfig = EvaluationConfig()
-    trackers: tuple[Literal["wandb", "mlflow"], ...] = Field(
+    trackers: Annotated[
+        tuple[Literal["wandb", "mlflow"], ...], OverHttp(closed="they send what a run does to other servers")
+    ] = Field(
         (), description="where metrics go besides TensorBoard and the run store; each is installed by you"
     )
     cluster: ClusterConfig = ClusterConfig()

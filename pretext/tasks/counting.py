@@ -14,6 +14,7 @@ from pretext.tasks.balance import balanced_weights
 from pretext.tasks.shapes import KINDS, Kind, Shape, bright_colour, draw_shape
 from pretext.tasks.task import Material, Real, Task, TaskParams, Unsuitable, Whole
 from reward.rules import count_accuracy
+from vocabulary.over_http import OverHttp
 
 QUESTION = "How many circles, squares, triangles were drawn on the video? Reply three numbers, like 4,0,5."
 
@@ -27,11 +28,13 @@ class CountingParams(TaskParams, frozen=True):
     The defaults are VideoSSR's easy setting; its hard one is [1, 4] and [1, 4].
     """
 
-    frames_per_kind: Whole = (1, 3)
-    shapes_per_frame: Whole = (1, 3)
-    min_distance: Annotated[int, Field(ge=1)] = 9  # frames from one appearance of a kind to its next
-    size: Real = (0.2, 0.4)  # diameter, of the frame's short side
-    balanced: bool = False  # totals drawn so that the best constant answer earns least
+    frames_per_kind: Annotated[Whole, OverHttp(largest=256)] = (1, 3)
+    shapes_per_frame: Annotated[Whole, OverHttp(largest=20)] = (1, 3)
+    # frames from one appearance of a kind to its next
+    min_distance: Annotated[int, Field(ge=1), OverHttp(largest=256)] = 9
+    size: Annotated[Real, OverHttp(largest=1)] = (0.2, 0.4)  # diameter, of the frame's short side
+    # totals drawn so that the best constant answer earns least
+    balanced: Annotated[bool, OverHttp(choice=True)] = False
 
 
 class Counting(Task[CountingParams]):

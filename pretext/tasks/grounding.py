@@ -15,6 +15,7 @@ from pretext.tasks.task import Material, Real, Task, TaskParams, Unsuitable, Who
 from pretext.video.cache import FrameKey
 from pretext.video.frame_stats import Traits
 from reward.rules import interval_iou
+from vocabulary.over_http import OverHttp
 
 Perturbation = Literal[
     "channel_swap", "grayscale", "invert", "rotate_90", "rotate_180", "rotate_270", "mirror", "zoom_in",
@@ -50,24 +51,28 @@ class GroundingParams(TaskParams, frozen=True):
     Ranges hold for a whole segment: one draw each. The anomalies take turns, so that they come equally often.
     """
 
-    perturbations: Annotated[tuple[Perturbation, ...], Field(min_length=1)] = (
+    perturbations: Annotated[tuple[Perturbation, ...], Field(min_length=1), OverHttp(choice=True)] = (
         "channel_swap",
         "mirror",
         "zoom_out",
         "rotate_180",
     )
-    segment: Whole = (8, 16)  # frames
-    describe: bool = True  # whether the question says what was altered, as VideoSSR's does
-    zoom_in: Real = (1.3, 1.5)  # times larger
-    zoom_out: Real = (1.2, 1.4)  # times smaller
-    noise: Real = (35.0, 70.0)  # standard deviation, of 255
-    blur: Real = (1.5, 2.5)  # standard deviation, pixels
-    saturation: Real = (1.8, 2.5)  # times as strong
-    stutter: Whole = (2, 5)  # different frames that are left in a segment
+    segment: Annotated[Whole, OverHttp(largest=256)] = (8, 16)  # frames
+    # whether the question says what was altered, as VideoSSR's does
+    describe: Annotated[bool, OverHttp(choice=True)] = True
+    zoom_in: Annotated[Real, OverHttp(largest=10)] = (1.3, 1.5)  # times larger
+    zoom_out: Annotated[Real, OverHttp(largest=10)] = (1.2, 1.4)  # times smaller
+    noise: Annotated[Real, OverHttp(largest=255)] = (35.0, 70.0)  # standard deviation, of 255
+    blur: Annotated[Real, OverHttp(largest=50)] = (1.5, 2.5)  # standard deviation, pixels
+    saturation: Annotated[Real, OverHttp(largest=100)] = (1.8, 2.5)  # times as strong
+    stutter: Annotated[Whole, OverHttp(largest=256)] = (2, 5)  # different frames that are left in a segment
     # Below these, nobody would see it: mean changes of a pixel value, of 255.
-    min_change: Annotated[float, Field(ge=0)] = 4.0  # from a frame to itself in grey, mirrored or upside down
-    min_motion: Annotated[float, Field(ge=0)] = 1.0  # from a frame to the next, for shuffles and stutters
-    balanced: bool = False  # segments placed so that the best constant answer earns least
+    # from a frame to itself in grey, mirrored or upside down
+    min_change: Annotated[float, Field(ge=0), OverHttp(largest=255)] = 4.0
+    # from a frame to the next, for shuffles and stutters
+    min_motion: Annotated[float, Field(ge=0), OverHttp(largest=255)] = 1.0
+    # segments placed so that the best constant answer earns least
+    balanced: Annotated[bool, OverHttp(choice=True)] = False
 
 
 class Grounding(Task[GroundingParams]):

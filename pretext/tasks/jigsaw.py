@@ -8,6 +8,7 @@ from pydantic import Field
 from pretext.recipe import Clip, Frames, Recipe, Sample
 from pretext.tasks.task import Material, Task, TaskParams
 from reward.parsing import MOST_CLIPS, write_order
+from vocabulary.over_http import OverHttp
 
 
 class JigsawParams(TaskParams, frozen=True):
@@ -18,8 +19,8 @@ class JigsawParams(TaskParams, frozen=True):
     both ends of the video, so that the clips stay equally long.
     """
 
-    num_clips: Annotated[int, Field(ge=2, le=MOST_CLIPS)] = 6
-    gap: Annotated[int, Field(ge=0, multiple_of=2)] = 0  # frames
+    num_clips: Annotated[int, Field(ge=2, le=MOST_CLIPS), OverHttp(largest=12)] = 6
+    gap: Annotated[int, Field(ge=0, multiple_of=2), OverHttp(largest=256)] = 0  # frames
 
 
 class Jigsaw(Task[JigsawParams]):

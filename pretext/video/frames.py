@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from pretext.video import Reader, VideoError, VideoInfo
 from pretext.video.frame_stats import Traits
+from vocabulary.over_http import OverHttp
 
 _SAME_TIME_S = 1e-3  # frame times are rounded to 0.1 ms: a frame that starts "exactly then" must count
 
@@ -22,13 +23,16 @@ class FrameSpec(BaseModel, frozen=True, extra="forbid"):
     middle 90 %, told as if the frames were spread over the whole duration.
     """
 
-    num_frames: Annotated[int, Field(ge=2, multiple_of=2)] = 48  # even: models merge frames in pairs
-    window: Annotated[float, Field(gt=0, le=1)] = 0.9  # the middle part of the video that is used
-    min_pixels: Annotated[int, Field(ge=1)] = 128 * 128
-    max_pixels: Annotated[int, Field(ge=1)] = 256 * 256
-    multiple_of: Annotated[int, Field(ge=1)] = 32  # of height and width: patch size x spatial merge
-    clock: Literal["source", "paper"] = "source"
-    reader: Reader = "pyav"
+    # even: models merge frames in pairs
+    num_frames: Annotated[int, Field(ge=2, multiple_of=2), OverHttp(largest=256)] = 48
+    # the middle part of the video that is used
+    window: Annotated[float, Field(gt=0, le=1), OverHttp(largest=1)] = 0.9
+    min_pixels: Annotated[int, Field(ge=1), OverHttp(largest=768 * 768)] = 128 * 128
+    max_pixels: Annotated[int, Field(ge=1), OverHttp(largest=768 * 768)] = 256 * 256
+    # of height and width: patch size x spatial merge
+    multiple_of: Annotated[int, Field(ge=1), OverHttp(largest=256)] = 32
+    clock: Annotated[Literal["source", "paper"], OverHttp(choice=True)] = "source"
+    reader: Annotated[Reader, OverHttp(choice=True)] = "pyav"
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> Self:
