@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from actors.config import EvaluationConfig, RewardConfig, TrainConfig
 from learner.config import GrpoConfig, LearnerConfig, WarmupConfig
 from pretext.tasks import TaskName, TaskSettings
 from pretext.video.frames import FrameSpec
@@ -61,48 +62,6 @@ class DataConfig(TaskSettings, frozen=True, extra="forbid"):
     system_prompt: Annotated[str, OverHttp(longest=4000)] = "Answer directly."
     max_prompt_tokens: Annotated[Positive, OverHttp(largest=131_072)] = Field(
         8192, description="a longer prompt is refused, never cut"
-    )
-
-
-class TrainConfig(_Section):
-    steps: Annotated[Positive, OverHttp(largest=100_000)] = 468
-    prompts_per_step: Annotated[Positive, OverHttp(largest=1024)] = 64
-    max_staleness: Annotated[Literal[0, 1], OverHttp(largest=1)] = Field(
-        0,
-        description="0: a step's answers are sampled from the newest weights; 1: from those before, while the "
-        "learner trains",
-    )
-    checkpoint_every: Annotated[Positive, OverHttp(largest=100_000)] = Field(
-        20, description="steps from one checkpoint to the next"
-    )
-    keep_checkpoints: Annotated[Positive, OverHttp(largest=10)] = Field(
-        2,
-        description="kept at the end: those of the highest held-out scores, or else the newest; the last always",
-    )
-    recorded_groups: Annotated[int, OverHttp(largest=64)] = Field(
-        4, ge=0, description="groups per step whose rollouts are written down whole"
-    )
-
-
-class EvaluationConfig(_Section):
-    samples_per_task: Annotated[int, OverHttp(largest=5_000)] = Field(
-        200, ge=0, description="held-out samples per task, before and after; 0: none"
-    )
-    every: Annotated[int, OverHttp(largest=100_000)] = Field(
-        0,
-        ge=0,
-        description="also after every so many steps, with a checkpoint each; 0: before and after only",
-    )
-    sampled_completions: Annotated[Positive, OverHttp(largest=64)] = Field(
-        4, description="completions per sample for the sampled score"
-    )
-
-
-class RewardConfig(_Section):
-    function: Annotated[str | None, OverHttp(closed="it names code")] = Field(
-        None,
-        description="package.module:name of a reward of your own, (task, text, answer) to a number from 0 to 1, in "
-        "place of the tasks' rules",
     )
 
 

@@ -37,7 +37,7 @@ OTHERS: dict[str, set[str]] = {
     "rollout": {"numpy", "torch", "vllm"} | PYDANTIC,
     "learner": {"numpy", "torch", "deepspeed", "transformers", "tokenizers", "peft", "ray", "vllm"}
     | PYDANTIC,
-    "actors": {"numpy", "torch", "transformers", "ray", "wandb", "mlflow"},
+    "actors": {"numpy", "torch", "transformers", "ray", "wandb", "mlflow"} | PYDANTIC,
     "evaluation": {"numpy", "matplotlib"} | PYDANTIC,
     "store": {"sqlalchemy", "alembic", "pyarrow"} | PYDANTIC,
     "dashboard": {"fastapi", "starlette", "uvicorn", "itsdangerous", "sqlalchemy", "yaml"} | PYDANTIC,
@@ -60,6 +60,9 @@ PURE = [
     "learner.modeling.policy_model",
     "learner.algorithm.parity",
     "learner.algorithm.schedule",
+    "learner.commands",
+    "weight_sync.live_worker",
+    "actors.config",
     "rollout.config",
     "rollout.prompt",
     "rollout.engine",
