@@ -3,10 +3,12 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from setuptools import find_packages
 
 from benchmarks import house
 
@@ -126,6 +128,14 @@ def test_imports_go_the_allowed_way_only(package: str) -> None:
     assert not wrong
 
 
+def test_the_wheel_has_every_folder() -> None:
+    include = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
+    folders = {
+        str(path.parent.relative_to(ROOT)).replace("/", ".") for package in OURS for path in modules(package)
+    }
+    assert folders == set(find_packages(str(ROOT), **include))
+
+
 @pytest.mark.parametrize("room", house.rooms(ROOT))
 def test_the_parts_of_a_room_do_not_import_each_other_in_a_circle(room: str) -> None:
     assert not house.circle(ROOT, room)
@@ -155,11 +165,20 @@ def test_vllm_is_imported_in_calls_only() -> None:
     assert wrong == VLLM_SIDE
 
 
-def test_in_the_learner_only_the_loop_and_the_weights_know_ray_and_only_in_calls() -> None:
+def test_ray_is_imported_in_calls_only_outside_the_actors() -> None:
+    """In the learner only the loop and its checkpoints know Ray; in weight sync only what talks to rollout workers."""
     users = {
-        (path.name, at_top) for path in modules("learner") for name, at_top in imported(path) if name == "ray"
+        (str(path.relative_to(ROOT)), at_top)
+        for package in ("learner", "weight_sync")
+        for path in modules(package)
+        for name, at_top in imported(path)
+        if name == "ray"
     }
-    assert users == {("loop.py", False), ("weights.py", False)}
+    assert not any(at_top for _, at_top in users)
+    assert {name for name, _ in users if name.startswith("learner")} <= {
+        "learner/loop.py",
+        "learner/checkpoint.py",
+    }
 
 
 def test_torch_is_not_what_a_pure_package_asks_for() -> None:

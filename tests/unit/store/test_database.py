@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import tomllib
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -200,11 +199,3 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(StoreError, match=r"pip install 'psycopg\[binary\]'"):
         open_database("postgresql://u@127.0.0.1:1/d")
-
-
-def test_the_wheel_has_every_folder_of_the_store() -> None:
-    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    folders = {
-        str(path.parent.relative_to(ROOT)).replace("/", ".") for path in (ROOT / "store").rglob("*.py")
-    }
-    assert folders <= set(packages)
