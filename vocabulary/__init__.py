@@ -1,4 +1,11 @@
-"""The names that a run's record is written in, so that writers and readers of it agree.
+"""The names that a run's record is written in, so that its writers and readers agree.
 
-Standard library only; every package may import it.
+- `metrics`: every metric: name, title, unit, meaning, and its Prometheus gauge.
+- `stages`: what a run is doing, from "looking at the videos" to "done"; and the points of a run at which it evaluates.
+- `workers`: the roles of a run's processes and what state they may be in.
+- `run_states`: the states of a run.
+- `text`: shortening error messages.
+
+Standard library only; every package may import it. The page's titles and panels are in `dashboard/page/views/`, and
+Grafana's in `deploy/grafana/videossr.json`; tests compare both with these modules.
 """
