@@ -1,7 +1,8 @@
-"""What a configuration that comes over HTTP may say. Pure.
+"""What a configuration that arrives over HTTP may set. Pure.
 
-Who may start runs from a browser may choose numbers and tasks; what code runs, which files are read and where results
-go is the choice of whoever runs the server. So settings are closed unless `dashboard.launching.open_settings` opens them.
+Whoever may start runs from a browser may choose numbers and tasks. Which code runs, which files are read and where
+results go is decided by the person who runs the server. So a setting is closed unless its field opens it (see
+vocabulary/over_http.py).
 """
 
 import difflib
@@ -12,31 +13,121 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
-from dashboard.launching.open_settings import (
-    CHOICES,
-    CLOSED,
-    KNOWN,
-    LARGEST,
-    LARGEST_BY_TASK,
-    LONGEST,
-    PLACES,
-    UNSET,
-)
+from dashboard.launching.open_settings import http_settings
+from vocabulary.over_http import OverHttp
 
-_DRAWN, _TINY = "drawn", re.compile(r"tiny:[a-z0-9_]+")
-_DEEPEST = 12
-_NUMBERS, _MOST_DIGITS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"), 40
-_ASK = "ask who runs this server to allow it (VIDEOSSR_ALLOW_ANY_CONFIG=1)."
+_MAX_DEPTH = 12
+_MAX_DIGITS = 40
+_NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_OR_ASK = "or ask the person who runs this server to allow it (VIDEOSSR_ALLOW_ANY_CONFIG=1)."
 
 
 class ConfigRefused(ValueError):
-    """What a configuration over HTTP may not say, one line a problem."""
+    """A configuration sets something that it may not. The message has one line per problem."""
+
+
+class ConfigRules:
+    """Checks configurations that arrive over HTTP.
+
+    Args:
+        config_class: the class of configurations, whose fields say how far each setting may be set.
+        roots: places that settings may name; see Settings.roots.
+        runs_dir: this server's folder of runs, which a configuration may name too.
+    """
+
+    def __init__(self, config_class: type[BaseModel], *, roots: Sequence[str], runs_dir: str) -> None:
+        self._settings = http_settings(config_class)
+        self._roots = {"roots": tuple(roots), "runs_dir": (runs_dir,)}
+
+    def check_config(self, text: str) -> None:
+        """Raise ConfigRefused if this YAML sets something it may not."""
+        tree = _parse(text, "the configuration")
+        if not isinstance(tree, dict):
+            raise ConfigRefused("the configuration: holds no settings. Send YAML such as 'name: mine'.")
+        _refuse(self._problems(tree))
+
+    def check_overrides(self, overrides: Sequence[str]) -> None:
+        """Raise ConfigRefused if one of these `dotted.key=value` sets something it may not."""
+        problems = []
+        for override in overrides:
+            name, separator, text = override.partition("=")
+            if not separator or not name:
+                raise ConfigRefused(
+                    f"{override!r}: an override has the form dotted.key=value, as in train.steps=10."
+                )
+            problems += self._problems({name: _parse(text, name)})
+        _refuse(problems)
+
+    def _problems(self, tree: dict[Any, Any]) -> list[str]:
+        found = ((name, value, self._problem(name, value)) for name, value in _leaves(tree))
+        return [f"{name[:80]}={repr(value)[:60]}: {problem}" for name, value, problem in found if problem]
+
+    def _problem(self, name: str, value: Any) -> str | None:
+        """Return why this setting may not have this value, or None where it may."""
+        section = name.rpartition(".")[0]
+        if name in self._settings:
+            rule = self._settings[name].rule
+            if rule.largest is not None:
+                return _number_problem(name, value, rule.largest)
+            if rule.longest is not None:
+                return _length_problem(name, value, rule.longest)
+            if rule.choice:
+                return None
+        elif (largest := self._largest_by_task(section)) is not None:
+            return _number_problem(name, value, largest)
+        if value is None or value == {}:
+            return None  # sets nothing; the run's own check names settings that do not exist
+        if name in self._settings and self._settings[name].rule.place is not None:
+            return self._place_problem(value, self._settings[name].rule)
+        closed = next((key for key in self._closed() if name == key or name.startswith(f"{key}.")), None)
+        if closed is None:
+            return self._unknown_problem(name)
+        if value == self._settings[closed].default:
+            return None
+        return (
+            f"cannot be set over HTTP, because {self._settings[closed].rule.closed}. Leave it out, {_OR_ASK}"
+        )
+
+    def _largest_by_task(self, name: str) -> float | None:
+        return self._settings[name].rule.largest_by_task if name in self._settings else None
+
+    def _closed(self) -> Iterator[str]:
+        return (name for name, setting in self._settings.items() if setting.rule.closed is not None)
+
+    def _place_problem(self, value: Any, rule: OverHttp) -> str | None:
+        """Return why this place is not open. Runs are written below `runs_dir` alone; the rest is below the roots."""
+        assert rule.place is not None
+        roots = self._roots[rule.place]
+        if isinstance(value, str):
+            listed = rule.also is not None and re.fullmatch(rule.also, value)
+            if listed or any(_is_below(value, root) for root in roots):
+                return None
+        if rule.place == "runs_dir":
+            opened = f"this server's runs: {roots[0]}"
+        else:
+            opened = f"VIDEOSSR_ROOTS: {', '.join(roots) or 'there are none'}"
+        return f"is outside the places that are open over HTTP ({opened}). Leave it out, {_OR_ASK}"
+
+    def _unknown_problem(self, name: str) -> str:
+        """Return what is wrong with a name that is no setting: most likely it is mistyped."""
+        if self._largest_by_task(name) is not None:
+            return f"is a section with a number for each task. Set one, as {name}.grounding=1."
+        below = sorted(known for known in self._settings if known.startswith(f"{name}."))
+        if below:
+            return f"is a section of settings, not a value. Set one, as {', '.join(below[:3])}."
+        close = difflib.get_close_matches(name[:80], self._settings, n=1)
+        if close:
+            return f"there is no such setting. Did you mean {close[0]}?"
+        return "there is no such setting. `videossr train --dry-run` prints them all."
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values only: no aliases (a few lines of them unfold to billions), no deep nesting, and no endless numbers
-    (which Python refuses to write down again).
+    """A YAML loader for plain values.
+
+    It takes no aliases (a few lines of them unfold to billions), no deep nesting, and no endless numbers (which Python
+    refuses to print).
     """
 
     depth = 0
@@ -46,46 +137,20 @@ class _Loader(yaml.SafeLoader):
             raise ConfigRefused(
                 "the configuration: YAML aliases (*name) are not taken over HTTP. Write them out."
             )
-        if self.depth >= _DEEPEST:
-            raise ConfigRefused(f"the configuration: is nested deeper than {_DEEPEST} levels. Flatten it.")
+        if self.depth >= _MAX_DEPTH:
+            raise ConfigRefused(f"the configuration: is nested deeper than {_MAX_DEPTH} levels. Flatten it.")
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
-        if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and len(node.value) > _MOST_DIGITS:
+        if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBER_TAGS and len(node.value) > _MAX_DIGITS:
             raise ConfigRefused(
                 f"the configuration: {node.value[:20]}... is a number of {len(node.value)} digits. Shorten it."
             )
         return node
 
 
-def check_config(text: str, *, roots: Sequence[str], runs_dir: str) -> None:
-    """Raise ConfigRefused if this YAML says what it may not.
-
-    Args:
-        roots: see Settings.roots.
-        runs_dir: where this server's runs are, which may be named.
-    """
-    tree = _parse(text, "the configuration")
-    if not isinstance(tree, dict):
-        raise ConfigRefused("the configuration: holds no settings. Send YAML such as 'name: mine'.")
-    _refuse(_problems(_leaves(tree), roots, runs_dir))
-
-
-def check_overrides(overrides: Sequence[str], *, roots: Sequence[str], runs_dir: str) -> None:
-    """Raise ConfigRefused if these `dotted.key=value` say what they may not."""
-    problems = []
-    for override in overrides:
-        name, separator, text = override.partition("=")
-        if not separator or not name:
-            raise ConfigRefused(
-                f"{override!r}: an override has the form dotted.key=value, as in train.steps=10."
-            )
-        value = _parse(text, name)
-        problems += _problems(_leaves({name: value}), roots, runs_dir)
-    _refuse(problems)
-
-
 def _parse(text: str, name: str) -> Any:
+    """Return the YAML's value. Raises ConfigRefused naming `name` where it is not YAML."""
     try:
         return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, OverflowError) as error:
@@ -95,7 +160,7 @@ def _parse(text: str, name: str) -> Any:
 
 
 def _leaves(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted name, value) of everything below `node`; an empty section is a leaf too."""
+    """Yield (dotted name, value) of everything below `node`; an empty section is a leaf too."""
     if isinstance(node, dict) and (node or not name):
         for key, value in node.items():
             yield from _leaves(value, f"{name}.{key}" if name else str(key))
@@ -103,95 +168,40 @@ def _leaves(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, node
 
 
-def _problems(leaves: Iterator[tuple[str, Any]], roots: Sequence[str], runs_dir: str) -> list[str]:
-    return [problem for name, value in leaves if (problem := _problem(name, value, roots, runs_dir))]
-
-
-def _problem(name: str, value: Any, roots: Sequence[str], runs_dir: str) -> str | None:
-    """Why this may not be said; None: it may."""
-    shown = f"{name[:80]}={repr(value)[:60]}"
-    by_task = name.rpartition(".")[0]
-    if name in LARGEST:
-        return _of_size(value, LARGEST[name], shown, name)
-    if by_task in LARGEST_BY_TASK:
-        return _of_size(value, LARGEST_BY_TASK[by_task], shown, name)
-    if name in LONGEST:
-        return _of_length(value, LONGEST[name], shown, name)
-    if name in CHOICES or value is None or value == {}:
-        return None  # nothing to bound, or nothing said; what is not there at all is named by whoever starts the run
-    if name in PLACES:
-        return _at_place(name, value, roots, runs_dir, shown)
-    if closed := next((key for key in CLOSED if name == key or name.startswith(f"{key}.")), None):
-        if value == UNSET.get(closed):
-            return None
-        return f"{shown}: cannot be set over HTTP, because {CLOSED[closed]}. Leave it out, or {_ASK}"
-    return f"{shown}: {_unknown(name)}"
-
-
-def _of_size(value: Any, largest: float, shown: str, name: str) -> str | None:
+def _number_problem(name: str, value: Any, largest: float) -> str | None:
     for number in value if isinstance(value, list) else [value]:
-        # A text may be a number too: YAML reads 1e-6 as one, and the configuration takes it.
+        # A text may be a number too: YAML reads 1e-6 as a text, and the configuration accepts it.
         if number is not None and not isinstance(number, int | float | str):
-            return f"{shown}: is not a number. Set {name} to one of at most {largest:g}."
+            return f"is not a number. Set {name} to one of at most {largest:g}."
         if isinstance(number, str) and math.isnan(_number(number)):
-            return f"{shown}: is not a number. Set {name} to one of at most {largest:g}."
+            return f"is not a number. Set {name} to one of at most {largest:g}."
         if not _number(number) <= largest:
-            return f"{shown}: is not a number up to {largest:g}, the most over HTTP. Lower {name}, or {_ASK}"
+            return f"is not a number up to {largest:g}, the most over HTTP. Lower {name}, {_OR_ASK}"
     return None
 
 
 def _number(value: float | str | None) -> float:
-    """NaN where it is none; nothing said is 0."""
+    """Return the value as a number: NaN where it is none, 0 for None."""
     try:
         return float(value or 0)
     except (ValueError, OverflowError):
         return math.nan
 
 
-def _of_length(value: Any, longest: int, shown: str, name: str) -> str | None:
+def _length_problem(name: str, value: Any, longest: int) -> str | None:
     if isinstance(value, str) and len(value) > longest:
-        return f"{shown}: has {len(value)} characters; over HTTP {longest} are the most. Shorten {name}, or {_ASK}"
-    return None  # what is no text at all the configuration refuses itself
-
-
-def _at_place(name: str, value: Any, roots: Sequence[str], runs_dir: str, shown: str) -> str | None:
-    """Runs may be written where this server's are, and nowhere else: roots hold what is read, and buckets."""
-    own = name == "runs_dir"
-    if _allowed_place(name, value, (runs_dir,) if own else roots):
-        return None
-    opened = f"its own runs: {runs_dir}" if own else f"VIDEOSSR_ROOTS: {', '.join(roots) or 'there are none'}"
-    return f"{shown}: is outside the places that are open over HTTP ({opened}). Leave it out, or {_ASK}"
-
-
-def _unknown(name: str) -> str:
-    """What is wrong with a name that no table has: closed by that, and mistyped most likely."""
-    if name in LARGEST_BY_TASK:
-        return f"is a section with a number for each task. Set one, as {name}.grounding=1."
-    below = sorted(known for known in KNOWN if known.startswith(f"{name}."))
-    if below:
-        return f"is a section of settings, not a value. Set one, as {', '.join(below[:3])}."
-    close = difflib.get_close_matches(name[:80], KNOWN, n=1)
-    if close:
-        return f"there is no such setting. Did you mean {close[0]}?"
-    return "there is no such setting. `videossr train --dry-run` prints them all."
-
-
-def _allowed_place(name: str, value: Any, roots: Sequence[str]) -> bool:
-    if not isinstance(value, str):
-        return False
-    if (name == "data.videos" and value == _DRAWN) or (name == "model.path" and _TINY.fullmatch(value)):
-        return True
-    return any(_is_below(value, root) for root in roots)
+        return f"has {len(value)} characters; the most over HTTP is {longest}. Shorten {name}, {_OR_ASK}"
+    return None  # the run's own check refuses what is not a text
 
 
 def _is_below(place: str, root: str) -> bool:
-    """Whether `place`, a path or an address, is `root` or below it, by its letters alone.
+    """Return whether `place`, a path or an address, is `root` or below it, judged by its characters alone.
 
     An address may hold options (?endpoint_override=ELSEWHERE sends what is signed with the server's keys to another
-    host), fragments, and signs written as numbers (%2e%2e is a way back up): none is taken.
+    host), fragments, and escaped characters (%2e%2e leads up): none is accepted.
     """
     if "::" in place or any(sign in place for sign in "\\?#%") or ".." in place.split("/"):
-        return False  # chained addresses and ways back up
+        return False  # chained addresses, and paths that lead up
     scheme, separator, path = place.rpartition("://")
     place = scheme + separator + posixpath.normpath(path)
     return place == root or place.startswith(f"{root}/")

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Request
 
 from dashboard.access.security import NAME_HEADER, client_of, counted, name_of, operator
 from dashboard.dependencies import Number, Service, Services
-from dashboard.launching.config_rules import ConfigRefused, check_config, check_overrides
+from dashboard.launching.config_rules import ConfigRefused, ConfigRules
 from dashboard.launching.launcher import Launched, Launcher, LaunchError
 from dashboard.schemas import EVERYWHERE, Accepted, Role, StartRequest, StopRequest, YamlConfig, problems
 from store.database import Database, StoreAway, StoreError
@@ -132,12 +132,12 @@ def _launcher(services: Service) -> Launcher:
 def _checked(services: Service, launcher: Launcher, wanted: StartRequest) -> str:
     """The configuration as YAML. Raises ValueError where it says what it may not."""
     settings = services.settings
-    runs_dir = str(settings.runs_dir)
+    rules = ConfigRules(launcher.config_class, roots=settings.roots, runs_dir=str(settings.runs_dir))
     if not settings.allow_any_config:
-        check_overrides(wanted.overrides, roots=settings.roots, runs_dir=runs_dir)
+        rules.check_overrides(wanted.overrides)
     if isinstance(wanted.config, YamlConfig):
         if not settings.allow_any_config:
-            check_config(wanted.config.yaml, roots=settings.roots, runs_dir=runs_dir)
+            rules.check_config(wanted.config.yaml)
         return wanted.config.yaml
     configs = launcher.configs()
     if wanted.config not in configs:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cluster.config.schema import Config
 from dashboard.launching.launcher import Launched
 from dashboard.serve import serve
 from dashboard.settings import from_environment
@@ -17,6 +18,8 @@ class Registers:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    config_class = Config
 
     def start(self, config_yaml: str, overrides: Sequence[str], by: str) -> Launched:
         run_id = register_run(

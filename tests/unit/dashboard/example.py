@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
+from pydantic import BaseModel
 from sqlalchemy import func, update
 
+from cluster.config.schema import Config
 from dashboard.launching.launcher import Launched, LaunchError
 from store.database import Database, open_database
 from store.records import Clip, EvaluationRecord, Frame, GroupRecord, RunDetail, WorkerStatus
@@ -26,6 +28,7 @@ class Recorder:
 
     asked: list[tuple[str, ...]] = field(default_factory=list)
     has_cluster: bool = True
+    config_class: type[BaseModel] = Config
 
     def start(self, config_yaml: str, overrides: Sequence[str], by: str) -> Launched:
         if not self.has_cluster:

@@ -7,8 +7,8 @@ import pytest
 from cluster.cli.main import _parse
 from cluster.config.load import load_config
 from cluster.config.schema import Config
-from cluster.training.placement import NODE_LABEL, Role, memory_problems, roles
-from dashboard.launching.config_rules import check_config, check_overrides
+from cluster.training.placement import NODE_LABEL, RolePlan, memory_problems, role_plans
+from dashboard.launching.config_rules import ConfigRules
 from tests.unit.deploy.manifests import OVERLAYS, ROOT, Manifest, entry_points, overlay, ray_cluster_specs
 
 IMAGE_TREE = "/opt/videossr/"
@@ -43,9 +43,10 @@ def test_the_page_of_a_shared_cluster_may_start_the_run_it_is_made_for() -> None
     (deployment,) = [each for each in overlay("multi-node") if each["kind"] == "Deployment"]
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     roots = next(entry["value"] for entry in container["env"] if entry["name"] == "VIDEOSSR_ROOTS").split(",")
+    rules = ConfigRules(Config, roots=roots, runs_dir="/data/runs")
     for path in (ROOT / "configs").glob("qwen*.yaml"):
-        check_config(path.read_text(), roots=roots, runs_dir="/data/runs")
-    check_overrides(["data.videos=/data/videos", "runs_dir=/data/runs"], roots=roots, runs_dir="/data/runs")
+        rules.check_config(path.read_text())
+    rules.check_overrides(["data.videos=/data/videos", "runs_dir=/data/runs"])
 
 
 def groups(name: str) -> list[tuple[str, Manifest]]:
@@ -73,7 +74,7 @@ def nodes(name: str) -> list[dict[str, Any]]:
     return found
 
 
-def place(role: Role, free: list[dict[str, Any]]) -> bool:
+def place(role: RolePlan, free: list[dict[str, Any]]) -> bool:
     """Take the room of one process; whether there was any."""
     for node in free:
         fits = node["cpus"] >= role.num_cpus - 1e-6 and node["gpus"] >= role.num_gpus - 1e-6
@@ -87,14 +88,14 @@ def place(role: Role, free: list[dict[str, Any]]) -> bool:
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_the_workers_have_room_for_every_process_of_the_run(name: str) -> None:
     free = nodes(name)
-    for role in sorted(roles(configured(name)), key=lambda role: -role.num_gpus):
+    for role in sorted(role_plans(configured(name)), key=lambda role: -role.num_gpus):
         for number in range(role.count):
             assert place(role, free), f"{name}: no room for {role.name} {number + 1} of {role.count}"
     assert sum(node["gpus"] for node in free) == 0  # and no GPU is paid for in vain
 
 
 def test_every_label_that_a_run_asks_for_is_some_groups() -> None:
-    asked = {role.node_labels[NODE_LABEL] for role in roles(configured("multi-node")) if role.node_labels}
+    asked = {role.node_labels[NODE_LABEL] for role in role_plans(configured("multi-node")) if role.node_labels}
     assert asked == {node["label"] for node in nodes("multi-node")} == {"learner", "rollout", "cpu"}
 
 

@@ -1,4 +1,4 @@
-"""What configurations over HTTP may say."""
+"""What a configuration that arrives over HTTP may set."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -6,33 +6,26 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import pytest
 import yaml
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from cluster.config.schema import Config, ModelConfig
-from dashboard.launching.config_rules import ConfigRefused, check_config, check_overrides
-from dashboard.launching.open_settings import (
-    CHOICES,
-    CLOSED,
-    LARGEST,
-    LARGEST_BY_TASK,
-    LONGEST,
-    OPEN,
-    PLACES,
-    UNSET,
-)
+from dashboard.launching.config_rules import ConfigRefused, ConfigRules
+from dashboard.launching.open_settings import http_settings
+from vocabulary.over_http import OverHttp
 
 ROOT = Path(__file__).parents[4]
-ROOTS = ("/videos", "s3://bucket/clips", "Qwen")
+RULES = ConfigRules(Config, roots=("/videos", "s3://bucket/clips", "Qwen"), runs_dir="/srv/runs")
 
 
 def check(text: str) -> None:
-    check_config(text, roots=ROOTS, runs_dir="/srv/runs")
+    RULES.check_config(text)
 
 
 def override(*texts: str) -> None:
-    check_overrides(texts, roots=ROOTS, runs_dir="/srv/runs")
+    RULES.check_overrides(texts)
 
 
-def test_the_demo_is_taken() -> None:
+def test_the_demo_is_accepted() -> None:
     check((ROOT / "configs/demo.yaml").read_text())
 
 
@@ -47,7 +40,7 @@ def test_the_demo_is_taken() -> None:
         "trackers: [wandb]",
     ],
 )
-def test_what_is_closed_is_refused_with_the_reason(text: str) -> None:
+def test_a_closed_setting_is_refused_with_the_reason(text: str) -> None:
     with pytest.raises(
         ConfigRefused, match=r"cannot be set over HTTP, because (it|they) .*ALLOW_ANY_CONFIG=1"
     ):
@@ -78,7 +71,7 @@ def test_what_is_closed_is_refused_with_the_reason(text: str) -> None:
         ),
     ],
 )
-def test_what_is_not_there_is_named_as_that(text: str, words: str) -> None:
+def test_an_unknown_setting_is_refused_with_a_suggestion(text: str, words: str) -> None:
     with pytest.raises(ConfigRefused, match=words):
         check(text)
 
@@ -110,7 +103,7 @@ def test_what_is_not_there_is_named_as_that(text: str, words: str) -> None:
         "learner: {adam_betas: [0.9, 2]}",
     ],
 )
-def test_what_could_hurt_the_machine_is_refused(text: str) -> None:
+def test_a_number_that_could_harm_the_machine_is_refused(text: str) -> None:
     with pytest.raises(
         ConfigRefused, match=r"is not a number up to .*Lower \S+, or ask .*ALLOW_ANY_CONFIG=1"
     ):
@@ -124,7 +117,7 @@ def test_what_could_hurt_the_machine_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["{2026-01-01: 1}", "2026-01-01", "[[5]]", "!!set {5}", "!!binary NTA="])
-def test_what_is_no_number_is_none(value: str) -> None:
+def test_a_value_that_is_not_a_number_is_refused(value: str) -> None:
     with pytest.raises(ConfigRefused, match=r"is not a number|no such setting"):
         override(f"train.steps={value}")
 
@@ -133,7 +126,7 @@ def test_long_texts_are_refused() -> None:
     check(f"name: {'a' * 100}\ndata: {{system_prompt: {'b' * 4000}}}")
     for name, longest in (("name", 100), ("data.system_prompt", 4000)):
         with pytest.raises(
-            ConfigRefused, match=f"has {longest + 1} characters; over HTTP {longest} are the most"
+            ConfigRefused, match=f"has {longest + 1} characters; the most over HTTP is {longest}"
         ):
             override(f"{name}={'a' * (longest + 1)}")
 
@@ -192,7 +185,7 @@ def test_places_outside_the_roots_are_refused(text: str) -> None:
         "{train: {steps: 100000, recorded_groups: 0}, grpo: {task_weights: {}, mask_truncated: true}}",
     ],
 )
-def test_harmless_ones_are_taken(text: str) -> None:
+def test_harmless_settings_are_accepted(text: str) -> None:
     check(text)
 
 
@@ -205,7 +198,7 @@ def test_every_problem_is_named() -> None:
     ]
 
 
-def test_overrides_are_held_to_the_same() -> None:
+def test_overrides_follow_the_same_rules() -> None:
     override("train.steps=10", "data.videos=/videos", "warmup=null", "train={steps: 3}")
     for text in (
         "reward.function=a:b",
@@ -235,32 +228,35 @@ def test_overrides_are_held_to_the_same() -> None:
         (f"train: {{steps: {'9' * 41}}}", "is a number of 41 digits"),
     ],
 )
-def test_yaml_that_harms_or_is_none(text: str, words: str) -> None:
+def test_harmful_yaml_and_what_is_not_yaml_are_refused(text: str, words: str) -> None:
     with pytest.raises(ConfigRefused, match=words):
         check(text)
 
 
-def test_every_setting_is_in_just_one_table() -> None:
-    """A new setting has to be thought about: it shows here, and is closed until then."""
-    tables = (LARGEST, LARGEST_BY_TASK, LONGEST, CHOICES, PLACES, CLOSED)
-    assert sorted(name for table in tables for name in table) == sorted(leaves(Config))
-    assert not OPEN & CLOSED.keys()
-    assert set(UNSET) <= set(CLOSED)
+def test_every_setting_says_on_its_field_how_far_it_may_be_set() -> None:
+    """A new setting is closed until its author has thought about it; this test names it."""
+    fields = leaves(Config)
+    assert http_settings(Config).keys() == fields.keys()
+    unmarked = [name for name, field in fields.items() if not rules_of(field)]
+    assert unmarked == [], "add OverHttp(...) to the annotation of these fields"
+    assert [name for name, field in fields.items() if len(rules_of(field)) > 1] == []
 
 
-def test_every_setting_is_open_as_its_table_says_or_refused() -> None:
-    for name, kind in leaves(Config).items():
-        if name in LARGEST:
+def test_every_setting_is_open_as_its_field_says_or_refused() -> None:
+    fields = leaves(Config)
+    for name, setting in http_settings(Config).items():
+        rule, kind = setting.rule, fields[name].annotation
+        if rule.largest is not None:
             assert is_number(kind), name
-            override(f"{name}={LARGEST[name]:.17g}")
+            override(f"{name}={rule.largest:.17g}")
             with pytest.raises(ConfigRefused, match=f"{name}=.*is not a number up to"):
-                override(f"{name}={LARGEST[name] * 1.01:.17g}")
-        elif name in LARGEST_BY_TASK:
+                override(f"{name}={rule.largest * 1.01:.17g}")
+        elif rule.largest_by_task is not None:
             override(f"{name}.jigsaw=1")
-        elif name in LONGEST:
+        elif rule.longest is not None:
             assert kind is str, name
             override(f"{name}=a")
-        elif name in CHOICES:
+        elif rule.choice:
             assert is_choice(kind), name
             override(f"{name}=true")
         else:
@@ -268,24 +264,71 @@ def test_every_setting_is_open_as_its_table_says_or_refused() -> None:
                 override(f"{name}=/elsewhere")
 
 
-def test_a_setting_that_is_added_is_closed() -> None:
+def test_the_limits_are_these() -> None:
+    """They guard a server: a changed one is changed here too."""
+    rules = {name: setting.rule for name, setting in http_settings(Config).items()}
+    assert {name for name, rule in rules.items() if rule.place} == {
+        "model.path",
+        "data.videos",
+        "data.dataset",
+        "runs_dir",
+        "bucket",
+    }
+    assert {name for name, rule in rules.items() if rule.closed} == {
+        "reward.function",
+        "rollout.vllm_args",
+        "cluster.address",
+        "trackers",
+    }
+    assert rules["runs_dir"].place == "runs_dir"
+    assert rules["grpo.group_size"].largest == 64
+    assert rules["train.keep_checkpoints"].largest == 10
+    assert rules["data.mix"].largest_by_task == 1e6
+
+
+def test_a_setting_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ConfigRefused, match="no such setting"):
         override("train.checkpoint_hook=os:system")
 
 
-def test_what_a_run_stored_may_be_started_again() -> None:
+def test_a_field_without_a_rule_is_closed() -> None:
+    class Section(BaseModel):
+        hook: str = "none"
+        extra: dict[str, str] = {}
+
+    class WithNewField(BaseModel):
+        train: Section = Section()
+
+    rules = ConfigRules(WithNewField, roots=(), runs_dir="/srv/runs")
+    for text in ("train.hook=os:system", "train={hook: x}", "train.extra.a=1", "train.extra={a: 1}"):
+        with pytest.raises(ConfigRefused, match=r"cannot be set over HTTP, because its field does not say"):
+            rules.check_overrides([text])
+    rules.check_overrides(["train.hook=none"])  # its default
+
+
+@pytest.mark.parametrize("rules", [{}, {"largest": 1, "longest": 1}, {"choice": True, "also": "x"}])
+def test_a_field_gives_exactly_one_rule(rules: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"Give"):
+        OverHttp(**rules)
+
+
+def test_a_stored_configuration_may_be_started_again() -> None:
     tree = Config(model=ModelConfig(path="tiny:qwen3_vl"), runs_dir="/srv/runs").model_dump(mode="json")
     check(yaml.safe_dump(tree))
 
 
-def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
-    """Every setting's dotted name and type, those of optional sections too."""
+def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
+    """Return every setting's field by its dotted name, those of optional sections too."""
     found = {}
     for name, field in model.model_fields.items():
         options = get_args(field.annotation) or (field.annotation,)
         section = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
-        found |= leaves(section, f"{prefix}{name}.") if section else {f"{prefix}{name}": field.annotation}
+        found |= leaves(section, f"{prefix}{name}.") if section else {f"{prefix}{name}": field}
     return found
+
+
+def rules_of(field: FieldInfo) -> list[OverHttp]:
+    return [each for each in field.metadata if isinstance(each, OverHttp)]
 
 
 def is_number(kind: Any) -> bool:
@@ -303,6 +346,6 @@ def is_choice(kind: Any) -> bool:
     return kind is bool or get_origin(kind) is Literal
 
 
-def test_what_is_no_number_is_called_so() -> None:
+def test_the_refusal_says_that_a_value_is_not_a_number() -> None:
     with pytest.raises(ConfigRefused, match=r"train\.steps='abc': is not a number\. Set train\.steps to one"):
         override("train.steps=abc")
