@@ -1,19 +1,19 @@
 // The frame round all views: who asks, where one is, whether the line stands.
-import { post } from "./api.js";
-import { html, render, useEffect, useState } from "./html.js";
-import { later } from "./later.js";
-import { askWho, line, me, refusal, useShared } from "./live.js";
-import { link, useRoute } from "./router.js";
-import { switchTheme, theme } from "./theme.js";
+import { post } from "./lib/api.js";
+import { html, render, useEffect, useState } from "./lib/html.js";
+import { later } from "./lib/later.js";
+import { askWho, line, me, refusal, useShared } from "./lib/live.js";
+import { link, useRoute } from "./lib/router.js";
+import { switchTheme, theme } from "./lib/theme.js";
 import { Empty, Failure, Loading } from "./ui.js";
 import { signOut, TokenForm } from "./views/ask.js";
-import { Runs } from "./views/runs.js";
+import { Runs } from "./views/runs/runs.js";
 
 const TOKEN = /^#token=(.+)$/;
 // The list opens without the code of other views.
 const Log = later(() => import("./views/log.js").then((found) => found.Log));
 const Benchmarks = later(() => import("./views/benchmarks.js").then((found) => found.Benchmarks));
-const findRun = () => import("./views/run.js").then((found) => found.Run);
+const findRun = () => import("./views/run/run.js").then((found) => found.Run);
 const Run = later(findRun);
 // While the server is asked who looks. What goes wrong shows when it is needed.
 if (window.location.hash.startsWith("#/run/")) findRun().catch(() => {});
@@ -51,7 +51,7 @@ async function enter() {
   await askWho();
 }
 
-/** @param {{who: import("./types.js").Me}} props */
+/** @param {{who: import("./lib/types.js").Me}} props */
 function View({ who }) {
   const { path } = useRoute();
   if (who.needs_token && !who.role) return html`<${Entrance} />`;

@@ -1,15 +1,15 @@
 // Small parts that several views are made of.
-import { ago, dateTime } from "./format.js";
-import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
-import { now, useShared } from "./live.js";
+import { ago, dateTime } from "./lib/format.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./lib/html.js";
+import { now, useShared } from "./lib/live.js";
 
-/** @type {Record<import("./types.js").RunState, string>} a shape for each, so that colour is not alone */
+/** @type {Record<import("./lib/types.js").RunState, string>} a shape for each, so that colour is not alone */
 const SHAPES = { queued: "○", running: "●", stalled: "▲", failed: "✕", stopped: "■", done: "✓" };
-/** @type {import("./types.js").RunState[]} */
+/** @type {import("./lib/types.js").RunState[]} */
 export const ENDED = ["stopped", "failed", "done"];
-export const STATES = /** @type {import("./types.js").RunState[]} */ (Object.keys(SHAPES));
+export const STATES = /** @type {import("./lib/types.js").RunState[]} */ (Object.keys(SHAPES));
 
-/** @param {{state: import("./types.js").RunState}} props */
+/** @param {{state: import("./lib/types.js").RunState}} props */
 export function State({ state }) {
   return html`<span class="state ${state}"><span class="shape" aria-hidden="true">${SHAPES[state]}</span>${state}</span>`;
 }
@@ -76,7 +76,7 @@ export function Select({ label, options, value, choose, hidden = false }) {
   </label>`;
 }
 
-/** From one page of a list to the next. @param {{page: import("./types.js").Page<any>, go: (offset: number) => void}} props */
+/** From one page of a list to the next. @param {{page: import("./lib/types.js").Page<any>, go: (offset: number) => void}} props */
 export function Pages({ page, go }) {
   const last = Math.min(page.offset + page.items.length, page.total);
   if (page.total <= page.limit && page.offset === 0) return null;

@@ -1,8 +1,8 @@
 // Before anything is done: what will happen is said, the token asked for, and then what came of it told.
-import { get, post, remove } from "../api.js";
-import { html, useEffect, useRef, useState } from "../html.js";
-import { askWho, me, useShared } from "../live.js";
-import { link } from "../router.js";
+import { get, post, remove } from "../lib/api.js";
+import { html, useEffect, useRef, useState } from "../lib/html.js";
+import { askWho, me, useShared } from "../lib/live.js";
+import { link } from "../lib/router.js";
 import { Dialog, Failure } from "../ui.js";
 
 /**
@@ -13,7 +13,7 @@ import { Dialog, Failure } from "../ui.js";
  * @param {string} props.words on the button
  * @param {"strong" | "danger"} [props.strong] how the button looks
  * @param {() => void} props.close
- * @param {() => Promise<import("../types.js").Accepted>} props.act
+ * @param {() => Promise<import("../lib/types.js").Accepted>} props.act
  * @param {boolean} [props.leads] to the run, once it was done
  * @param {any} [props.children]
  */
@@ -21,7 +21,7 @@ export function Ask({ title, words, strong = "strong", close, act, leads = false
   const who = useShared(me);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState(/** @type {Error | null} */ (null));
-  const [answer, setAnswer] = useState(/** @type {import("../types.js").Accepted | null} */ (null));
+  const [answer, setAnswer] = useState(/** @type {import("../lib/types.js").Accepted | null} */ (null));
   const done = useRef(/** @type {HTMLButtonElement | null} */ (null));
   useEffect(() => done.current?.focus(), [answer]);
   const go = async () => {

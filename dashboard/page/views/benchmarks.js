@@ -1,20 +1,20 @@
 // Benchmarks: what `videossr eval` found, beside the paper's row and what guessing earns.
-import { get } from "../api.js";
-import { BarChart } from "../bars.js";
-import { csvOf } from "../csv.js";
-import { dateTime } from "../format.js";
-import { html, useMemo } from "../html.js";
-import { useChanges, useLoaded } from "../live.js";
-import { link } from "../router.js";
+import { get } from "../lib/api.js";
+import { BarChart } from "../charts/bars.js";
+import { csvOf } from "../lib/csv.js";
+import { dateTime } from "../lib/format.js";
+import { html, useMemo } from "../lib/html.js";
+import { useChanges, useLoaded } from "../lib/live.js";
+import { link } from "../lib/router.js";
 import { Empty, Failure, Loading } from "../ui.js";
-import { ChartCard } from "./parts.js";
+import { ChartCard } from "../charts/card.js";
 
 const PUBLISHED = "VideoSSR-8B, published";
 const GUESSING = "Guessing";
 const MOST_ROWS = 6; // in the plot
 
-/** @typedef {import("../types.js").BenchmarkColumn} Column */
-/** @typedef {import("../types.js").BenchmarkRow} Row */
+/** @typedef {import("../lib/types.js").BenchmarkColumn} Column */
+/** @typedef {import("../lib/types.js").BenchmarkRow} Row */
 
 export function Benchmarks() {
   const { data, error, reload } = useLoaded(() => get("/api/benchmarks"), []);

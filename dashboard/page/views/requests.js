@@ -1,9 +1,9 @@
 // What people asked of runs, and what became of it.
-import { dateTime } from "../format.js";
-import { html } from "../html.js";
-import { link } from "../router.js";
+import { dateTime } from "../lib/format.js";
+import { html } from "../lib/html.js";
+import { link } from "../lib/router.js";
 
-/** @typedef {import("../types.js").Request} Request */
+/** @typedef {import("../lib/types.js").Request} Request */
 
 /** @param {{requests: readonly Request[], ofRun?: boolean}} props ofRun: all are of one run, which is not named */
 export function Requests({ requests, ofRun = false }) {

@@ -66,7 +66,7 @@
  * @property {number} policy_version
  * @property {boolean} held_out
  * @property {string} question
- * @property {string} answer
+ * @property {string} truth
  * @property {number | null} mean_reward
  * @property {number | null} spread
  */

@@ -1,12 +1,12 @@
 // The curves of some runs: fetched once, then only what is new.
-import { get } from "./api.js";
-import { useCallback, useEffect, useRef, useState } from "./html.js";
+import { get } from "../lib/api.js";
+import { useCallback, useEffect, useRef, useState } from "../lib/html.js";
 import { extended } from "./lines.js";
 
 const MAX_POINTS = 500;
 const MOST_NAMES = 60; // in one request
 
-/** @typedef {import("./types.js").Series} Series */
+/** @typedef {import("../lib/types.js").Series} Series */
 
 /**
  * @param {number[]} runs
@@ -94,7 +94,7 @@ export function useSeries(runs, names, steps) {
   return { series: closer ?? all, error, more, reload };
 }
 
-/** @param {number[]} runs @param {string[]} names @param {import("./api.js").Query} query @returns {Promise<Series[]>} */
+/** @param {number[]} runs @param {string[]} names @param {import("../lib/api.js").Query} query @returns {Promise<Series[]>} */
 async function fetchSeries(runs, names, query) {
   const parts = [];
   for (let at = 0; at < names.length; at += MOST_NAMES) {

@@ -1,9 +1,9 @@
 // Bars in groups, side by side, over uPlot: each bar has a place of its own on the x axis.
-import { html, useEffect, useRef } from "./html.js";
-import { useShared } from "./live.js";
-import { colour, lineClass, lineColour, theme } from "./theme.js";
-import { useSeen } from "./ui.js";
-import uPlot from "./vendor/uplot.js";
+import { html, useEffect, useRef } from "../lib/html.js";
+import { useShared } from "../lib/live.js";
+import { colour, lineClass, lineColour, theme } from "../lib/theme.js";
+import { useSeen } from "../ui.js";
+import uPlot from "../vendor/uplot.js";
 
 const LETTER_PX = 6.2;
 

@@ -1,14 +1,14 @@
 // What the model looked at and answered: a step and a task, its groups, and one of them whole.
-import { get } from "../api.js";
-import { score } from "../format.js";
-import { html, useEffect, useMemo, useRef } from "../html.js";
-import { useLoaded } from "../live.js";
-import { link, replace, useRoute } from "../router.js";
-import { Choice, Empty, Failure, Loading, Select } from "../ui.js";
+import { get } from "../../lib/api.js";
+import { score } from "../../lib/format.js";
+import { html, useEffect, useMemo, useRef } from "../../lib/html.js";
+import { useLoaded } from "../../lib/live.js";
+import { link, replace, useRoute } from "../../lib/router.js";
+import { Choice, Empty, Failure, Loading, Select } from "../../ui.js";
 import { Group } from "./group.js";
 
-/** @typedef {import("../types.js").GroupSummary} GroupSummary */
-/** @typedef {import("../types.js").GroupStep} GroupStep */
+/** @typedef {import("../../lib/types.js").GroupSummary} GroupSummary */
+/** @typedef {import("../../lib/types.js").GroupStep} GroupStep */
 
 const MOST = 200; // groups of a step that are listed
 /** @typedef {"training" | "held-out"} Kind */
@@ -33,7 +33,7 @@ const SORTS = [
 /** @type {Record<string, [number, number]>} to other steps, and to other groups */
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-/** @param {import("./run.js").TabProps} props */
+/** @param {import("../run/run.js").TabProps} props */
 export function Rollouts({ run, changes }) {
   const { data, error, reload } = useLoaded(() => get(`/api/runs/${run.id}/steps`), [run.id]);
   useEffect(() => void (changes.groups && reload()), [changes.groups]);
@@ -48,7 +48,7 @@ export function Rollouts({ run, changes }) {
 /**
  * The groups that were recorded; which of them are shown stands in the address.
  *
- * @param {import("./run.js").TabProps & {all: GroupStep[]}} props
+ * @param {import("../run/run.js").TabProps & {all: GroupStep[]}} props
  */
 function Recorded({ run, changes, all }) {
   const { query } = useRoute();
@@ -78,7 +78,7 @@ function Recorded({ run, changes, all }) {
  * The groups of one step, and one of them whole.
  *
  * @param {object} props
- * @param {import("../types.js").RunDetail} props.run
+ * @param {import("../../lib/types.js").RunDetail} props.run
  * @param {Record<string, number>} props.changes
  * @param {Chosen & {step: number}} props.chosen
  * @param {number} props.wanted the group's number, if it is of this step
@@ -177,7 +177,7 @@ function Entry({ group, chosen, to }) {
     if (chosen) box.current?.scrollIntoView({ block: "nearest" });
   }, [chosen]);
   return html`<li><a ref=${box} href=${to} aria-current=${chosen ? "true" : undefined}>
-    <span class="what"><b>${group.task}</b><span class="soft answer">${group.answer}</span></span>
+    <span class="what"><b>${group.task}</b><span class="soft answer">${group.truth}</span></span>
     <span class="num both" title="mean reward; spread"><b>${score(group.mean_reward)}</b><span class="soft">spread ${score(group.spread)}</span></span>
   </a></li>`;
 }

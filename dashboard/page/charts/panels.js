@@ -1,12 +1,12 @@
 // Which metrics stand in one chart, and what they are called.
-import { duration } from "../format.js";
+import { duration } from "../lib/format.js";
 
 /**
  * @typedef {object} Panel
  * @property {string} title
  * @property {string} [note]
  * @property {string[]} names of metrics, in the order of their colours
- * @property {import("../chart.js").Range} range
+ * @property {import("./chart.js").Range} range
  * @property {(value: number | null | undefined) => string} [format]
  */
 
@@ -56,7 +56,7 @@ export function panels(names) {
  * The usual charts that a run has nothing for, each with the reason where its config tells it.
  *
  * @param {string[]} names of its metrics
- * @param {import("../types.js").Config} config
+ * @param {import("../lib/types.js").Config} config
  */
 export function missing(names, config) {
   return PANELS.filter(({ take }) => !names.some((name) => take.test(name))).map(
@@ -65,7 +65,7 @@ export function missing(names, config) {
   );
 }
 
-/** @param {string} name @returns {import("../chart.js").Range} */
+/** @param {string} name @returns {import("./chart.js").Range} */
 export function rangeOf(name) {
   return PANELS.find(({ take }) => take.test(name))?.range ?? "free";
 }

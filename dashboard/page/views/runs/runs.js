@@ -1,11 +1,11 @@
 // All runs: a table to find one in, small curves, and several in one chart.
-import { get } from "../api.js";
-import { ago, doing, duration, score } from "../format.js";
-import { html, useEffect, useState } from "../html.js";
-import { now, useChanges, useLoaded, useShared } from "../live.js";
-import { link, replace, useRoute } from "../router.js";
-import { Spark } from "../spark.js";
-import { Ago, Empty, Failure, Loading, Pages, Progress, State, STATES } from "../ui.js";
+import { get } from "../../lib/api.js";
+import { ago, doing, duration, score } from "../../lib/format.js";
+import { html, useEffect, useState } from "../../lib/html.js";
+import { now, useChanges, useLoaded, useShared } from "../../lib/live.js";
+import { link, replace, useRoute } from "../../lib/router.js";
+import { Spark } from "../../charts/spark.js";
+import { Ago, Empty, Failure, Loading, Pages, Progress, State, STATES } from "../../ui.js";
 import { Compare } from "./compare.js";
 import { StartDialog } from "./start.js";
 
@@ -34,7 +34,7 @@ export function Runs() {
     () => get("/api/runs", { text, state: states, sort, offset, limit: PAGE }),
     [text, states.join(), sort, offset],
   );
-  const page = /** @type {import("../types.js").Page<import("../types.js").RunSummary> | undefined} */ (data);
+  const page = /** @type {import("../../lib/types.js").Page<import("../../lib/types.js").RunSummary> | undefined} */ (data);
   const curves = useCurves(page?.items ?? []);
   const [changes, setChanges] = useState(0);
   useChanges(undefined, () => {
@@ -83,16 +83,16 @@ export function Runs() {
   </section>`;
 }
 
-/** Small curves of the listed runs; a run's is fetched again when the run has gone on. @param {import("../types.js").RunSummary[]} runs */
+/** Small curves of the listed runs; a run's is fetched again when the run has gone on. @param {import("../../lib/types.js").RunSummary[]} runs */
 function useCurves(runs) {
   const [curves, setCurves] = useState(
-    /** @type {Map<number, import("../types.js").Curve & {at: number}>} */ (new Map()),
+    /** @type {Map<number, import("../../lib/types.js").Curve & {at: number}>} */ (new Map()),
   );
   const wanted = runs.filter((run) => run.step > 0 && curves.get(run.id)?.at !== run.step);
   useEffect(() => {
     if (!wanted.length) return;
     get("/api/curves", { run: wanted.map((run) => run.id), name: "reward/mean", points: POINTS }).then(
-      (/** @type {import("../types.js").Curve[]} */ found) =>
+      (/** @type {import("../../lib/types.js").Curve[]} */ found) =>
         setCurves((old) => {
           const next = new Map(old);
           for (const run of wanted) next.set(run.id, { run_id: run.id, steps: [], values: [], at: run.step });
@@ -143,8 +143,8 @@ function Heads({ sort, choose }) {
 
 /**
  * @param {object} props
- * @param {import("../types.js").RunSummary} props.run
- * @param {import("../types.js").Curve | undefined} props.curve
+ * @param {import("../../lib/types.js").RunSummary} props.run
+ * @param {import("../../lib/types.js").Curve | undefined} props.curve
  * @param {boolean} props.ticked
  * @param {(id: number) => void} props.tick
  */
@@ -173,7 +173,7 @@ function Row({ run, curve, ticked, tick }) {
   </tr>`;
 }
 
-/** @param {{run: import("../types.js").RunSummary}} props */
+/** @param {{run: import("../../lib/types.js").RunSummary}} props */
 function Trouble({ run }) {
   const at = useShared(now);
   if (run.state === "failed" && run.failure)

@@ -1,11 +1,11 @@
 // One run: its state in words above, and a tab for each way of looking at it.
-import { get } from "../api.js";
-import { ago, dateTime, doing, duration } from "../format.js";
-import { html, useEffect, useRef, useState } from "../html.js";
-import { later } from "../later.js";
-import { now, useChanges, useLoaded, useShared } from "../live.js";
-import { link } from "../router.js";
-import { Ago, Empty, Failure, Loading, Progress, State } from "../ui.js";
+import { get } from "../../lib/api.js";
+import { ago, dateTime, doing, duration } from "../../lib/format.js";
+import { html, useEffect, useRef, useState } from "../../lib/html.js";
+import { later } from "../../lib/later.js";
+import { now, useChanges, useLoaded, useShared } from "../../lib/live.js";
+import { link } from "../../lib/router.js";
+import { Ago, Empty, Failure, Loading, Progress, State } from "../../ui.js";
 import { ActionButtons } from "./actions.js";
 import { Curves } from "./curves.js";
 import { neverBegan, Queued, Unheard, waitsFor } from "./queued.js";
@@ -14,7 +14,7 @@ import { neverBegan, Queued, Unheard, waitsFor } from "./queued.js";
 const TABS = {
   curves: ["Curves", Curves],
   clock: ["Clock", later(() => import("./clock.js").then((found) => found.Clock))],
-  rollouts: ["Rollouts", later(() => import("./rollouts.js").then((found) => found.Rollouts))],
+  rollouts: ["Rollouts", later(() => import("../rollouts/rollouts.js").then((found) => found.Rollouts))],
   evaluations: ["Evaluations", later(() => import("./evaluations.js").then((found) => found.Evaluations))],
   workers: ["Workers", later(() => import("./workers.js").then((found) => found.Workers))],
   events: ["Events", later(() => import("./events.js").then((found) => found.Events))],
@@ -27,14 +27,14 @@ const OF_QUEUED = ["events", "config"]; // that a run has before it begins
  * What each tab gets.
  *
  * @typedef {object} TabProps
- * @property {import("../types.js").RunDetail} run
+ * @property {import("../../lib/types.js").RunDetail} run
  * @property {Record<string, number>} changes how often each kind of thing has changed since the view was opened
  */
 
 /** @param {{id: number, tab: string}} props */
 export function Run({ id, tab }) {
   const { data, error, reload } = useLoaded(() => get(`/api/runs/${id}`), [id]);
-  const run = /** @type {import("../types.js").RunDetail | undefined} */ (data);
+  const run = /** @type {import("../../lib/types.js").RunDetail | undefined} */ (data);
   const [changes, setChanges] = useState(/** @type {Record<string, number>} */ ({}));
   const tabs = useRef(/** @type {HTMLElement | null} */ (null));
   // On a phone they do not all fit.
@@ -77,7 +77,7 @@ export function Run({ id, tab }) {
   </section>`;
 }
 
-/** @param {{run: import("../types.js").RunDetail}} props */
+/** @param {{run: import("../../lib/types.js").RunDetail}} props */
 function Header({ run }) {
   const active = run.state === "running" || run.state === "stalled";
   const end = run.ended_at ?? run.heartbeat_at;
@@ -100,7 +100,7 @@ function Header({ run }) {
   </header>`;
 }
 
-/** What is wrong, and which of the buttons help. @param {{run: import("../types.js").RunDetail}} props */
+/** What is wrong, and which of the buttons help. @param {{run: import("../../lib/types.js").RunDetail}} props */
 function Stalled({ run }) {
   const at = useShared(now);
   const heard = run.heartbeat_at;

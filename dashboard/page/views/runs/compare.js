@@ -1,27 +1,27 @@
 // Several runs in one chart.
-import { get } from "../api.js";
-import { Chart } from "../chart.js";
-import { csvOf } from "../csv.js";
-import { html, useEffect, useMemo, useRef, useState } from "../html.js";
-import { lineOf } from "../lines.js";
-import { useSeries } from "../series.js";
-import { Choice, Empty, Failure, Loading, Select } from "../ui.js";
-import { rangeOf } from "./metrics.js";
-import { ChartCard, Smoothing } from "./parts.js";
+import { get } from "../../lib/api.js";
+import { Chart } from "../../charts/chart.js";
+import { csvOf } from "../../lib/csv.js";
+import { html, useEffect, useMemo, useRef, useState } from "../../lib/html.js";
+import { lineOf } from "../../charts/lines.js";
+import { useSeries } from "../../charts/series.js";
+import { Choice, Empty, Failure, Loading, Select } from "../../ui.js";
+import { rangeOf } from "../../charts/panels.js";
+import { ChartCard, Smoothing } from "../../charts/card.js";
 
 /**
  * @param {object} props
  * @param {number[]} props.ids
- * @param {import("../types.js").RunSummary[]} props.listed runs as the list has them, which says how far they are
+ * @param {import("../../lib/types.js").RunSummary[]} props.listed runs as the list has them, which says how far they are
  * @param {number} props.changes grows when some run has changed
  * @param {(id: number) => void} props.untick
  * @param {() => void} props.clear
  */
 export function Compare({ ids, listed, changes, untick, clear }) {
   const [metric, setMetric] = useState("reward/mean");
-  const [axis, setAxis] = useState(/** @type {import("../lines.js").Axis} */ ("step"));
+  const [axis, setAxis] = useState(/** @type {import("../../charts/lines.js").Axis} */ ("step"));
   const [smoothing, setSmoothing] = useState(0.6);
-  const [zoom, setZoom] = useState(/** @type {import("../chart.js").Zoom} */ (null));
+  const [zoom, setZoom] = useState(/** @type {import("../../charts/chart.js").Zoom} */ (null));
   const summaries = new Map(listed.map((run) => [run.id, run]));
   const { runs, error } = useDetails(ids, summaries);
   const { series, more, error: noSeries } = useSeries(ids, [metric], null);
@@ -70,10 +70,10 @@ export function Compare({ ids, listed, changes, untick, clear }) {
  * Names and metrics of runs. They are asked for once; of a run that had no metric yet, again when it has made steps.
  *
  * @param {number[]} ids
- * @param {Map<number, import("../types.js").RunSummary>} listed
+ * @param {Map<number, import("../../lib/types.js").RunSummary>} listed
  */
 function useDetails(ids, listed) {
-  const known = useRef(/** @type {Map<number, import("../types.js").RunDetail>} */ (new Map()));
+  const known = useRef(/** @type {Map<number, import("../../lib/types.js").RunDetail>} */ (new Map()));
   const asked = useRef(/** @type {Set<number>} */ (new Set()));
   const [error, setError] = useState(/** @type {Error | null} */ (null));
   const [, setCount] = useState(0);
@@ -96,7 +96,7 @@ function useDetails(ids, listed) {
   return { runs: ids.flatMap((id) => known.current.get(id) ?? []), error };
 }
 
-/** @param {import("../types.js").Series[]} series @param {(run: number) => string} nameOf */
+/** @param {import("../../lib/types.js").Series[]} series @param {(run: number) => string} nameOf */
 function tableOf(series, nameOf) {
   const rows = series.flatMap((one) =>
     one.steps.map((step, i) => [nameOf(one.run_id), one.name, step, one.times[i], one.mean[i]]),

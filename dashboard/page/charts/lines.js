@@ -1,7 +1,7 @@
 // From the server's series to what a chart draws. Pure.
-import uPlot from "./vendor/uplot.js";
+import uPlot from "../vendor/uplot.js";
 
-/** @typedef {import("./types.js").Values} Values */
+/** @typedef {import("../lib/types.js").Values} Values */
 /**
  * @typedef {object} Line
  * @property {string} label
@@ -64,7 +64,7 @@ function sameNumbers(a, b) {
 /** @typedef {"step" | "time"} Axis */
 
 /**
- * @param {import("./types.js").Series} series
+ * @param {import("../lib/types.js").Series} series
  * @param {Axis} axis
  * @param {string} label
  * @param {number} colour
@@ -79,9 +79,9 @@ export function lineOf(series, axis, label, colour, began = series.times[0] ?? 0
 /**
  * `more` after `old`; where they overlap, `more` is right.
  *
- * @param {import("./types.js").Series} old
- * @param {import("./types.js").Series} more
- * @returns {import("./types.js").Series}
+ * @param {import("../lib/types.js").Series} old
+ * @param {import("../lib/types.js").Series} more
+ * @returns {import("../lib/types.js").Series}
  */
 export function extended(old, more) {
   if (!more.steps.length) return old;

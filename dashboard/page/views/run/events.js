@@ -1,17 +1,17 @@
 // What happened, in words; and what people asked for.
-import { get } from "../api.js";
-import { dateTime, timeOfDay } from "../format.js";
-import { html, useEffect, useMemo, useState } from "../html.js";
-import { useLoaded } from "../live.js";
-import { Empty, Failure, Loading, Pages } from "../ui.js";
-import { Requests } from "./requests.js";
+import { get } from "../../lib/api.js";
+import { dateTime, timeOfDay } from "../../lib/format.js";
+import { html, useEffect, useMemo, useState } from "../../lib/html.js";
+import { useLoaded } from "../../lib/live.js";
+import { Empty, Failure, Loading, Pages } from "../../ui.js";
+import { Requests } from "../requests.js";
 
 const LIMIT = 200;
 const REQUESTS = 50; // a page of them
 const BAD = /fail|error|broke|crash|killed|lost|died|dead/i;
 const WARN = /restart|retry|timeout|skipped|silent|stalled|set_aside|unreadable/i;
 
-/** @typedef {import("../types.js").EventRecord} Entry */
+/** @typedef {import("../../lib/types.js").EventRecord} Entry */
 
 /** @param {import("./run.js").TabProps} props */
 export function Events({ run, changes }) {
@@ -79,7 +79,7 @@ function Asked({ run, changes }) {
     [run.id, offset],
   );
   useEffect(() => void (changes.requests && reload()), [changes.requests]);
-  const page = /** @type {import("../types.js").Page<import("../types.js").Request> | undefined} */ (data);
+  const page = /** @type {import("../../lib/types.js").Page<import("../../lib/types.js").Request> | undefined} */ (data);
   if (!page?.total) return null;
   return html`<h2>Actions</h2><${Requests} requests=${page.items} ofRun /><${Pages} page=${page} go=${setOffset} />`;
 }

@@ -1,6 +1,6 @@
 // The frame of a chart, and what steers several of them.
-import { html, useRef } from "../html.js";
-import { colour } from "../theme.js";
+import { html, useRef } from "../lib/html.js";
+import { colour } from "../lib/theme.js";
 import { download } from "../ui.js";
 
 /**

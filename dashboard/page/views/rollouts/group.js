@@ -1,18 +1,18 @@
 // One group: what was shown, what was asked, what was answered, and how that changed.
-import { get } from "../api.js";
-import { clock, counted, number, score, signed } from "../format.js";
-import { html, useEffect, useRef, useState } from "../html.js";
-import { useLoaded } from "../live.js";
-import { Failure, Loading } from "../ui.js";
+import { get } from "../../lib/api.js";
+import { clock, counted, number, score, signed } from "../../lib/format.js";
+import { html, useEffect, useRef, useState } from "../../lib/html.js";
+import { useLoaded } from "../../lib/live.js";
+import { Failure, Loading } from "../../ui.js";
 
-/** @typedef {import("../types.js").Completion} Completion */
+/** @typedef {import("../../lib/types.js").Completion} Completion */
 
 const MANY = 24; // frames, that are shown smaller
 
 /** @param {{run: number, id: number, heldOut: string | null}} props heldOut: where held-out groups of its task are */
 export function Group({ run, id, heldOut }) {
   const { data, error, reload } = useLoaded(() => get(`/api/runs/${run}/groups/${id}`), [run, id]);
-  const group = /** @type {import("../types.js").StoredGroup | undefined} */ (data);
+  const group = /** @type {import("../../lib/types.js").StoredGroup | undefined} */ (data);
   if (!group)
     return html`<div class="group"><${Failure} error=${error} retry=${reload} />${!error && html`<${Loading} />`}</div>`;
   const clips = group.frames;
@@ -23,14 +23,14 @@ export function Group({ run, id, heldOut }) {
         <span class="space"></span>${edited > 0 && html`<span class="pill accent">${counted(edited, "frame")} edited</span>`}</div>
       <div class="clips">${clips.map((clip, i) => html`<${Strip} key=${i} clip=${clip} place=${i} of=${clips.length} />`)}</div>
       <p class="question">${group.question}</p>
-      <dl class="truth"><div><dt>True answer</dt><dd><code>${group.answer}</code></dd></div>${group.details && html`<div><dt>Details</dt><dd class="soft">${group.details}</dd></div>`}</dl>
+      <dl class="truth"><div><dt>True answer</dt><dd><code>${group.truth}</code></dd></div>${group.details && html`<div><dt>Details</dt><dd class="soft">${group.details}</dd></div>`}</dl>
     </section>
     <section class="card"><${Completions} completions=${group.completions} /></section>
     <${History} run=${run} group=${group} heldOut=${heldOut} />
   </article>`;
 }
 
-/** @param {{clip: import("../types.js").Clip, place: number, of: number}} props */
+/** @param {{clip: import("../../lib/types.js").Clip, place: number, of: number}} props */
 function Strip({ clip, place, of }) {
   const moved = clip.true_place !== null;
   const title = clip.label || (of > 1 ? `Clip ${place + 1}` : "");
@@ -42,7 +42,7 @@ function Strip({ clip, place, of }) {
   </div>`;
 }
 
-/** @param {{frame: import("../types.js").Frame}} props */
+/** @param {{frame: import("../../lib/types.js").Frame}} props */
 function Picture({ frame }) {
   const [size, setSize] = useState(/** @type {[number, number] | null} */ (null));
   const words = `Frame at ${clock(frame.time_s)}${frame.edited ? ", edited" : ""}${frame.boxes.length ? `, with ${frame.boxes.map((box) => box[4]).join(", ")}` : ""}`;
@@ -53,7 +53,7 @@ function Picture({ frame }) {
   </li>`;
 }
 
-/** A box over a picture, as wide as the picture is shown. @param {{box: import("../types.js").Box, size: [number, number]}} props */
+/** A box over a picture, as wide as the picture is shown. @param {{box: import("../../lib/types.js").Box, size: [number, number]}} props */
 function Mark({ box: [x, y, width, height, label], size: [across, down] }) {
   const ref = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
@@ -92,7 +92,7 @@ function Text({ text }) {
   return html`<code class="said">${long && !open ? `${text.slice(0, 260)}…` : text}</code>${long && html`<button class="plain" onClick=${() => setOpen(!open)}>${open ? "less" : "all of it"}</button>`}`;
 }
 
-/** Of which step, and answered by which weights. @param {import("../types.js").StoredGroup} group */
+/** Of which step, and answered by which weights. @param {import("../../lib/types.js").StoredGroup} group */
 function whence(group) {
   const behind = group.step - group.policy_version;
   if (group.held_out)
@@ -103,14 +103,14 @@ function whence(group) {
   return `training step ${group.step}, answered by ${weights}${behind > 0 ? `, ${counted(behind, "step")} behind` : ""}`;
 }
 
-/** How the answers to this prompt changed over the steps that asked it. @param {{run: number, group: import("../types.js").StoredGroup, heldOut: string | null}} props */
+/** How the answers to this prompt changed over the steps that asked it. @param {{run: number, group: import("../../lib/types.js").StoredGroup, heldOut: string | null}} props */
 function History({ run, group, heldOut }) {
   const { data } = useLoaded(
     () => get(`/api/runs/${run}/prompts/${encodeURIComponent(group.prompt_key)}`),
     [run, group.prompt_key],
   );
   if (!data) return null;
-  const rounds = /** @type {import("../types.js").GroupHistory[]} */ (data);
+  const rounds = /** @type {import("../../lib/types.js").GroupHistory[]} */ (data);
   if (rounds.length < 2) return html`<p class="soft small">${onlyOnce(group, heldOut)}</p>`;
   return html`<section class="card"><table class="history stack">
     <thead><tr><th scope="col">${group.held_out ? "After steps" : "Step"}</th><th scope="col" class="right">Mean reward</th><th scope="col">Answers to this prompt, most frequent first</th></tr></thead>
@@ -124,7 +124,7 @@ function History({ run, group, heldOut }) {
   </table></section>`;
 }
 
-/** @param {import("../types.js").StoredGroup} group @param {string | null} heldOut */
+/** @param {import("../../lib/types.js").StoredGroup} group @param {string | null} heldOut */
 function onlyOnce(group, heldOut) {
   if (group.held_out)
     return "Each evaluation asks this prompt again: how its answers change shows here from the next one on.";

@@ -1,8 +1,8 @@
 // With what a run was made, and how that differs from another run.
-import { get } from "../api.js";
-import { html, useState } from "../html.js";
-import { useLoaded } from "../live.js";
-import { Empty, Failure, Loading, Select } from "../ui.js";
+import { get } from "../../lib/api.js";
+import { html, useState } from "../../lib/html.js";
+import { useLoaded } from "../../lib/live.js";
+import { Empty, Failure, Loading, Select } from "../../ui.js";
 
 /** @param {import("./run.js").TabProps} props */
 export function Config({ run }) {

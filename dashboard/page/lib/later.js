@@ -1,6 +1,6 @@
 // Views whose code is fetched when they are first shown.
 import { html, useEffect, useState } from "./html.js";
-import { Failure, Loading } from "./ui.js";
+import { Failure, Loading } from "../ui.js";
 
 /** @param {() => Promise<any>} load */
 export function later(load) {

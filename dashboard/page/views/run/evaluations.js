@@ -1,14 +1,14 @@
 // What held-out samples earned before, during and after training.
-import { get } from "../api.js";
-import { Chart } from "../chart.js";
-import { csvOf } from "../csv.js";
-import { score, signed } from "../format.js";
-import { html, useEffect, useMemo, useState } from "../html.js";
-import { useLoaded } from "../live.js";
-import { Choice, Empty, Failure, Loading } from "../ui.js";
-import { ChartCard } from "./parts.js";
+import { get } from "../../lib/api.js";
+import { Chart } from "../../charts/chart.js";
+import { csvOf } from "../../lib/csv.js";
+import { score, signed } from "../../lib/format.js";
+import { html, useEffect, useMemo, useState } from "../../lib/html.js";
+import { useLoaded } from "../../lib/live.js";
+import { Choice, Empty, Failure, Loading } from "../../ui.js";
+import { ChartCard } from "../../charts/card.js";
 
-/** @typedef {import("../types.js").Evaluation} Evaluation */
+/** @typedef {import("../../lib/types.js").Evaluation} Evaluation */
 
 /** @param {import("./run.js").TabProps} props */
 export function Evaluations({ run, changes }) {

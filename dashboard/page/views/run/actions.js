@@ -1,10 +1,10 @@
 // What a person may do to runs. Each is asked about first, needs the operator's token, and is logged by the server.
-import { post } from "../api.js";
-import { html, useState } from "../html.js";
-import { Ask } from "./ask.js";
+import { post } from "../../lib/api.js";
+import { html, useState } from "../../lib/html.js";
+import { Ask } from "../ask.js";
 import { neverBegan } from "./queued.js";
 
-/** @typedef {import("../types.js").RunDetail} Run */
+/** @typedef {import("../../lib/types.js").RunDetail} Run */
 /** @typedef {{path: string, words: string, title: string, fits: (run: Run) => boolean, Dialog: any}} Deed */
 
 /** @type {Record<"checkpoint" | "stop" | "resume", Deed>} */

@@ -1,9 +1,9 @@
 // Starting a run, from one of the server's configs or from YAML.
-import { post } from "../api.js";
-import { html, useState } from "../html.js";
-import { me, useShared } from "../live.js";
-import { Choice, Dialog, Select } from "../ui.js";
-import { Ask, NeedsToken, TokenForm } from "./ask.js";
+import { post } from "../../lib/api.js";
+import { html, useState } from "../../lib/html.js";
+import { me, useShared } from "../../lib/live.js";
+import { Choice, Dialog, Select } from "../../ui.js";
+import { Ask, NeedsToken, TokenForm } from "../ask.js";
 
 /** @param {{close: () => void}} props */
 export function StartDialog({ close }) {

@@ -1,21 +1,21 @@
 // All metrics of a run over its steps. Charts share cursor and zoom.
-import { address } from "../api.js";
-import { Chart } from "../chart.js";
-import { html, useEffect, useMemo, useRef, useState } from "../html.js";
-import { lineOf } from "../lines.js";
-import { useSeries } from "../series.js";
-import { Choice, Empty, Failure, Loading } from "../ui.js";
-import { isWhole, lineLabel, missing, panels } from "./metrics.js";
-import { ChartCard, Smoothing } from "./parts.js";
+import { address } from "../../lib/api.js";
+import { Chart } from "../../charts/chart.js";
+import { html, useEffect, useMemo, useRef, useState } from "../../lib/html.js";
+import { lineOf } from "../../charts/lines.js";
+import { useSeries } from "../../charts/series.js";
+import { Choice, Empty, Failure, Loading } from "../../ui.js";
+import { isWhole, lineLabel, missing, panels } from "../../charts/panels.js";
+import { ChartCard, Smoothing } from "../../charts/card.js";
 import { neverBegan } from "./queued.js";
 
-/** @typedef {import("../types.js").Series} Series */
+/** @typedef {import("../../lib/types.js").Series} Series */
 
 /** @param {import("./run.js").TabProps} props */
 export function Curves({ run }) {
-  const [axis, setAxis] = useState(/** @type {import("../lines.js").Axis} */ ("step"));
+  const [axis, setAxis] = useState(/** @type {import("../../charts/lines.js").Axis} */ ("step"));
   const [smoothing, setSmoothing] = useState(0);
-  const [zoom, setZoom] = useState(/** @type {import("../chart.js").Zoom} */ (null)); // in steps
+  const [zoom, setZoom] = useState(/** @type {import("../../charts/chart.js").Zoom} */ (null)); // in steps
   const [wanted, setWanted] = useState("");
   const { series, more, error, reload } = useSeries([run.id], run.metric_names, zoom);
   useEffect(() => void more(run.id, run.step), [run.step]);
@@ -70,14 +70,14 @@ export function Curves({ run }) {
 
 /**
  * @param {object} props
- * @param {import("../types.js").RunDetail} props.run
- * @param {import("./metrics.js").Panel} props.panel
+ * @param {import("../../lib/types.js").RunDetail} props.run
+ * @param {import("../../charts/panels.js").Panel} props.panel
  * @param {Map<string, Series>} props.of
- * @param {import("../lines.js").Axis} props.axis
+ * @param {import("../../charts/lines.js").Axis} props.axis
  * @param {number} props.began
  * @param {number} props.smoothing
- * @param {import("../chart.js").Zoom} props.zoom in steps
- * @param {(zoom: import("../chart.js").Zoom) => void} props.setZoom
+ * @param {import("../../charts/chart.js").Zoom} props.zoom in steps
+ * @param {(zoom: import("../../charts/chart.js").Zoom) => void} props.setZoom
  */
 function PanelChart({ run, panel, of, axis, began, smoothing, zoom, setZoom }) {
   const mine = panel.names.flatMap((name) => of.get(name) ?? []);
@@ -97,7 +97,7 @@ function PanelChart({ run, panel, of, axis, began, smoothing, zoom, setZoom }) {
     () => (inTime ? /** @type {[number, number]} */ (zoom.map((step) => timeAt(clock, step) - began)) : zoom),
     [zoom, inTime, clock],
   );
-  const onZoom = (/** @type {import("../chart.js").Zoom} */ next) =>
+  const onZoom = (/** @type {import("../../charts/chart.js").Zoom} */ next) =>
     setZoom(
       next &&
         (axis === "time" && clock
@@ -125,7 +125,7 @@ function PanelChart({ run, panel, of, axis, began, smoothing, zoom, setZoom }) {
   />`;
 }
 
-/** @param {{run: import("../types.js").RunDetail, zoom: import("../chart.js").Zoom, setZoom: (zoom: import("../chart.js").Zoom) => void}} props */
+/** @param {{run: import("../../lib/types.js").RunDetail, zoom: import("../../charts/chart.js").Zoom, setZoom: (zoom: import("../../charts/chart.js").Zoom) => void}} props */
 function Between({ run, zoom, setZoom }) {
   const [from, to] = zoom ?? [0, Math.max(0, run.step - 1)];
   const number = (/** @type {any} */ event) => Math.max(0, Number(event.target.value) || 0);
@@ -152,7 +152,7 @@ function Between({ run, zoom, setZoom }) {
   >`;
 }
 
-/** @param {{run: import("../types.js").RunDetail}} props */
+/** @param {{run: import("../../lib/types.js").RunDetail}} props */
 export function NoSteps({ run }) {
   const words = /** @type {Record<string, string>} */ ({
     running: `It is ${run.stage ?? "starting"}. Curves begin with its first step; its events say how it gets on.`,

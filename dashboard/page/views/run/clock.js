@@ -1,15 +1,15 @@
 // Where the time of a step goes, as the learner and as the engines see it: each side's phases add up to a whole step.
-import { address, get } from "../api.js";
-import { Chart } from "../chart.js";
-import { duration, percent } from "../format.js";
-import { html, useEffect, useMemo, useRef, useState } from "../html.js";
-import { lineOf } from "../lines.js";
-import { useLoaded } from "../live.js";
-import { useSeries } from "../series.js";
-import { lineClass } from "../theme.js";
-import { Choice, Failure, Loading } from "../ui.js";
+import { address, get } from "../../lib/api.js";
+import { Chart } from "../../charts/chart.js";
+import { duration, percent } from "../../lib/format.js";
+import { html, useEffect, useMemo, useRef, useState } from "../../lib/html.js";
+import { lineOf } from "../../charts/lines.js";
+import { useLoaded } from "../../lib/live.js";
+import { useSeries } from "../../charts/series.js";
+import { lineClass } from "../../lib/theme.js";
+import { Choice, Failure, Loading } from "../../ui.js";
 import { NoSteps } from "./curves.js";
-import { ChartCard } from "./parts.js";
+import { ChartCard } from "../../charts/card.js";
 
 const WHOLE = "step";
 const OTHER = "other";
@@ -52,7 +52,7 @@ export function Clock({ run }) {
   const names = run.metric_names.filter((name) => name.startsWith("seconds/"));
   const [side, setSide] = useState(/** @type {Side} */ ("learner"));
   const [latest, setLatest] = useState("50");
-  const [zoom, setZoom] = useState(/** @type {import("../chart.js").Zoom} */ (null));
+  const [zoom, setZoom] = useState(/** @type {import("../../charts/chart.js").Zoom} */ (null));
   const { series, more, error } = useSeries([run.id], names, null);
   useEffect(() => void more(run.id, run.step), [run.step]);
   const lines = useMemo(() => stack(SIDES[side], series ?? []), [side, series]);
@@ -114,10 +114,10 @@ function Part({ colour, share }) {
   return html`<span ref=${ref} class=${lineClass(colour)}></span>`;
 }
 
-/** Mean seconds of each phase. @param {import("../types.js").Series[]} series whole, not thinned */
+/** Mean seconds of each phase. @param {import("../../lib/types.js").Series[]} series whole, not thinned */
 function meansOf(series) {
   const count = series.find((one) => one.name === `seconds/${WHOLE}`)?.steps.length ?? 0;
-  const sum = (/** @type {import("../types.js").Values} */ values) =>
+  const sum = (/** @type {import("../../lib/types.js").Values} */ values) =>
     values.reduce((/** @type {number} */ total, value) => total + (value ?? 0), 0);
   return new Map(series.map((one) => [one.name.replace("seconds/", ""), sum(one.mean) / Math.max(1, count)]));
 }
@@ -142,7 +142,7 @@ function sharesOf(phases, means) {
     .filter(({ share }) => share > 0);
 }
 
-/** Each phase on top of those before it, topmost first. @param {Phase[]} phases @param {import("../types.js").Series[]} series */
+/** Each phase on top of those before it, topmost first. @param {Phase[]} phases @param {import("../../lib/types.js").Series[]} series */
 function stack(phases, series) {
   const of = new Map(series.map((one) => [one.name.replace("seconds/", ""), one]));
   const whole = of.get(WHOLE);

@@ -1,9 +1,9 @@
 // The processes of a run: where they are, what they hold, what waits for them.
-import { get } from "../api.js";
-import { counted } from "../format.js";
-import { html, useEffect } from "../html.js";
-import { now, useLoaded, useShared } from "../live.js";
-import { Ago, Empty, ENDED, Failure, Loading } from "../ui.js";
+import { get } from "../../lib/api.js";
+import { counted } from "../../lib/format.js";
+import { html, useEffect } from "../../lib/html.js";
+import { now, useLoaded, useShared } from "../../lib/live.js";
+import { Ago, Empty, ENDED, Failure, Loading } from "../../ui.js";
 
 const SILENT_S = 30;
 /** @type {Record<string, string>} */
@@ -20,7 +20,7 @@ export function Workers({ run, changes }) {
   const { data, error, reload } = useLoaded(() => get(`/api/runs/${run.id}/workers`), [run.id]);
   useEffect(() => void (changes.workers && reload()), [changes.workers]);
   const at = useShared(now);
-  const workers = /** @type {import("../types.js").WorkerStatus[] | undefined} */ (data);
+  const workers = /** @type {import("../../lib/types.js").WorkerStatus[] | undefined} */ (data);
   if (!workers) return html`<${Failure} error=${error} retry=${reload} />${!error && html`<${Loading} />`}`;
   if (!workers.length)
     return html`<${Empty} title="No workers yet">They appear as soon as Ray has placed them.<//>`;
@@ -40,7 +40,7 @@ export function Workers({ run, changes }) {
   </table></div>`;
 }
 
-/** @param {{worker: import("../types.js").WorkerStatus, silent: boolean, ended: boolean, newest: number}} props */
+/** @param {{worker: import("../../lib/types.js").WorkerStatus, silent: boolean, ended: boolean, newest: number}} props */
 function Worker({ worker, silent, ended, newest }) {
   const behind = ended || worker.policy_version === null ? 0 : newest - worker.policy_version;
   const bad = !["running", "idle", "starting", "done"].includes(worker.state);

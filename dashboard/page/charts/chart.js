@@ -1,11 +1,11 @@
 // Line charts over uPlot: made once when first seen, then given new data.
-import { duration, number } from "./format.js";
-import { html, useEffect, useMemo, useRef } from "./html.js";
+import { duration, number } from "../lib/format.js";
+import { html, useEffect, useMemo, useRef } from "../lib/html.js";
 import { SERIES_PER_LINE, table } from "./lines.js";
-import { useShared } from "./live.js";
-import { colour, lineClass, lineColour, theme } from "./theme.js";
-import { useSeen } from "./ui.js";
-import uPlot from "./vendor/uplot.js";
+import { useShared } from "../lib/live.js";
+import { colour, lineClass, lineColour, theme } from "../lib/theme.js";
+import { useSeen } from "../ui.js";
+import uPlot from "../vendor/uplot.js";
 
 const FONT = '11px Inter, system-ui, "Segoe UI", Roboto, sans-serif';
 const HEIGHT = 190;
