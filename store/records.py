@@ -5,14 +5,11 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-StoredState = Literal["queued", "running", "stopped", "failed", "done"]
-RunState = Literal["queued", "running", "stalled", "stopped", "failed", "done"]
+from vocabulary.run_states import RunState
+
 Action = Literal["stop", "checkpoint", "start", "resume"]
-ENDED = ("stopped", "failed", "done")  # states that a run does not leave by itself
 ChangeKind = Literal["run", "metrics", "events", "workers", "groups", "evaluations", "requests"]
 GroupSort = Literal["-spread", "-mean_reward", "group_id"]
-
-BENCH = "bench"  # stage of an evaluation by a bench, whatever the model is
 
 T = TypeVar("T")
 
@@ -57,20 +54,20 @@ class WorkerStatus(Record):
     updated_at: float  # when it said so
 
 
-class Frame(Record):
+class FrameRecord(Record):
     time_s: float  # in the video
     edited: bool
     file: Words  # where its picture is, relative to the run's folder or bucket
     boxes: tuple[tuple[float, float, float, float, Words], ...] = ()  # x, y, width, height in pixels; label
 
 
-class Clip(Record):
+class ClipRecord(Record):
     label: Words
     true_place: int | None = None  # where it belongs, from 0, where the task is to find that
-    frames: tuple[Frame, ...]
+    frames: tuple[FrameRecord, ...]
 
 
-class Completion(Record):
+class CompletionRecord(Record):
     text: Words
     reward: Value
     advantage: Value
@@ -90,10 +87,10 @@ class GroupRecord(Record):
     policy_version: int
     held_out: bool = False  # of an evaluation: it trained nothing
     question: Words
-    answer: Words  # the true one
+    truth: Words
     details: Words = ""
-    frames: tuple[Clip, ...] = ()
-    completions: tuple[Completion, ...]
+    frames: tuple[ClipRecord, ...] = ()
+    completions: tuple[CompletionRecord, ...]
 
     @property
     def rewards(self) -> list[float]:
@@ -192,13 +189,13 @@ class GroupSummary(Record):
     policy_version: int
     held_out: bool
     question: str
-    answer: str
+    truth: str
     mean_reward: float | None
     spread: float | None  # largest reward - smallest
 
 
 class GroupHistory(GroupSummary):
-    completions: tuple[Completion, ...]
+    completions: tuple[CompletionRecord, ...]
 
 
 class StoredGroup(GroupRecord):
@@ -210,7 +207,7 @@ class StoredEvaluation(EvaluationRecord):
     id: int
 
 
-class Request(Record):
+class RunRequest(Record):
     id: int
     run_id: int | None
     run_name: str | None = None  # where it is told in a list

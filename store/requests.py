@@ -6,10 +6,11 @@ from typing import Any, get_args
 from sqlalchemy import ColumnElement, select, update
 
 from store.database import Database, StoreError
-from store.records import ENDED, Action, Request, clean
-from store.schema.tables import Request as Table
-from store.schema.tables import Run
+from store.records import Action, RunRequest, clean
+from store.schema.tables import RunRequest as RequestRow
+from store.schema.tables import RunRow
 from store.writing.write import note_changes
+from vocabulary.run_states import ENDED
 
 
 def ask(
@@ -33,7 +34,7 @@ def ask(
                          "to start one, and name it for all else.")  # fmt: skip
     with database.write() as connection:
         if run_id is not None:
-            run = connection.execute(select(Run.name, Run.state).where(Run.id == run_id)).one_or_none()
+            run = connection.execute(select(RunRow.name, RunRow.state).where(RunRow.id == run_id)).one_or_none()
             if run is None:
                 raise StoreError(
                     f"run {run_id}: there is none of that number. Look it up in the list of runs."
@@ -45,37 +46,37 @@ def ask(
         now = time.time()
         values = {"run_id": run_id, "action": action, "asked_by": clean(asked_by), "asked_at": now}
         values |= {} if of_the_run else {"taken_at": now}
-        statement = Table.__table__.insert().values(values).returning(Table.id)  # type: ignore[attr-defined]
+        statement = RequestRow.__table__.insert().values(values).returning(RequestRow.id)  # type: ignore[attr-defined]
         number: int = connection.execute(statement).scalar_one()
         if run_id is not None:
             note_changes(connection, run_id, ["requests"])
     return number
 
 
-def take(database: Database, run_id: int) -> list[Request]:
+def take(database: Database, run_id: int) -> list[RunRequest]:
     """What the running run itself has to do and nobody took yet, oldest first. Each goes to one taker only.
 
     To resume it is the affair of whoever starts it. Raises StoreError.
     """
     with database.read() as connection:  # nearly always there is nothing, and looking takes no lock
-        waiting = select(Table.id).where(*_waiting(run_id)).limit(1)
+        waiting = select(RequestRow.id).where(*_waiting(run_id)).limit(1)
         if connection.execute(waiting).first() is None:
             return []
     with database.write() as connection:
         statement = (
-            update(Table)
+            update(RequestRow)
             .where(*_waiting(run_id))
             .values(taken_at=time.time())
-            .returning(*Table.__table__.columns)
+            .returning(*RequestRow.__table__.columns)
         )
-        taken = [Request(**row) for row in connection.execute(statement).mappings()]
+        taken = [RunRequest(**row) for row in connection.execute(statement).mappings()]
         note_changes(connection, run_id, ["requests"] if taken else [])
     return sorted(taken, key=lambda request: request.id)
 
 
 def _waiting(run_id: int) -> tuple[ColumnElement[bool], ...]:
-    to_do = Table.action.in_(("stop", "checkpoint"))
-    return Table.run_id == run_id, to_do, Table.taken_at.is_(None), Table.done_at.is_(None)
+    to_do = RequestRow.action.in_(("stop", "checkpoint"))
+    return RequestRow.run_id == run_id, to_do, RequestRow.taken_at.is_(None), RequestRow.done_at.is_(None)
 
 
 def finish(database: Database, request_id: int, outcome: str, *, run_id: int | None = None) -> None:
@@ -87,7 +88,7 @@ def finish(database: Database, request_id: int, outcome: str, *, run_id: int | N
     values: dict[str, Any] = {"done_at": time.time(), "outcome": clean(outcome)}
     values |= {"run_id": run_id} if run_id is not None else {}
     with database.write() as connection:
-        statement = update(Table).where(Table.id == request_id).values(values).returning(Table.run_id)
+        statement = update(RequestRow).where(RequestRow.id == request_id).values(values).returning(RequestRow.run_id)
         row = connection.execute(statement).one_or_none()
         if row is None:
             raise StoreError(f"request {request_id}: there is none of that number.")

@@ -14,10 +14,11 @@ from sqlalchemy import Connection, delete, func, or_, select, update
 
 from store.database import Database
 from store.reading.summaries import is_silent
-from store.records import StoredState, clean
-from store.schema.tables import Request, Run, Worker
-from store.writing.backlog import EventRow
+from store.records import clean
+from store.schema.tables import RequestRow, RunRow, WorkerRow
+from store.writing.backlog import EventEntry
 from store.writing.write import insert, note_changes, write_events
+from vocabulary.run_states import StoredState
 
 _LAUNCH = "launch"  # of a run's environment: the key of the launch that it is of
 
@@ -104,23 +105,23 @@ def _register(
     if launch is not None and _is_of(connection, launch, ("queued",)):
         number = launch.run_id
         _make_room(connection, number, key)
-        connection.execute(update(Run).where(Run.id == number).values(**key, **values))
+        connection.execute(update(RunRow).where(RunRow.id == number).values(**key, **values))
     else:
-        statement = insert(connection, Run).values(**key, **values, created_at=now, step=0)
+        statement = insert(connection, RunRow).values(**key, **values, created_at=now, step=0)
         statement = statement.on_conflict_do_update(index_elements=list(key), set_=values)
-        number = int(connection.execute(statement.returning(Run.id)).scalar_one())
+        number = int(connection.execute(statement.returning(RunRow.id)).scalar_one())
     if state == "running":  # what its last life's processes said is not true of this one's
-        connection.execute(delete(Worker).where(Worker.run_id == number))
+        connection.execute(delete(WorkerRow).where(WorkerRow.run_id == number))
     note_changes(connection, number, ["run", "workers"])
     return number
 
 
 def _make_room(connection: Connection, run_id: int, key: Mapping[str, str]) -> None:
     """An earlier run of that name whose folder somebody deleted keeps its row, under another name."""
-    earlier = select(Run.id).where(Run.name == key["name"], Run.folder == key["folder"], Run.id != run_id)
+    earlier = select(RunRow.id).where(RunRow.name == key["name"], RunRow.folder == key["folder"], RunRow.id != run_id)
     for number in connection.execute(earlier).scalars().all():
         kept = {part: f"{text}-deleted-{number}" for part, text in key.items()}
-        connection.execute(update(Run).where(Run.id == number).values(**kept))
+        connection.execute(update(RunRow).where(RunRow.id == number).values(**kept))
         note_changes(connection, number, ["run"])
 
 
@@ -137,7 +138,7 @@ def queue_run(
     with database.write() as connection:
         if connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
             connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"videossr run {name}"))))
-        waiting = select(Run.id).where(Run.name == place["name"], Run.state == "queued", ~is_silent(now))
+        waiting = select(RunRow.id).where(RunRow.name == place["name"], RunRow.state == "queued", ~is_silent(now))
         if connection.execute(waiting).first() is not None:
             return None
         return Launch(
@@ -156,23 +157,23 @@ def queue_again(database: Database, run_id: int, *, job_id: str | None = None) -
     """
     now, launch = time.time(), new_launch(run_id)
     with database.write() as connection:
-        ended = Run.state.in_(("stopped", "failed"))
-        found = select(Run.environment).where(Run.id == run_id, or_(ended, is_silent(now))).with_for_update()
+        ended = RunRow.state.in_(("stopped", "failed"))
+        found = select(RunRow.environment).where(RunRow.id == run_id, or_(ended, is_silent(now))).with_for_update()
         environment = connection.execute(found).scalar_one_or_none()
         if environment is None:
             return None
         values = {"state": "queued", "job_id": job_id, "failure": None, "ended_at": None, "heartbeat_at": now}
         about = environment | {_LAUNCH: launch.key}
-        connection.execute(update(Run).where(Run.id == run_id).values(**values, environment=about))
+        connection.execute(update(RunRow).where(RunRow.id == run_id).values(**values, environment=about))
         _forget_requests(connection, run_id, now)
         note_changes(connection, run_id, ["run", "requests"])
     return launch
 
 
 def _forget_requests(connection: Connection, run_id: int, now: float) -> None:
-    open_ones = Request.action.in_(("stop", "checkpoint")), Request.done_at.is_(None)
+    open_ones = RequestRow.action.in_(("stop", "checkpoint")), RequestRow.done_at.is_(None)
     outcome = "The run had ended before it heard of this: ask again."
-    forget = update(Request).where(Request.run_id == run_id, *open_ones)
+    forget = update(RequestRow).where(RequestRow.run_id == run_id, *open_ones)
     connection.execute(forget.values(taken_at=now, done_at=now, outcome=outcome))
 
 
@@ -180,7 +181,7 @@ def keep_queued(database: Database, launch: Launch) -> None:
     """Note that somebody still sees to it that a queued run is started. Raises StoreError."""
     with database.write() as connection:
         if _is_of(connection, launch, ("queued",)):
-            connection.execute(update(Run).where(Run.id == launch.run_id).values(heartbeat_at=time.time()))
+            connection.execute(update(RunRow).where(RunRow.id == launch.run_id).values(heartbeat_at=time.time()))
 
 
 def end_run(
@@ -200,9 +201,9 @@ def end_run(
         if not _is_of(connection, launch, only):
             return False
         connection.execute(
-            update(Run).where(Run.id == run_id).values(state=state, failure=failure, ended_at=now)
+            update(RunRow).where(RunRow.id == run_id).values(state=state, failure=failure, ended_at=now)
         )
-        write_events(connection, run_id, [EventRow(now, state, clean(why))])
+        write_events(connection, run_id, [EventEntry(now, state, clean(why))])
         note_changes(connection, run_id, ["run", "events"])
     return True
 
@@ -215,7 +216,7 @@ def launch_of(run_id: int, environment: Mapping[str, Any]) -> Launch:
 def _is_of(connection: Connection, launch: Launch, states: tuple[StoredState, ...]) -> bool:
     """Whether the run is in one of `states`, and of this launch. Nobody changes it until the transaction ends."""
     row = connection.execute(
-        select(Run.state, Run.environment).where(Run.id == launch.run_id).with_for_update()
+        select(RunRow.state, RunRow.environment).where(RunRow.id == launch.run_id).with_for_update()
     ).one_or_none()
     return row is not None and row.state in states and row.environment.get(_LAUNCH, "") == launch.key
 
@@ -223,7 +224,7 @@ def _is_of(connection: Connection, launch: Launch, states: tuple[StoredState, ..
 def rename_run(database: Database, folder: str, *, new_name: str, new_folder: str) -> None:
     """Note that the run of `folder`, if there is one, has another name and folder now. Raises StoreError."""
     with database.write() as connection:
-        renamed = update(Run).where(Run.folder == clean(folder))
-        renamed = renamed.values(name=clean(new_name), folder=clean(new_folder)).returning(Run.id)
+        renamed = update(RunRow).where(RunRow.folder == clean(folder))
+        renamed = renamed.values(name=clean(new_name), folder=clean(new_folder)).returning(RunRow.id)
         for run_id in connection.execute(renamed).scalars().all():
             note_changes(connection, run_id, ["run"])

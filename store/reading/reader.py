@@ -10,30 +10,40 @@ from store.database import Database, StoreError
 from store.reading.series import read_curves, read_series
 from store.reading.summaries import in_states, of_text, stalled_runs, summaries
 from store.records import (
-    BENCH,
     Curve,
     EventRecord,
     GroupHistory,
     GroupSort,
     GroupSummary,
     Page,
-    Request,
     RunDetail,
-    RunState,
+    RunRequest,
     RunSummary,
     Series,
     StoredEvaluation,
     StoredGroup,
     WorkerStatus,
 )
-from store.schema.tables import Base, Change, Evaluation, Event, Group, MetricName, Point, Run, Worker
-from store.schema.tables import Request as RequestTable
+from store.schema.tables import (
+    Base,
+    ChangeRow,
+    EvaluationRow,
+    EventRow,
+    GroupRow,
+    MetricNameRow,
+    PointRow,
+    RunRow,
+    WorkerRow,
+)
+from store.schema.tables import RunRequest as RequestRow
+from vocabulary.run_states import RunState
+from vocabulary.stages import BENCH
 
 _RUN_SORTS = ("created_at", "started_at", "ended_at", "heartbeat_at", "name", "state", "step", "steps")
 _GROUP_SORTS: dict[GroupSort, Any] = {
-    "-spread": Group.spread.desc().nulls_last(),
-    "-mean_reward": Group.mean_reward.desc().nulls_last(),
-    "group_id": Group.group_id,
+    "-spread": GroupRow.spread.desc().nulls_last(),
+    "-mean_reward": GroupRow.mean_reward.desc().nulls_last(),
+    "group_id": GroupRow.group_id,
 }
 
 
@@ -70,22 +80,22 @@ class RunReader:
         """
         order = _run_order(sort)
         with self._database.read() as connection:
-            conditions = [Run.steps > 0, *([of_text(text)] if text else [])]
+            conditions = [RunRow.steps > 0, *([of_text(text)] if text else [])]
             conditions += [in_states(connection, states, self._clock())] if states else []
-            total = connection.execute(select(func.count(Run.id)).where(*conditions)).scalar_one()
+            total = connection.execute(select(func.count(RunRow.id)).where(*conditions)).scalar_one()
             query = (
-                select(Run.id).where(*conditions).order_by(order, Run.id.desc()).offset(offset).limit(limit)
+                select(RunRow.id).where(*conditions).order_by(order, RunRow.id.desc()).offset(offset).limit(limit)
             )
             items = summaries(connection, query, self._clock())
         return Page(items=tuple(items), total=total, offset=offset, limit=limit)
 
     def run(self, run_id: int) -> RunDetail | None:
         """All of a run but its curves and lists; None: there is none of that number."""
-        return self._run(select(Run.id).where(Run.id == run_id))
+        return self._run(select(RunRow.id).where(RunRow.id == run_id))
 
     def run_by_name(self, name: str) -> RunDetail | None:
         """The newest run of that name."""
-        query = select(Run.id).where(Run.name == name).order_by(Run.created_at.desc(), Run.id.desc())
+        query = select(RunRow.id).where(RunRow.name == name).order_by(RunRow.created_at.desc(), RunRow.id.desc())
         return self._run(query.limit(1))
 
     def series(
@@ -139,21 +149,21 @@ class RunReader:
         limit: int = 200,
     ) -> list[EventRecord]:
         """A run's events, oldest first: the first after `after_id`, else the last (before `before_id`)."""
-        conditions = [Event.run_id == run_id, Event.id > after_id]
-        conditions += [Event.id < before_id] if before_id is not None else []
-        conditions += [Event.kind.in_(kinds)] if kinds else []
-        order = Event.id if after_id else Event.id.desc()
-        query = select(*_columns(Event, EventRecord)).where(*conditions).order_by(order).limit(limit)
+        conditions = [EventRow.run_id == run_id, EventRow.id > after_id]
+        conditions += [EventRow.id < before_id] if before_id is not None else []
+        conditions += [EventRow.kind.in_(kinds)] if kinds else []
+        order = EventRow.id if after_id else EventRow.id.desc()
+        query = select(*_columns(EventRow, EventRecord)).where(*conditions).order_by(order).limit(limit)
         return sorted(self._records(query, EventRecord), key=lambda event: event.id)
 
     def workers(self, run_id: int) -> list[WorkerStatus]:
-        query = select(*_columns(Worker, WorkerStatus)).where(Worker.run_id == run_id)
-        return self._records(query.order_by(Worker.role, Worker.index), WorkerStatus)
+        query = select(*_columns(WorkerRow, WorkerStatus)).where(WorkerRow.run_id == run_id)
+        return self._records(query.order_by(WorkerRow.role, WorkerRow.index), WorkerStatus)
 
     def group_steps(self, run_id: int) -> list[tuple[int, bool, str, int]]:
         """(step, whether held out, task, number of sampled groups), by step."""
-        kinds = (Group.step, Group.held_out, Group.task)
-        query = select(*kinds, func.count()).where(Group.run_id == run_id).group_by(*kinds).order_by(*kinds)
+        kinds = (GroupRow.step, GroupRow.held_out, GroupRow.task)
+        query = select(*kinds, func.count()).where(GroupRow.run_id == run_id).group_by(*kinds).order_by(*kinds)
         with self._database.read() as connection:
             return list(connection.execute(query).tuples())
 
@@ -177,36 +187,36 @@ class RunReader:
             raise StoreError(
                 f"sort={sort!r}: groups are sorted by {', '.join(_GROUP_SORTS)}. Name one of these."
             )
-        conditions: list[ColumnElement[bool]] = [Group.run_id == run_id]
-        conditions += [Group.step == step] if step is not None else []
-        conditions += [Group.task == task] if task is not None else []
-        conditions += [Group.held_out == held_out] if held_out is not None else []
+        conditions: list[ColumnElement[bool]] = [GroupRow.run_id == run_id]
+        conditions += [GroupRow.step == step] if step is not None else []
+        conditions += [GroupRow.task == task] if task is not None else []
+        conditions += [GroupRow.held_out == held_out] if held_out is not None else []
         query = (
-            select(*_columns(Group, GroupSummary)).where(*conditions).order_by(_GROUP_SORTS[sort], Group.id)
+            select(*_columns(GroupRow, GroupSummary)).where(*conditions).order_by(_GROUP_SORTS[sort], GroupRow.id)
         )
         with self._database.read() as connection:
-            total = connection.execute(select(func.count(Group.id)).where(*conditions)).scalar_one()
+            total = connection.execute(select(func.count(GroupRow.id)).where(*conditions)).scalar_one()
             rows = connection.execute(query.offset(offset).limit(limit)).mappings()
             items = tuple(GroupSummary(**row) for row in rows)
         return Page(items=items, total=total, offset=offset, limit=limit)
 
     def group(self, run_id: int, group: int) -> StoredGroup | None:
         """One sampled group, whole; None: the run has none of that number."""
-        query = select(*_columns(Group, StoredGroup)).where(Group.run_id == run_id, Group.id == group)
+        query = select(*_columns(GroupRow, StoredGroup)).where(GroupRow.run_id == run_id, GroupRow.id == group)
         return next(iter(self._records(query, StoredGroup)), None)
 
     def prompt_history(
         self, run_id: int, prompt_key: str, *, offset: int = 0, limit: int = 1000
     ) -> Page[GroupHistory]:
         """What one prompt's completions were at every step that sampled it, in that order."""
-        query = select(*_columns(Group, GroupHistory)).where(
-            Group.run_id == run_id, Group.prompt_key == prompt_key
+        query = select(*_columns(GroupRow, GroupHistory)).where(
+            GroupRow.run_id == run_id, GroupRow.prompt_key == prompt_key
         )
-        return self._page(query.order_by(Group.step, Group.id), GroupHistory, offset, limit)
+        return self._page(query.order_by(GroupRow.step, GroupRow.id), GroupHistory, offset, limit)
 
     def evaluations(self, run_id: int) -> list[StoredEvaluation]:
-        query = select(*_columns(Evaluation, StoredEvaluation)).where(Evaluation.run_id == run_id)
-        return self._records(query.order_by(Evaluation.step, Evaluation.id), StoredEvaluation)
+        query = select(*_columns(EvaluationRow, StoredEvaluation)).where(EvaluationRow.run_id == run_id)
+        return self._records(query.order_by(EvaluationRow.step, EvaluationRow.id), StoredEvaluation)
 
     def bench_results(
         self, *, offset: int = 0, limit: int = 1000
@@ -216,18 +226,18 @@ class RunReader:
         Returns:
             ([(run, its number, whether it trained, a column)], total): the columns of a bench stand together, in order.
         """
-        asked = (Evaluation.run_id, Evaluation.source, Evaluation.step)
-        benches = select(*asked, func.min(Evaluation.id).label("first")).where(Evaluation.stage == BENCH)
+        asked = (EvaluationRow.run_id, EvaluationRow.source, EvaluationRow.step)
+        benches = select(*asked, func.min(EvaluationRow.id).label("first")).where(EvaluationRow.stage == BENCH)
         benches = benches.group_by(*asked)
-        page = benches.order_by(Evaluation.run_id.desc(), func.min(Evaluation.id)).offset(offset).limit(limit)
+        page = benches.order_by(EvaluationRow.run_id.desc(), func.min(EvaluationRow.id)).offset(offset).limit(limit)
         some = page.subquery()
-        about_run = (Run.name, Run.id.label("run"), (Run.steps > 0).label("trained"))
-        query = select(*about_run, *_columns(Evaluation, StoredEvaluation))
-        query = query.join(Run, Run.id == Evaluation.run_id).join(
+        about_run = (RunRow.name, RunRow.id.label("run"), (RunRow.steps > 0).label("trained"))
+        query = select(*about_run, *_columns(EvaluationRow, StoredEvaluation))
+        query = query.join(RunRow, RunRow.id == EvaluationRow.run_id).join(
             some, and_(*(column == some.c[column.key] for column in asked))
         )
-        query = query.where(Evaluation.stage == BENCH)
-        query = query.order_by(Evaluation.run_id.desc(), some.c.first, Evaluation.id)
+        query = query.where(EvaluationRow.stage == BENCH)
+        query = query.order_by(EvaluationRow.run_id.desc(), some.c.first, EvaluationRow.id)
         with self._database.read() as connection:
             total = connection.execute(select(func.count()).select_from(benches.subquery())).scalar_one()
             rows = [row._asdict() for row in connection.execute(query)]
@@ -235,15 +245,15 @@ class RunReader:
             (row.pop("name"), row.pop("run"), row.pop("trained"), StoredEvaluation(**row)) for row in rows
         ], total
 
-    def requests(self, run_id: int | None = None, *, offset: int = 0, limit: int = 50) -> Page[Request]:
+    def requests(self, run_id: int | None = None, *, offset: int = 0, limit: int = 50) -> Page[RunRequest]:
         """What was asked, newest first: of one run, or of all and of none, as to start one."""
-        asked = [RequestTable.run_id == run_id] if run_id is not None else []
-        columns = [getattr(RequestTable, name) for name in Request.model_fields if name != "run_name"]
-        query = select(*columns, Run.name.label("run_name")).outerjoin(Run, Run.id == RequestTable.run_id)
-        query = query.where(*asked).order_by(RequestTable.id.desc()).offset(offset).limit(limit)
+        asked = [RequestRow.run_id == run_id] if run_id is not None else []
+        columns = [getattr(RequestRow, name) for name in RunRequest.model_fields if name != "run_name"]
+        query = select(*columns, RunRow.name.label("run_name")).outerjoin(RunRow, RunRow.id == RequestRow.run_id)
+        query = query.where(*asked).order_by(RequestRow.id.desc()).offset(offset).limit(limit)
         with self._database.read() as connection:
-            total = connection.execute(select(func.count(RequestTable.id)).where(*asked)).scalar_one()
-            items = tuple(Request(**row) for row in connection.execute(query).mappings())
+            total = connection.execute(select(func.count(RequestRow.id)).where(*asked)).scalar_one()
+            items = tuple(RunRequest(**row) for row in connection.execute(query).mappings())
         return Page(items=items, total=total, offset=offset, limit=limit)
 
     def changed_since(self, run_id: int | None, token: str) -> tuple[str, tuple[str, ...]]:
@@ -257,9 +267,9 @@ class RunReader:
             (token, kinds): of "run" (state, progress), "metrics", "events", "workers", "groups", "evaluations" and
             "requests". That a run has stalled is news of "run" too, though nothing was written.
         """
-        query = select(Change.kind, func.sum(Change.number)).group_by(Change.kind)
+        query = select(ChangeRow.kind, func.sum(ChangeRow.number)).group_by(ChangeRow.kind)
         if run_id is not None:
-            query = query.where(Change.run_id == run_id)
+            query = query.where(ChangeRow.run_id == run_id)
         with self._database.read() as connection:
             now = {kind: str(number) for kind, number in connection.execute(query)}
             stalled = stalled_runs(connection, self._clock())
@@ -276,12 +286,12 @@ class RunReader:
             if not found:
                 return None
             summary = found[0]
-            columns = select(Run.folder, Run.config, Run.environment).where(Run.id == summary.id)
+            columns = select(RunRow.folder, RunRow.config, RunRow.environment).where(RunRow.id == summary.id)
             rest = connection.execute(columns).one()._asdict()
-            of_metric = select(Point.step).where(Point.run_id == summary.id, Point.metric_id == MetricName.id)
+            of_metric = select(PointRow.step).where(PointRow.run_id == summary.id, PointRow.metric_id == MetricNameRow.id)
             # One look for each name. EXISTS may become a join, which reads all of the run's points.
-            recorded = of_metric.limit(1).correlate(MetricName).scalar_subquery().is_not(None)
-            names = select(MetricName.name).where(recorded).order_by(MetricName.name)
+            recorded = of_metric.limit(1).correlate(MetricNameRow).scalar_subquery().is_not(None)
+            names = select(MetricNameRow.name).where(recorded).order_by(MetricNameRow.name)
             return RunDetail(
                 **summary.model_dump(), **rest, metric_names=tuple(connection.execute(names).scalars())
             )
@@ -301,7 +311,7 @@ class RunReader:
         """Where a run's pictures are: its folder, or its part of a bucket; None: there is none of that number."""
         with self._database.read() as connection:
             found = connection.execute(
-                select(Run.folder, Run.environment).where(Run.id == run_id)
+                select(RunRow.folder, RunRow.environment).where(RunRow.id == run_id)
             ).one_or_none()
         return None if found is None else str(found.environment.get("bucket") or found.folder)
 
@@ -311,5 +321,5 @@ def _run_order(sort: str) -> Any:
     if name not in _RUN_SORTS:
         raise StoreError(f"sort={sort!r}: runs are sorted by {', '.join(_RUN_SORTS)}. Name one of these, with - in "
                          "front to turn the order round.")  # fmt: skip
-    column = getattr(Run, name)
+    column = getattr(RunRow, name)
     return (column.desc() if sort.startswith("-") else column.asc()).nulls_last()

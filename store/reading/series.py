@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 from store.records import Curve, Series
-from store.schema.tables import MetricName, Point, Run, Step
+from store.schema.tables import MetricNameRow, PointRow, RunRow, StepRow
 
 _CURVE_SAMPLE = 8  # points that a point of a small curve is the mean of
 
@@ -38,13 +38,13 @@ def read_series(
     """
     ids = _metric_ids(connection, names)
     bounds: list[ColumnElement[bool]] = []
-    bounds += [Point.step >= first_step] if first_step is not None else []
-    bounds += [Point.step <= last_step] if last_step is not None else []
+    bounds += [PointRow.step >= first_step] if first_step is not None else []
+    bounds += [PointRow.step <= last_step] if last_step is not None else []
     series = []
     for run_id in run_ids:
         for name in names:
             if name in ids:
-                where = and_(Point.run_id == run_id, Point.metric_id == ids[name], *bounds)
+                where = and_(PointRow.run_id == run_id, PointRow.metric_id == ids[name], *bounds)
                 rows = connection.execute(_curve(connection, run_id, where, max_points)).all()
                 series += [_series(run_id, name, rows)] if rows else []
     return series
@@ -53,23 +53,23 @@ def read_series(
 def _curve(connection: Connection, run_id: int, where: ColumnElement[bool], max_points: int) -> Select[Any]:
     """The query for (step, time, mean, low, high) of the points that `where` selects, all of run `run_id`."""
     width = _width(connection, where, max_points)
-    values: tuple[Any, ...] = (Point.step, Point.value, Point.value, Point.value)
+    values: tuple[Any, ...] = (PointRow.step, PointRow.value, PointRow.value, PointRow.value)
     if width > 1:  # a stretch is named by its last step: what comes after a curve's end is new
-        values = (func.max(Point.step), func.avg(Point.value), func.min(Point.value), func.max(Point.value))
+        values = (func.max(PointRow.step), func.avg(PointRow.value), func.min(PointRow.value), func.max(PointRow.value))
     names = ("step", "mean", "low", "high")
     query = select(*[value.label(name) for name, value in zip(names, values, strict=True)]).where(where)
-    points = (query.group_by(Point.step // width) if width > 1 else query).subquery()
+    points = (query.group_by(PointRow.step // width) if width > 1 else query).subquery()
     return (
-        select(points, Step.time)
-        .join(Step, and_(Step.run_id == run_id, Step.step == points.c.step))
+        select(points, StepRow.time)
+        .join(StepRow, and_(StepRow.run_id == run_id, StepRow.step == points.c.step))
         .order_by(points.c.step)
     )
 
 
 def _width(connection: Connection, where: ColumnElement[bool], max_points: int) -> int:
     """How many steps a point of the curve stands for; 1: the curve need not be thinned."""
-    few = select(literal(1)).select_from(Point).where(where).limit(max_points + 1).subquery()
-    ends = [select(end(Point.step)).where(where).scalar_subquery() for end in (func.min, func.max)]
+    few = select(literal(1)).select_from(PointRow).where(where).limit(max_points + 1).subquery()
+    ends = [select(end(PointRow.step)).where(where).scalar_subquery() for end in (func.min, func.max)]
     count = select(func.count()).select_from(few).scalar_subquery()
     num_points, first, last = connection.execute(select(count, *ends)).one()
     if num_points <= max_points:
@@ -101,14 +101,14 @@ def read_curves(connection: Connection, run_ids: Sequence[int], name: str, point
         return []
     slots = _slots(run_ids, metric_id, points)
     stretch = (
-        select(Point.step, Point.value)
+        select(PointRow.step, PointRow.value)
         .where(
-            Point.run_id == slots.c.run_id,
-            Point.metric_id == metric_id,
-            Point.step >= slots.c.first,
-            Point.step < slots.c.first + slots.c.width,
+            PointRow.run_id == slots.c.run_id,
+            PointRow.metric_id == metric_id,
+            PointRow.step >= slots.c.first,
+            PointRow.step < slots.c.first + slots.c.width,
         )
-        .order_by(Point.step)
+        .order_by(PointRow.step)
         .limit(_CURVE_SAMPLE)
         .correlate(slots)
         .subquery()
@@ -133,12 +133,12 @@ def read_curves(connection: Connection, run_ids: Sequence[int], name: str, point
 
 def _slots(run_ids: Sequence[int], metric_id: int, points: int) -> Subquery:
     """(run_id, first, width) of each stretch of each run."""
-    of_run = and_(Point.run_id == Run.id, Point.metric_id == metric_id)
+    of_run = and_(PointRow.run_id == RunRow.id, PointRow.metric_id == metric_id)
     spans = select(
-        Run.id.label("run_id"),
-        select(func.min(Point.step)).where(of_run).scalar_subquery().label("first"),
-        select(func.max(Point.step)).where(of_run).scalar_subquery().label("last"),
-    ).where(Run.id.in_(run_ids))
+        RunRow.id.label("run_id"),
+        select(func.min(PointRow.step)).where(of_run).scalar_subquery().label("first"),
+        select(func.max(PointRow.step)).where(of_run).scalar_subquery().label("last"),
+    ).where(RunRow.id.in_(run_ids))
     span = spans.cte("spans").prefix_with("MATERIALIZED")  # or both ends are looked up for each stretch
     width = (span.c.last - span.c.first + points) // points
     numbers = select(cast(literal(0), Integer).label("number")).cte("numbers", recursive=True)
@@ -152,5 +152,5 @@ def _slots(run_ids: Sequence[int], metric_id: int, points: int) -> Subquery:
 
 
 def _metric_ids(connection: Connection, names: Sequence[str]) -> dict[str, int]:
-    found = connection.execute(select(MetricName.name, MetricName.id).where(MetricName.name.in_(names)))
+    found = connection.execute(select(MetricNameRow.name, MetricNameRow.id).where(MetricNameRow.name.in_(names)))
     return dict(found.tuples().all())

@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 from sqlalchemy.orm import aliased
 
-from store.records import RunState, RunSummary
-from store.schema.tables import Event, MetricName, Point, Run, Step
+from store.records import RunSummary
+from store.schema.tables import EventRow, MetricNameRow, PointRow, RunRow, StepRow
+from vocabulary.run_states import RunState
 
 SILENT_S = 30.0  # without a sign of life, before a running run counts as stalled,
 _WAITING_S = 120.0  # and a queued one: somebody sees to it that it is started
@@ -22,14 +23,14 @@ _RECENT_STEPS = 50  # that the usual seconds are the median of
 _GOING_ON = ("queued", "running")
 _REWARDS = "reward/"  # what metrics of tasks' mean rewards begin with; reward/mean is that of all
 
-_COLUMNS = (Run.id, Run.name, Run.state, Run.created_at, Run.started_at, Run.ended_at, Run.heartbeat_at,
-            Run.step, Run.steps, Run.failure, Run.job_id)  # fmt: skip
+_COLUMNS = (RunRow.id, RunRow.name, RunRow.state, RunRow.created_at, RunRow.started_at, RunRow.ended_at, RunRow.heartbeat_at,
+            RunRow.step, RunRow.steps, RunRow.failure, RunRow.job_id)  # fmt: skip
 
 
 def summaries(connection: Connection, query: Select[Any], now: float) -> list[RunSummary]:
     """The runs that `query`, a selection of run numbers, finds, in its order."""
     run_ids = list(connection.execute(query).scalars())
-    rows = {row.id: row for row in connection.execute(select(*_COLUMNS).where(Run.id.in_(run_ids)))}
+    rows = {row.id: row for row in connection.execute(select(*_COLUMNS).where(RunRow.id.in_(run_ids)))}
     paces, signs = _paces(connection, run_ids), _signs(connection, run_ids)
     rewards = _last_rewards(connection, run_ids)
     return [
@@ -40,15 +41,15 @@ def summaries(connection: Connection, query: Select[Any], now: float) -> list[Ru
 
 def in_states(connection: Connection, states: Sequence[RunState], now: float) -> ColumnElement[bool]:
     """The condition that a run is in one of `states`, as `summaries` calls them."""
-    stalled = Run.id.in_(stalled_runs(connection, now))
+    stalled = RunRow.id.in_(stalled_runs(connection, now))
     conditions: list[ColumnElement[bool]] = []
     for state in states:
         if state == "stalled":
             conditions.append(stalled)
         elif state in _GOING_ON:
-            conditions.append(and_(Run.state == state, ~stalled))
+            conditions.append(and_(RunRow.state == state, ~stalled))
         else:
-            conditions.append(Run.state == state)
+            conditions.append(RunRow.state == state)
     return or_(*conditions)
 
 
@@ -56,17 +57,17 @@ def is_silent(now: float) -> ColumnElement[bool]:
     """The condition that a run should be going on, or be started, and nothing was heard of it."""
 
     def unheard(for_s: float) -> ColumnElement[bool]:
-        began = func.coalesce(Run.started_at, Run.created_at)
-        return and_(func.coalesce(Run.heartbeat_at, 0.0) < now - for_s, began < now - for_s)
+        began = func.coalesce(RunRow.started_at, RunRow.created_at)
+        return and_(func.coalesce(RunRow.heartbeat_at, 0.0) < now - for_s, began < now - for_s)
 
-    running, queued = Run.state == "running", Run.state == "queued"
+    running, queued = RunRow.state == "running", RunRow.state == "queued"
     return or_(and_(running, unheard(SILENT_S)), and_(queued, unheard(_WAITING_S)))
 
 
 def stalled_runs(connection: Connection, now: float) -> list[int]:
     """Numbers of all runs that should get on and do not."""
-    query = select(Run.id, Run.state, Run.created_at, Run.started_at, Run.heartbeat_at)
-    rows = connection.execute(query.where(Run.state.in_(_GOING_ON))).all()
+    query = select(RunRow.id, RunRow.state, RunRow.created_at, RunRow.started_at, RunRow.heartbeat_at)
+    rows = connection.execute(query.where(RunRow.state.in_(_GOING_ON))).all()
     alive = [row.id for row in rows if not _is_silent(row, now)]
     paces, signs = _paces(connection, alive), _signs(connection, alive)
     return sorted(row.id for row in rows if _is_stalled(row, paces.get(row.id, ()), signs.get(row.id), now))
@@ -129,10 +130,10 @@ def _usual_seconds(times: Sequence[float]) -> float | None:
 def _paces(connection: Connection, run_ids: Sequence[int]) -> dict[int, list[float]]:
     """When each run's latest steps ended."""
     query = (
-        select(Run.id, Step.time)
-        .join(Step, and_(Step.run_id == Run.id, Step.step >= Run.step - _RECENT_STEPS, Step.step < Run.step))
-        .where(Run.id.in_(run_ids))
-        .order_by(Step.run_id, Step.step)
+        select(RunRow.id, StepRow.time)
+        .join(StepRow, and_(StepRow.run_id == RunRow.id, StepRow.step >= RunRow.step - _RECENT_STEPS, StepRow.step < RunRow.step))
+        .where(RunRow.id.in_(run_ids))
+        .order_by(StepRow.run_id, StepRow.step)
     )
     times: dict[int, list[float]] = defaultdict(list)
     for run_id, time_s in connection.execute(query):
@@ -142,28 +143,28 @@ def _paces(connection: Connection, run_ids: Sequence[int]) -> dict[int, list[flo
 
 def _signs(connection: Connection, run_ids: Sequence[int]) -> dict[int, Any]:
     """Of running runs: the latest stage (`stage`), and when it or a later event was told (`said_at`)."""
-    of_run = select(Event.id).where(Event.run_id == Run.id).order_by(Event.id.desc()).limit(1)
-    stage, event = aliased(Event), aliased(Event)
-    last_stage = of_run.where(Event.kind == "stage").correlate(Run).scalar_subquery()
-    last = of_run.correlate(Run).scalar_subquery()
+    of_run = select(EventRow.id).where(EventRow.run_id == RunRow.id).order_by(EventRow.id.desc()).limit(1)
+    stage, event = aliased(EventRow), aliased(EventRow)
+    last_stage = of_run.where(EventRow.kind == "stage").correlate(RunRow).scalar_subquery()
+    last = of_run.correlate(RunRow).scalar_subquery()
     query = (
-        select(Run.id, stage.message.label("stage"), event.time.label("said_at"))
-        .select_from(Run)
+        select(RunRow.id, stage.message.label("stage"), event.time.label("said_at"))
+        .select_from(RunRow)
         .join(event, event.id == last)
         .outerjoin(stage, stage.id == last_stage)
-        .where(Run.id.in_(run_ids), Run.state == "running")
+        .where(RunRow.id.in_(run_ids), RunRow.state == "running")
     )
     return {row.id: row for row in connection.execute(query)}
 
 
 def _last_rewards(connection: Connection, run_ids: Sequence[int]) -> dict[int, dict[str, float]]:
-    of_metric = and_(Point.run_id == Run.id, Point.metric_id == MetricName.id, Point.value.is_not(None))
-    last = select(Point.value).where(of_metric).order_by(Point.step.desc()).limit(1)
+    of_metric = and_(PointRow.run_id == RunRow.id, PointRow.metric_id == MetricNameRow.id, PointRow.value.is_not(None))
+    last = select(PointRow.value).where(of_metric).order_by(PointRow.step.desc()).limit(1)
     query = (
-        select(Run.id, MetricName.name, last.correlate(Run, MetricName).scalar_subquery().label("value"))
-        .join(MetricName, MetricName.name.startswith(_REWARDS, autoescape=True))
-        .where(Run.id.in_(run_ids), MetricName.name != f"{_REWARDS}mean")
-        .order_by(MetricName.name)
+        select(RunRow.id, MetricNameRow.name, last.correlate(RunRow, MetricNameRow).scalar_subquery().label("value"))
+        .join(MetricNameRow, MetricNameRow.name.startswith(_REWARDS, autoescape=True))
+        .where(RunRow.id.in_(run_ids), MetricNameRow.name != f"{_REWARDS}mean")
+        .order_by(MetricNameRow.name)
     )
     rewards: dict[int, dict[str, float]] = defaultdict(dict)
     for run_id, name, value in connection.execute(query):
@@ -174,4 +175,4 @@ def _last_rewards(connection: Connection, run_ids: Sequence[int]) -> dict[int, d
 
 def of_text(text: str) -> ColumnElement[bool]:
     """Runs whose name contains `text`, in whatever case."""
-    return func.lower(Run.name).contains(text.lower(), autoescape=True)
+    return func.lower(RunRow.name).contains(text.lower(), autoescape=True)

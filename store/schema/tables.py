@@ -23,7 +23,7 @@ def _run() -> Any:
     return ForeignKey("runs.id", ondelete="CASCADE")
 
 
-class Run(Base):
+class RunRow(Base):
     """One run: a name in a folder, through all its resumptions."""
 
     __tablename__ = "runs"
@@ -35,7 +35,7 @@ class Run(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
-    state: Mapped[str]  # a StoredState of store.records
+    state: Mapped[str]  # a StoredState of vocabulary.run_states
     created_at: Mapped[float]
     started_at: Mapped[float | None]  # last time it began or went on
     ended_at: Mapped[float | None]
@@ -49,7 +49,7 @@ class Run(Base):
     environment: Mapped[Any]  # git commit, dirty, package versions, host
 
 
-class MetricName(Base):
+class MetricNameRow(Base):
     """Points name their metric by number: the names would take more room than the values."""
 
     __tablename__ = "metric_names"
@@ -59,7 +59,7 @@ class MetricName(Base):
     name: Mapped[str]
 
 
-class Point(Base):
+class PointRow(Base):
     """A metric's value at a step. In the order of its key, so that a curve is one stretch of the file."""
 
     __tablename__ = "points"
@@ -71,7 +71,7 @@ class Point(Base):
     value: Mapped[float | None]  # NULL: it was not a finite number
 
 
-class Step(Base):
+class StepRow(Base):
     """When a step ended."""
 
     __tablename__ = "steps"
@@ -82,7 +82,7 @@ class Step(Base):
     time: Mapped[float]
 
 
-class Event(Base):
+class EventRow(Base):
     __tablename__ = "events"
     __table_args__ = (UniqueConstraint("key"), Index(None, "run_id", "id"))
 
@@ -96,7 +96,7 @@ class Event(Base):
     message: Mapped[str]
 
 
-class Worker(Base):
+class WorkerRow(Base):
     """What a worker last said of itself."""
 
     __tablename__ = "workers"
@@ -114,7 +114,7 @@ class Worker(Base):
     updated_at: Mapped[float]
 
 
-class Group(Base):
+class GroupRow(Base):
     """A sampled group. What is long stands last: lists are read without touching it."""
 
     __tablename__ = "groups"
@@ -135,13 +135,13 @@ class Group(Base):
     mean_reward: Mapped[float | None]
     spread: Mapped[float | None]  # largest reward - smallest
     question: Mapped[str]
-    answer: Mapped[str]
+    truth: Mapped[str]
     details: Mapped[str]
     completions: Mapped[Any]
     frames: Mapped[Any]
 
 
-class Evaluation(Base):
+class EvaluationRow(Base):
     __tablename__ = "evaluations"
     __table_args__ = (UniqueConstraint("run_id", "stage", "step", "task", "source"),)
 
@@ -154,7 +154,7 @@ class Evaluation(Base):
     scores: Mapped[Any]
 
 
-class Request(Base):
+class RequestRow(Base):
     """What somebody asked of a run, and what came of it."""
 
     __tablename__ = "requests"
@@ -170,7 +170,7 @@ class Request(Base):
     outcome: Mapped[str | None]
 
 
-class Change(Base):
+class ChangeRow(Base):
     """How often a kind of a run's records was written: what tells a reader, in one look, what to read again."""
 
     __tablename__ = "changes"

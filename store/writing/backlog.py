@@ -4,14 +4,15 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from store.records import EvaluationRecord, GroupRecord, StoredState, WorkerStatus
+from store.records import EvaluationRecord, GroupRecord, WorkerStatus
+from vocabulary.run_states import StoredState
 
 # About what an entry takes in memory besides its texts.
 _ENTRY_BYTES, _VALUE_BYTES, _COMPLETION_BYTES, _FRAME_BYTES = 500, 100, 1000, 500
 
 
 @dataclass(frozen=True)
-class StepRow:
+class StepEntry:
     time_s: float
     metrics: Mapping[str, float | None]
 
@@ -21,7 +22,7 @@ class StepRow:
 
 
 @dataclass(frozen=True)
-class EventRow:
+class EventEntry:
     time_s: float
     kind: str
     message: str
@@ -33,7 +34,7 @@ class EventRow:
 
 
 @dataclass(frozen=True)
-class StateRow:
+class StateEntry:
     state: StoredState
     failure: str | None
     time_s: float
@@ -47,10 +48,10 @@ class Backlog:
     """
 
     forget_after: int | None = None
-    state: StateRow | None = None
-    steps: dict[int, StepRow] = field(default_factory=dict)
+    state: StateEntry | None = None
+    steps: dict[int, StepEntry] = field(default_factory=dict)
     groups: dict[tuple[int, str], GroupRecord] = field(default_factory=dict)
-    events: dict[str, EventRow] = field(default_factory=dict)
+    events: dict[str, EventEntry] = field(default_factory=dict)
     evaluations: dict[tuple[str, int, str, str], EvaluationRecord] = field(default_factory=dict)
     workers: dict[tuple[str, int], WorkerStatus] = field(default_factory=dict)
     lost_groups: int = 0  # given up for want of room
@@ -62,7 +63,7 @@ class Backlog:
         waiting = (self.steps, self.groups, self.events, self.evaluations, self.workers)
         return any(waiting) or self.state is not None or self.forget_after is not None
 
-    def add_step(self, step: int, row: StepRow) -> None:
+    def add_step(self, step: int, row: StepEntry) -> None:
         if old := self.steps.pop(step, None):
             self.num_bytes -= old.num_bytes
         self.steps[step] = row
@@ -74,7 +75,7 @@ class Backlog:
         self.groups[group.step, group.group_id] = group
         self.num_bytes += _group_bytes(group)
 
-    def add_event(self, row: EventRow) -> None:
+    def add_event(self, row: EventEntry) -> None:
         self.events[row.key] = row
         self.num_bytes += row.num_bytes
 

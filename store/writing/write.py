@@ -7,8 +7,19 @@ from sqlalchemy import Connection, and_, case, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from store.records import ChangeKind, GroupRecord
-from store.schema.tables import Base, Change, Evaluation, Event, Group, MetricName, Point, Run, Step, Worker
-from store.writing.backlog import Backlog, EventRow, StateRow, first_forgotten
+from store.schema.tables import (
+    Base,
+    ChangeRow,
+    EvaluationRow,
+    EventRow,
+    GroupRow,
+    MetricNameRow,
+    PointRow,
+    RunRow,
+    StepRow,
+    WorkerRow,
+)
+from store.writing.backlog import Backlog, EventEntry, StateEntry, first_forgotten
 
 Row = dict[str, Any]
 
@@ -30,9 +41,9 @@ def upsert(connection: Connection, table: type[Base], keys: Sequence[str], rows:
 
 def metric_ids(connection: Connection, names: Sequence[str]) -> dict[str, int]:
     """The numbers of metrics; new names get theirs. Sorted, or two writers could each wait for the other."""
-    new = insert(connection, MetricName).on_conflict_do_nothing(index_elements=["name"])
+    new = insert(connection, MetricNameRow).on_conflict_do_nothing(index_elements=["name"])
     connection.execute(new, [{"name": name} for name in sorted(names)])
-    found = connection.execute(select(MetricName.name, MetricName.id).where(MetricName.name.in_(names)))
+    found = connection.execute(select(MetricNameRow.name, MetricNameRow.id).where(MetricNameRow.name.in_(names)))
     return dict(found.tuples().all())
 
 
@@ -40,9 +51,9 @@ def note_changes(connection: Connection, run_id: int, kinds: Sequence[ChangeKind
     """Tell readers that there is news of these kinds."""
     if not kinds:
         return
-    statement = insert(connection, Change)
+    statement = insert(connection, ChangeRow)
     counted = statement.on_conflict_do_update(
-        index_elements=["run_id", "kind"], set_={"number": Change.number + 1}
+        index_elements=["run_id", "kind"], set_={"number": ChangeRow.number + 1}
     )
     connection.execute(counted, [{"run_id": run_id, "kind": kind, "number": 1} for kind in sorted(kinds)])
 
@@ -61,18 +72,18 @@ def write_backlog(connection: Connection, run_id: int, backlog: Backlog, ids: Ma
         kinds += ["run", "metrics"]
     if backlog.groups:
         rows = [{"run_id": run_id, **_group_row(group)} for group in backlog.groups.values()]
-        upsert(connection, Group, ("run_id", "step", "group_id"), rows)
+        upsert(connection, GroupRow, ("run_id", "step", "group_id"), rows)
         kinds.append("groups")
     if backlog.events:
         write_events(connection, run_id, backlog.events.values())
         kinds.append("events")
     if backlog.evaluations:
         rows = [{"run_id": run_id, **record.model_dump()} for record in backlog.evaluations.values()]
-        upsert(connection, Evaluation, ("run_id", "stage", "step", "task", "source"), rows)
+        upsert(connection, EvaluationRow, ("run_id", "stage", "step", "task", "source"), rows)
         kinds.append("evaluations")
     if backlog.workers:
         rows = [{"run_id": run_id, **status.model_dump()} for status in backlog.workers.values()]
-        upsert(connection, Worker, ("run_id", "role", "index"), rows)
+        upsert(connection, WorkerRow, ("run_id", "role", "index"), rows)
         kinds.append("workers")
     note_changes(connection, run_id, list(dict.fromkeys(kinds)))
 
@@ -80,43 +91,43 @@ def write_backlog(connection: Connection, run_id: int, backlog: Backlog, ids: Ma
 def _forget(connection: Connection, run_id: int, after: int) -> None:
     trained = first_forgotten(after, evaluated=False)
     evaluated = first_forgotten(after, evaluated=True)
-    for table in (Point, Step):
+    for table in (PointRow, StepRow):
         connection.execute(delete(table).where(table.run_id == run_id, table.step >= trained))
-    forgotten = or_(and_(Group.step >= trained, ~Group.held_out), Group.step >= evaluated)
-    connection.execute(delete(Group).where(Group.run_id == run_id, forgotten))
-    connection.execute(delete(Evaluation).where(Evaluation.run_id == run_id, Evaluation.step >= evaluated))
-    connection.execute(update(Run).where(Run.id == run_id, Run.step > after + 1).values(step=after + 1))
+    forgotten = or_(and_(GroupRow.step >= trained, ~GroupRow.held_out), GroupRow.step >= evaluated)
+    connection.execute(delete(GroupRow).where(GroupRow.run_id == run_id, forgotten))
+    connection.execute(delete(EvaluationRow).where(EvaluationRow.run_id == run_id, EvaluationRow.step >= evaluated))
+    connection.execute(update(RunRow).where(RunRow.id == run_id, RunRow.step > after + 1).values(step=after + 1))
 
 
-def _write_state(connection: Connection, run_id: int, row: StateRow) -> None:
+def _write_state(connection: Connection, run_id: int, row: StateEntry) -> None:
     values: Row = {"state": row.state, "failure": row.failure}
     if row.state == "running":
-        values["started_at"] = case((Run.state == "running", Run.started_at), else_=row.time_s)
+        values["started_at"] = case((RunRow.state == "running", RunRow.started_at), else_=row.time_s)
         values["ended_at"] = None
     elif row.state in ("stopped", "failed", "done"):
         values["ended_at"] = row.time_s
-    connection.execute(update(Run).where(Run.id == run_id).values(values))
+    connection.execute(update(RunRow).where(RunRow.id == run_id).values(values))
 
 
 def _write_steps(connection: Connection, run_id: int, backlog: Backlog, ids: Mapping[str, int]) -> None:
     steps = [{"run_id": run_id, "step": step, "time": row.time_s} for step, row in backlog.steps.items()]
-    upsert(connection, Step, ("run_id", "step"), steps)
+    upsert(connection, StepRow, ("run_id", "step"), steps)
     points = [
         {"run_id": run_id, "metric_id": ids[name], "step": step, "value": value}
         for step, row in backlog.steps.items()
         for name, value in row.metrics.items()
     ]
-    upsert(connection, Point, ("run_id", "metric_id", "step"), points)
+    upsert(connection, PointRow, ("run_id", "metric_id", "step"), points)
     last = next(reversed(backlog.steps))
-    connection.execute(update(Run).where(Run.id == run_id).values(step=last + 1))
+    connection.execute(update(RunRow).where(RunRow.id == run_id).values(step=last + 1))
 
 
-def write_events(connection: Connection, run_id: int, events: Iterable[EventRow]) -> None:
+def write_events(connection: Connection, run_id: int, events: Iterable[EventEntry]) -> None:
     rows = [
         {"run_id": run_id, "key": row.key, "time": row.time_s, "kind": row.kind, "message": row.message}
         for row in events
     ]
-    connection.execute(insert(connection, Event).on_conflict_do_nothing(index_elements=["key"]), rows)
+    connection.execute(insert(connection, EventRow).on_conflict_do_nothing(index_elements=["key"]), rows)
 
 
 def _group_row(group: GroupRecord) -> Row:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from sqlalchemy import update
 
 from store.database import Database, StoreAway
-from store.records import EvaluationRecord, GroupRecord, StoredState, WorkerStatus, clean
-from store.schema.tables import Run
-from store.writing.backlog import Backlog, EventRow, StateRow, StepRow
+from store.records import EvaluationRecord, GroupRecord, WorkerStatus, clean
+from store.schema.tables import RunRow
+from store.writing.backlog import Backlog, EventEntry, StateEntry, StepEntry
 from store.writing.write import metric_ids, write_backlog
+from vocabulary.run_states import StoredState
 
 _log = logging.getLogger(__name__)
 
@@ -49,22 +50,22 @@ class RunWriter:
         self._metric_ids: dict[str, int] = {}
         self._next_heartbeat = 0.0  # of time.monotonic
         self._away = False
-        self._closing = threading.Event()
+        self._closing = threading.EventRow()
         self._deadline = 0.0  # of time.monotonic; set by close
         self._thread = threading.Thread(target=self._work, name=f"run-store-{run_id}", daemon=True)
         self._thread.start()
 
     def step(self, step: int, time_s: float, metrics: Mapping[str, float]) -> None:
         """Step number `step` ended at `time_s`. What is not finite is stored as NULL."""
-        row = StepRow(float(time_s), {clean(name): clean(float(value)) for name, value in metrics.items()})
+        row = StepEntry(float(time_s), {clean(name): clean(float(value)) for name, value in metrics.items()})
         self._add(lambda backlog: backlog.add_step(int(step), row))
 
     def event(self, kind: str, message: str, time_s: float | None = None) -> None:
-        row = EventRow(self._clock() if time_s is None else time_s, clean(kind), clean(message))
+        row = EventEntry(self._clock() if time_s is None else time_s, clean(kind), clean(message))
         self._add(lambda backlog: backlog.add_event(row))
 
     def state(self, state: StoredState, failure: str | None = None) -> None:
-        row = StateRow(state, clean(failure), self._clock())
+        row = StateEntry(state, clean(failure), self._clock())
         self._add(lambda backlog: setattr(backlog, "state", row))
 
     def worker(self, status: WorkerStatus) -> None:
@@ -130,11 +131,11 @@ class RunWriter:
         self._learn_names(batch)
         if lost := batch.lost():
             message = f"The database was away for so long that these were not stored: {lost}."
-            batch.add_event(EventRow(self._clock(), "record_lost", message))
+            batch.add_event(EventEntry(self._clock(), "record_lost", message))
             batch.lost_groups = batch.lost_steps = batch.lost_events = 0
         with self._database.write() as connection:
             if beats:  # first, as everybody locks a run before what counts its changes
-                beat = update(Run).where(Run.id == self._run_id).values(heartbeat_at=self._clock())
+                beat = update(RunRow).where(RunRow.id == self._run_id).values(heartbeat_at=self._clock())
                 connection.execute(beat)
             write_backlog(connection, self._run_id, batch, self._metric_ids)
         if beats:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from store.database import Database
-from store.records import Clip, Completion, Frame, GroupRecord
+from store.records import ClipRecord, CompletionRecord, FrameRecord, GroupRecord
 from store.runs import register_run
 from store.writing.writer import RunWriter
 
@@ -31,7 +31,7 @@ def group(
     step: int, group_id: str = "g", rewards: Sequence[float] = (0.0, 1.0), **changes: Any
 ) -> GroupRecord:
     completions = tuple(
-        Completion(
+        CompletionRecord(
             text=f"answer {place}",
             reward=reward,
             advantage=reward - 0.5,
@@ -42,15 +42,15 @@ def group(
         )
         for place, reward in enumerate(rewards)
     )
-    frame = Frame(time_s=0.5, edited=True, file="frames/0.webp", boxes=((1.0, 2.0, 3.0, 4.0, "circle"),))
+    frame = FrameRecord(time_s=0.5, edited=True, file="frames/0.webp", boxes=((1.0, 2.0, 3.0, 4.0, "circle"),))
     values: dict[str, Any] = {
         "task": "grounding",
         "prompt_key": "train-3",
         "policy_version": step,
         "question": "When?",
-        "answer": "1-2",
+        "truth": "1-2",
         "details": "zoom",
-        "frames": (Clip(label="Clip 1", true_place=2, frames=(frame,)),),
+        "frames": (ClipRecord(label="Clip 1", true_place=2, frames=(frame,)),),
         "completions": completions,
     }
     return GroupRecord(step=step, group_id=group_id, **(values | changes))

@@ -1,12 +1,12 @@
 """What waits for the database: each thing once, and never more than fits."""
 
 from store.records import EvaluationRecord, WorkerStatus
-from store.writing.backlog import Backlog, EventRow, StateRow, StepRow
+from store.writing.backlog import Backlog, EventEntry, StateEntry, StepEntry
 from tests.unit.store.examples import group
 
 
-def step_row(value: float = 1.0) -> StepRow:
-    return StepRow(0.0, {"kl": value})
+def step_row(value: float = 1.0) -> StepEntry:
+    return StepEntry(0.0, {"kl": value})
 
 
 def full() -> Backlog:
@@ -15,7 +15,7 @@ def full() -> Backlog:
         backlog.add_step(step, step_row())
         backlog.add_group(group(step))
         backlog.add_group(group(step, "held-out-during-0", held_out=True))
-        backlog.add_event(EventRow(0.0, "stage", f"{step}"))
+        backlog.add_event(EventEntry(0.0, "stage", f"{step}"))
         backlog.add_evaluation(EvaluationRecord(stage="during", step=step, task="jigsaw", scores={}))
     return backlog
 
@@ -29,7 +29,7 @@ def counted(backlog: Backlog) -> int:
 
 def test_bytes_are_those_of_what_is_there() -> None:
     backlog = full()
-    backlog.add_step(2, StepRow(0.0, {"kl": 1.0, "entropy": 2.0}))
+    backlog.add_step(2, StepEntry(0.0, {"kl": 1.0, "entropy": 2.0}))
     backlog.add_group(group(2, rewards=(0.0, 0.5, 1.0)))
     assert backlog.num_bytes == counted(backlog) > full().num_bytes
     backlog.forget(1)
@@ -40,7 +40,7 @@ def test_what_is_said_twice_is_there_once_in_its_last_form() -> None:
     older, newer = full(), Backlog()
     newer.add_step(3, step_row(7.0))
     newer.add_worker(WorkerStatus(role="rollout", index=0, node="a", updated_at=1.0))
-    newer.state = StateRow("done", None, 1.0)
+    newer.state = StateEntry("done", None, 1.0)
     older.absorb(newer)
     assert list(older.steps) == [0, 1, 2, 3]
     assert older.steps[3].metrics == {"kl": 7.0}

@@ -14,7 +14,7 @@ from sqlalchemy import func, select, text
 
 from store.database import Database, StoreAway, StoreError, database_url, open_database
 from store.reading.reader import RunReader
-from store.schema.tables import Base, Run
+from store.schema.tables import Base, RunRow
 from store.schema.upgrade import VERSION_TABLE, Transaction, _config
 from tests.unit.store.examples import new_run
 from tests.unit.store.postgres import PASSWORD, PostgresServer
@@ -107,7 +107,7 @@ def test_processes_that_start_at_once_do_not_collide(url: str) -> None:
 
 def test_a_read_is_one_view_and_the_next_is_new(database: Database) -> None:
     new_run(database, "first")
-    count = select(func.count(Run.id))
+    count = select(func.count(RunRow.id))
     with database.read() as connection:
         assert connection.execute(count).scalar_one() == 1
         new_run(database, "second")

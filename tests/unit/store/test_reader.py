@@ -11,10 +11,11 @@ from sqlalchemy import insert, update
 
 from store.database import Database, StoreError
 from store.reading.reader import RunReader
-from store.records import BENCH, EvaluationRecord, Series
-from store.schema.tables import Event, Run
+from store.records import EvaluationRecord, Series
+from store.schema.tables import EventRow, RunRow
 from store.writing.writer import RunWriter
 from tests.unit.store.examples import group, new_run, write
+from vocabulary.stages import BENCH
 
 NOW = 10_000.0
 
@@ -32,7 +33,7 @@ def a_run(
     write(database, run_id, [(step, time_s, {"reward/a": 0.5}) for step, time_s in enumerate(steps)])
     values = {"state": "running", "created_at": 0.0, "started_at": 0.0, "heartbeat_at": heartbeat_at}
     with database.write() as connection:
-        connection.execute(update(Run).where(Run.id == run_id).values(values | columns))
+        connection.execute(update(RunRow).where(RunRow.id == run_id).values(values | columns))
     return run_id
 
 
@@ -86,7 +87,7 @@ def test_a_stage_without_steps_may_take_its_time(
     run_id = a_run(database, "demo", steps=(NOW - 1000, NOW - 999))
     with database.write() as connection:
         stage = {"run_id": run_id, "kind": "stage", "message": message, "time": NOW - ago_s, "key": "a"}
-        connection.execute(insert(Event).values(stage))
+        connection.execute(insert(EventRow).values(stage))
     (item,) = reader.runs().items
     assert (item.state, item.stage) == (state, message)
     assert reader.runs(states=[state]).total == 1  # type: ignore[list-item]
@@ -337,6 +338,6 @@ def test_news_is_told_once(database: Database) -> None:
 def test_a_reader_sees_a_whole_batch_or_nothing(database: Database, reader: RunReader) -> None:
     run_id = new_run(database)
     with database.write() as connection:
-        connection.execute(update(Run).values(steps=7))
+        connection.execute(update(RunRow).values(steps=7))
         assert reader.runs().items[0].steps == 100
     assert reader.run(run_id).steps == 7  # type: ignore[union-attr]

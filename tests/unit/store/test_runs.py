@@ -19,7 +19,7 @@ from store.runs import (
     register_run,
     rename_run,
 )
-from store.schema.tables import Run
+from store.schema.tables import RunRow
 from store.writing.writer import RunWriter
 from tests.unit.store.examples import new_run
 
@@ -125,7 +125,7 @@ def test_only_what_has_ended_or_is_silent_is_started_again(database: Database) -
     silent = new_run(database, "silent", state="running")
     with database.write() as connection:
         long_ago = {"heartbeat_at": 1.0, "started_at": 1.0, "created_at": 1.0}
-        connection.execute(update(Run).where(Run.id == silent).values(long_ago))
+        connection.execute(update(RunRow).where(RunRow.id == silent).values(long_ago))
     assert queue_again(database, silent) is not None
 
 
@@ -164,7 +164,7 @@ def test_a_queued_run_is_kept_alive_by_who_starts_it(database: Database, reader:
 
     def beat(by: Launch) -> float | None:
         with database.write() as connection:
-            connection.execute(update(Run).values(heartbeat_at=1.0, created_at=1.0))
+            connection.execute(update(RunRow).values(heartbeat_at=1.0, created_at=1.0))
         assert run(reader, launch.run_id).state == "stalled"
         keep_queued(database, by)
         return run(reader, launch.run_id).heartbeat_at

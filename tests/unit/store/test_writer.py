@@ -12,7 +12,7 @@ from sqlalchemy import text
 from store.database import Database, open_database
 from store.reading.reader import RunReader
 from store.records import EvaluationRecord, WorkerStatus
-from store.writing.backlog import Backlog, EventRow, StepRow
+from store.writing.backlog import Backlog, EventEntry, StepEntry
 from store.writing.write import metric_ids, write_backlog
 from store.writing.writer import RunWriter
 from tests.unit.store.examples import group, new_run, write
@@ -184,8 +184,8 @@ def test_what_is_written_again_after_an_unconfirmed_commit_is_there_once(
     database: Database, run_id: int, reader: RunReader
 ) -> None:
     backlog = Backlog()
-    backlog.add_step(0, StepRow(1.0, {"kl": 1.0}))
-    backlog.add_event(EventRow(1.0, "stage", "training"))
+    backlog.add_step(0, StepEntry(1.0, {"kl": 1.0}))
+    backlog.add_event(EventEntry(1.0, "stage", "training"))
     backlog.add_group(group(0))
     with database.write() as connection:
         ids = metric_ids(connection, ["kl"])
