@@ -1,4 +1,4 @@
-"""`python -m cluster`: the `videossr` command of this very interpreter."""
+"""`python -m cluster`: the `videossr` command, run by this interpreter."""
 
 import sys
 

@@ -1,25 +1,23 @@
 """`videossr bench build` and `videossr eval`."""
 
 import argparse
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from cluster.config.load import ConfigError
+from cluster.cli.options import add_command_parser
+from cluster.config.errors import ConfigError
+from cluster.terminal import DONE, FAILED, CountingProgress, say, say_error
 from evaluation.settings import EvalSettings
-from pretext.video.sources import absolute
 
 if TYPE_CHECKING:
     from evaluation.bench import BenchSettings
-    from evaluation.results import Results
+    from evaluation.results import BenchResults
     from pretext.video.frames import SampledVideo
-    from pretext.video.info import Rejected
+    from pretext.video.info import Skipped
 
-_SHOWN_PATHS = 10  # of videos set aside; the record holds all
+_MAX_SHOWN_PATHS = 10
 _BUILD_OPTIONS = {
     "samples_per_column": "--samples",
     "seed": "--seed",
@@ -30,132 +28,140 @@ _BUILD_OPTIONS = {
 
 
 def add_commands(commands: Any) -> None:
-    """Add both to the subparsers of `videossr`. What is heavy is imported when one of them runs."""
-    bench = commands.add_parser("bench", help="make VIUBench's questions from any videos")
-    build = bench.add_subparsers(required=True, metavar="COMMAND").add_parser(
-        "build", help="make the nine columns; a build that was stopped goes on"
+    """Add `bench` and `eval` to the subparsers of `videossr`."""
+    bench = add_command_parser(commands, "bench", "make VIUBench's questions from any videos")
+    build = add_command_parser(
+        bench.add_subparsers(required=True, metavar="COMMAND"),
+        "build",
+        "make the nine columns of questions; resumes an interrupted build",
     )
     build.add_argument(
-        "--videos", action="append", required=True, metavar="DIR", help="a folder of videos; can be repeated"
+        "--videos",
+        action="append",
+        required=True,
+        metavar="DIR",
+        help="folder of videos; may be given several times",
     )
-    build.add_argument("--out", type=Path, required=True, metavar="BENCH", help="the folder to write")
+    build.add_argument("--out", type=Path, required=True, metavar="BENCH", help="folder to write")
     for option, default, words in (
         ("--samples", 200, "questions in each column"),
-        ("--seed", 0, "another seed, other questions"),
-        ("--frames", 48, "frames of a video, a multiple of 48"),
-        ("--pixels", 256 * 256, "most pixels of a frame"),
+        ("--seed", 0, "seed of the questions"),
+        ("--frames", 48, "frames of each video, a multiple of 48"),
+        ("--pixels", 256 * 256, "largest number of pixels in a frame"),
     ):
-        build.add_argument(option, type=int, default=default, metavar="N", help=f"{words} ({default})")
+        build.add_argument(
+            option, type=int, default=default, metavar="N", help=f"{words}; default: {default}"
+        )
     build.set_defaults(run=_build)
-    evaluate = commands.add_parser("eval", help="let a model answer a bench, and print VIUBench's table")
+    evaluate = add_command_parser(commands, "eval", "evaluate a model on a bench and print VIUBench's table")
     evaluate.add_argument(
-        "--model", required=True, metavar="DIR_OR_RUN", help="a model's folder or hub id, or a run"
+        "--model",
+        required=True,
+        metavar="MODEL",
+        help="a Hugging Face folder or hub id, or the name or folder of a run",
     )
-    evaluate.add_argument("--bench", type=Path, required=True, metavar="DIR", help="a bench, or one dataset")
     evaluate.add_argument(
-        "--out", type=Path, metavar="DIR", help="where results go (DIR/evaluations/MODEL of the bench)"
+        "--bench", type=Path, required=True, metavar="BENCH", help="folder of a bench, or of one dataset"
+    )
+    evaluate.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the results; default: BENCH/evaluations/MODEL"
     )
     for name, field in EvalSettings.model_fields.items():
-        unless_given = "" if field.default is None else f" ({field.default})"
+        default = "" if field.default is None else f"; default: {field.default}"
         evaluate.add_argument(
-            _flag(name), default=argparse.SUPPRESS, metavar="VALUE", help=f"{field.description}{unless_given}"
+            _flag(name),
+            default=argparse.SUPPRESS,
+            metavar="VALUE",
+            help=f"{field.description}{default}",
         )
     evaluate.set_defaults(run=_eval)
 
 
 def _build(options: argparse.Namespace) -> int:
-    from cluster.training.progress_display import Counting
     from dataset.store import DatasetError
     from evaluation.bench import build_bench, check_bench
 
     settings = _bench_settings(options)
     try:
         if check_bench(settings, options.out) is not None:
-            print(f"{options.out} is complete already.")
-            return 0
-        videos, rejected = _look_at(settings)
-        with Counting("Columns", _say) as counting:
-            build_bench(videos, rejected, options.out, settings=settings, report=counting.show)
+            say(f"{options.out} is complete already.")
+            return DONE
+        videos, skipped = _look_at(settings)
+        with CountingProgress("Columns") as counting:
+            build_bench(videos, skipped, options.out, settings=settings, report=counting.show)
     except DatasetError as error:
-        raise ConfigError(str(error)) from None
-    _name_some([(entry.path, entry.reason) for entry in rejected], "Set aside")
-    _say(f"Wrote {options.out}: nine columns of {settings.samples_per_column} questions.")
-    _say(f"Videos: {len(videos)}{f', and {len(rejected)} set aside' if rejected else ''}.")
-    return 0
+        raise ConfigError.quoting(error) from None
+    _name_some([(entry.path, entry.reason) for entry in skipped], "Skipped")
+    say(f"Wrote {options.out}: nine columns of {settings.samples_per_column} questions.")
+    say(f"Videos: {len(videos)}{f', and {len(skipped)} skipped' if skipped else ''}.")
+    return DONE
 
 
 def _bench_settings(options: argparse.Namespace) -> "BenchSettings":
+    from cluster.config.load import validated
     from evaluation.bench import BenchSettings
     from pretext.video.frames import FrameSpec
+    from pretext.video.sources import absolute
 
     smallest = FrameSpec.model_fields["min_pixels"].default
-    try:
-        return BenchSettings.model_validate(
-            {
-                "videos": [absolute(folder) for folder in options.videos],
-                "samples_per_column": options.samples,
-                "seed": options.seed,
-                "frames": {
-                    "num_frames": options.frames,
-                    "max_pixels": options.pixels,
-                    "min_pixels": max(1, min(smallest, options.pixels)),
-                },
-            }
-        )
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explained(error, _BUILD_OPTIONS))) from None
+    tree = {
+        "videos": [absolute(folder) for folder in options.videos],
+        "samples_per_column": options.samples,
+        "seed": options.seed,
+        "frames": {
+            "num_frames": options.frames,
+            "max_pixels": options.pixels,
+            "min_pixels": max(1, min(smallest, options.pixels)),
+        },
+    }
+    return validated(BenchSettings, tree, lambda name: _BUILD_OPTIONS.get(name, _flag(name)))
 
 
-def _look_at(settings: "BenchSettings") -> tuple[list["SampledVideo"], list["Rejected"]]:
-    """All videos of all folders, each once. Raises ConfigError where none can be used."""
-    from cluster.training.progress_display import Counting
+def _look_at(settings: "BenchSettings") -> tuple[list["SampledVideo"], list["Skipped"]]:
+    """Inspect all videos of all folders, each once. Raises ConfigError if none is usable."""
     from dataset.scan import none_usable, scan
+    from pretext.video.sources import FolderError
 
     usable: dict[str, SampledVideo] = {}
-    rejected: dict[str, Rejected] = {}
+    skipped: dict[str, Skipped] = {}
     for folder in settings.videos:
         try:
-            with Counting("Looking at videos", _say) as counting:
+            with CountingProgress("Looking at videos") as counting:
                 found = scan(folder, settings.frames, report=counting.show)
-        except ValueError as error:
-            raise ConfigError(f"--videos={error!s}") from None
+        except FolderError as error:
+            raise ConfigError("--videos", error.folder, error.reason) from None
         usable |= {video.path: video for video in found.usable}
-        rejected |= {entry.path: entry for entry in found.rejected}
+        skipped |= {entry.path: entry for entry in found.skipped}
     if not usable:
-        raise ConfigError(
-            f"--videos={' '.join(settings.videos)}: {none_usable([*rejected.values()], settings.frames)}"
-        )
-    return [usable[path] for path in sorted(usable)], [rejected[path] for path in sorted(rejected)]
+        raise ConfigError("--videos", settings.videos, none_usable([*skipped.values()], settings.frames))
+    return [usable[path] for path in sorted(usable)], [skipped[path] for path in sorted(skipped)]
 
 
 def _eval(options: argparse.Namespace) -> int:
-    from cluster.training.progress_display import Counting
+    from cluster.config.load import validated
 
     given = {name: value for name, value in vars(options).items() if name in EvalSettings.model_fields}
-    try:
-        settings = EvalSettings.model_validate(given)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explained(error, {}))) from None
+    settings = validated(EvalSettings, given, _flag)
     from cluster.evaluation.evaluate import EvaluationFailed, evaluate
 
     out = options.out or options.bench / "evaluations" / Path(options.model).absolute().name
     try:
-        with Counting("Questions", _say) as counting:
+        with CountingProgress("Questions") as counting:
             found, unreadable = evaluate(
-                options.model, options.bench, out, settings, say=_say, report=counting.show
+                options.model, options.bench, out, settings, say=say, report=counting.show
             )
     except EvaluationFailed as error:
-        print(f"The evaluation failed: {error}", file=sys.stderr)
-        return 1
+        say_error(f"The evaluation failed: {error}")
+        return FAILED
     for line in table_lines(found):
-        _say(line)
+        say(line)
     _name_some([(entry.path, entry.reason) for entry in unreadable], "Could not be read")
-    _say(f"Results: {out} (results.json, results.png, answers.jsonl)")
-    return 0
+    say(f"Results: {out} (results.json, results.png, answers.jsonl)")
+    return DONE
 
 
-def table_lines(found: "Results") -> list[str]:
-    """VIUBench's table for a terminal, 72 characters wide: a line for each column, and the averages."""
+def table_lines(found: "BenchResults") -> list[str]:
+    """Render VIUBench's table, 72 characters wide: a line for each column, then the averages."""
     from evaluation.viubench import percent_text
 
     widths = (9, 10, 14, 9, 7) if found.summaries else (9, 10, 9, 7)
@@ -187,27 +193,13 @@ def table_lines(found: "Results") -> list[str]:
     return [*lines, ""]
 
 
-def _explained(error: ValidationError, options: dict[str, str]) -> Iterator[str]:
-    """`--option=value: rule.`, one line for each problem."""
-    for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"] if part not in ("constrained-int", "int"))
-        message = str(problem["msg"]).removeprefix("Value error, ")
-        value = "" if isinstance(problem["input"], dict) else f"={problem['input']}"
-        option = options.get(name, _flag(name))
-        yield f"{option}{value}: {message[0].lower()}{message[1:].rstrip('.')}. Change {option}."
-
-
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
 def _name_some(entries: Sequence[tuple[str, str]], what: str) -> None:
-    """The first few videos that something is the matter with."""
-    for path, reason in entries[:_SHOWN_PATHS]:
-        _say(f"{what}: {path}: {reason}")
-    if len(entries) > _SHOWN_PATHS:
-        _say(f"... and {len(entries) - _SHOWN_PATHS} more.")
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
+    """Name the first few videos that could not be used, with the reasons."""
+    for path, reason in entries[:_MAX_SHOWN_PATHS]:
+        say(f"{what}: {path}: {reason}")
+    if len(entries) > _MAX_SHOWN_PATHS:
+        say(f"... and {len(entries) - _MAX_SHOWN_PATHS} more.")

@@ -7,8 +7,9 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from cluster.cli.options import add_address, add_runs
-from cluster.config.load import ConfigError
+from cluster.cli.options import add_address, add_command_parser, add_runs
+from cluster.config.errors import ConfigError
+from cluster.terminal import DONE
 
 if TYPE_CHECKING:
     from dashboard.launching.launcher import Launcher
@@ -19,22 +20,28 @@ _HOST, _PORT = "127.0.0.1", 8470
 
 
 def add_command(commands: Any) -> None:
-    """Add it to the subparsers of `videossr`. What is heavy is imported when it runs."""
-    dashboard = commands.add_parser("dashboard", help="show runs on a page, and start and stop them there")
-    add_runs(dashboard, "; with --address, an absolute one is taken to be shared with that Ray")
-    dashboard.add_argument(
-        "--host", default=_HOST, help=f"what to listen on ({_HOST}); others need VIDEOSSR_TOKEN"
+    """Add `dashboard` to the subparsers of `videossr`."""
+    dashboard = add_command_parser(
+        commands, "dashboard", "serve a web page that shows, starts and stops runs"
     )
-    dashboard.add_argument("--port", type=int, default=_PORT, help=f"({_PORT}); 0: any free one")
+    add_runs(dashboard, ". With --address, an absolute path must be storage that the Ray cluster shares")
+    dashboard.add_argument(
+        "--host",
+        default=_HOST,
+        help=f"address to listen on; default: {_HOST}. Any but this machine's own needs VIDEOSSR_TOKEN",
+    )
+    dashboard.add_argument(
+        "--port", type=int, default=_PORT, metavar="N", help=f"default: {_PORT}; 0 takes any free port"
+    )
     add_address(dashboard)
-    # For `train`: end when standard input does, as it does even where the run is killed.
+    # `train` starts the dashboard with this option. Standard input ends even if the run is killed.
     dashboard.add_argument("--until-input-ends", action="store_true", help=argparse.SUPPRESS)
     dashboard.set_defaults(run=_dashboard)
 
 
 def _dashboard(options: argparse.Namespace) -> int:
-    from cluster.jobs.dashboard_process import announced
-    from cluster.runs.lookup import opened_store
+    from cluster.jobs.dashboard_process import announce_dashboard
+    from cluster.runs.lookup import open_store
     from dashboard.serve import serve
     from dashboard.settings import DashboardError, from_environment
 
@@ -42,15 +49,18 @@ def _dashboard(options: argparse.Namespace) -> int:
         threading.Thread(target=_end_with_input, daemon=True).start()
     try:
         settings = from_environment(runs_dir=options.runs.absolute(), host=options.host, port=options.port)
-        with opened_store(options.runs) as database, announced(options.runs, settings.on_loopback) as say:
+        with (
+            open_store(options.runs) as database,
+            announce_dashboard(options.runs, settings.on_loopback) as say,
+        ):
             serve(settings, database, _launcher(options, database), say=say, benches=_published())
     except DashboardError as error:
-        raise ConfigError(str(error)) from None
-    return 0
+        raise ConfigError.quoting(error) from None
+    return DONE
 
 
 def _launcher(options: argparse.Namespace, database: "Database") -> "Launcher | None":
-    """What starts runs; None where the folder of runs can only be read."""
+    """Return what starts runs from the page; None if the folder of runs is read-only."""
     from cluster.jobs.launchers import JobLauncher, LocalLauncher
 
     if options.address is not None:
@@ -64,7 +74,7 @@ def _launcher(options: argparse.Namespace, database: "Database") -> "Launcher | 
 
 
 def _published() -> "list[BenchColumn]":
-    """The paper's row of VIUBench."""
+    """Return the published scores on VIUBench, for the page to compare with."""
     from dashboard.schemas import BenchColumn
     from evaluation.viubench import COLUMNS
 
@@ -75,6 +85,8 @@ def _published() -> "list[BenchColumn]":
 
 
 def _end_with_input() -> None:
-    while os.read(0, 1024):  # not sys.stdin, whose lock would be held when the interpreter ends
+    """End this process when standard input ends."""
+    # Not sys.stdin: its lock would still be held when the interpreter ends.
+    while os.read(0, 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

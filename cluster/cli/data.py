@@ -1,84 +1,124 @@
-"""`videossr data`: build, show, stats, import, export."""
+"""`videossr data`: build, show, stats, import and export datasets."""
 
 import argparse
-import re
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cluster.config.load import ConfigError, apply_override, validated
-from cluster.training.progress_display import Counting
-from dataset.sandbox import TIMEOUT_S
-from dataset.store import BuildSettings, Card, Dataset, DatasetError
-from pretext.video.sources import absolute, is_url
+from cluster.cli.options import RAY_ADDRESS_HELP, add_command_parser
+from cluster.config.errors import NO_VALUE, ConfigError
+from cluster.terminal import DONE, FAILED, STOPPED, CountingProgress, say, say_error
 
-_SHOWN_REASONS = 8
-_SECTIONS = ("frames", "grounding", "jigsaw", "counting")  # that can be set from the command line
+if TYPE_CHECKING:
+    from dataset.build import BuildProgress
+    from dataset.store import BuildSettings, Card, Dataset
+    from pretext.video.info import Skipped
+
+_MAX_SHOWN_SKIPPED = 8
+_SECTIONS = ("frames", "grounding", "jigsaw", "counting")  # sections that the command line can override
+_OPTIONS = ("count", "seed", "mix")  # settings that are options of their own
 
 
 def add_commands(commands: Any) -> None:
-    """Add `data` to the command line's subparsers."""
-    data = commands.add_parser("data", help="build and look at datasets")
-    verbs = data.add_subparsers(required=True, metavar="VERB")
+    """Add `data` to the subparsers of `videossr`."""
+    data = add_command_parser(commands, "data", "build datasets, look at them, import and export them")
+    verbs = data.add_subparsers(required=True, metavar="COMMAND")
+    _add_build(verbs)
+    _add_show_and_stats(verbs)
+    _add_import_and_export(verbs)
 
-    build = verbs.add_parser("build", help="make a dataset of all videos in folders")
-    build.add_argument(
-        "--videos", action="append", required=True, metavar="DIR",
-        help="a folder, at any depth, or a URL such as s3://bucket/videos; may be given several times",
-    )  # fmt: skip
-    build.add_argument("--out", type=_folder, required=True, metavar="DATASET", help="the folder to write")
-    build.add_argument(
-        "--mix", default="paper", help="paper (VideoSSR-30K's), or weights: grounding=0.4,jigsaw=0.6"
+
+def _add_build(verbs: Any) -> None:
+    build = add_command_parser(
+        verbs, "build", "make a dataset from folders of videos; resumes an interrupted build"
     )
     build.add_argument(
-        "--count", type=int, help="samples; default: 30000 for the paper's mix, else one a task and video"
+        "--videos",
+        action="append",
+        required=True,
+        metavar="DIR",
+        help="folder of videos, searched recursively, or a URL such as s3://bucket/videos; may be given several times",
     )
-    build.add_argument("--seed", type=int, default=0)
+    build.add_argument("--out", type=_folder, required=True, metavar="DATASET", help="folder to write")
     build.add_argument(
-        "--timeout", type=_seconds, default=TIMEOUT_S, metavar="S", help="seconds that one video may take"
+        "--mix",
+        default="paper",
+        help="'paper' for the mix of VideoSSR-30K (the default), or weights such as grounding=0.4,jigsaw=0.6",
     )
     build.add_argument(
-        "--address", default="auto", help="a Ray to join; auto: the one around, or a new local one"
+        "--count",
+        type=int,
+        metavar="N",
+        help="number of samples; default: 30000 for the paper's mix, else one for each task and video",
     )
+    build.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the samples; default: 0")
     build.add_argument(
-        "overrides", nargs="*", metavar="key=value",
-        help="frames.*, grounding.*, jigsaw.*, counting.*, as in a run's data section: jigsaw.gap=2",
-    )  # fmt: skip
+        "--timeout",
+        type=_seconds,
+        metavar="S",
+        help="seconds after which a video is skipped; default: 120",
+    )
+    build.add_argument("--address", default="auto", help=RAY_ADDRESS_HELP)
+    build.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="settings of frames, grounding, jigsaw and counting, named as in the data section of a run's "
+        "configuration, such as jigsaw.gap=2",
+    )
     build.set_defaults(run=_build)
 
-    show = verbs.add_parser("show", help="draw a sample as a contact sheet (PNG)")
-    show.add_argument("dataset", type=Path, metavar="DATASET")
-    show.add_argument("sample", nargs="?", metavar="ID", help="an id or a number; default: one of each kind")
-    show.add_argument("--out", type=Path, metavar="DIR", help="where to write; default: DATASET/sheets")
+
+def _add_show_and_stats(verbs: Any) -> None:
+    show = add_command_parser(verbs, "show", "draw samples as contact sheets (PNG)")
+    show.add_argument("dataset", type=Path, metavar="DATASET", help="folder of a dataset")
+    show.add_argument(
+        "sample", nargs="?", metavar="ID", help="id or number of a sample; default: one of each kind"
+    )
+    show.add_argument("--out", type=Path, metavar="DIR", help="folder to write; default: DATASET/sheets")
     show.set_defaults(run=_show)
 
-    stats = verbs.add_parser("stats", help="what is in a dataset, and what answers earn without watching")
-    stats.add_argument("dataset", type=Path, metavar="DATASET")
-    stats.add_argument(
-        "--jigsaws", type=int, default=100, metavar="N", help="how many to solve from their cuts alone"
+    stats = add_command_parser(
+        verbs, "stats", "count what is in a dataset, and measure what guessing without watching earns"
     )
-    stats.add_argument("--out", type=Path, metavar="PNG", help="the plots; default: DATASET/stats.png")
+    stats.add_argument("dataset", type=Path, metavar="DATASET", help="folder of a dataset")
+    stats.add_argument(
+        "--jigsaws",
+        type=int,
+        default=100,
+        metavar="N",
+        help="number of jigsaws to solve from the cuts between their clips alone; default: 100",
+    )
+    stats.add_argument(
+        "--out", type=Path, metavar="PNG", help="file for the plots; default: DATASET/stats.png"
+    )
     stats.set_defaults(run=_stats)
 
-    imported = verbs.add_parser("import", help="read data sets in VideoSSR's published layout")
+
+def _add_import_and_export(verbs: Any) -> None:
+    imported = add_command_parser(verbs, "import", "read datasets in VideoSSR's published layout")
     imported.add_argument(
-        "sources", nargs="+", type=Path, metavar="FILE", help="parquet or JSON files, or folders"
+        "sources", nargs="+", type=Path, metavar="FILE", help="parquet or JSON files, or folders of them"
     )
-    imported.add_argument("--out", type=_folder, required=True, metavar="DATASET")
+    imported.add_argument("--out", type=_folder, required=True, metavar="DATASET", help="folder to write")
     imported.add_argument(
-        "--root", type=Path, metavar="DIR", help="where the frame files lie on this machine"
+        "--root", type=Path, metavar="DIR", help="folder that holds the frame files on this machine"
     )
     imported.set_defaults(run=_import)
 
-    export = verbs.add_parser("export", help="render frames for other trainers")
-    export.add_argument("dataset", type=Path, metavar="DATASET")
-    export.add_argument("--format", choices=("verl", "jsonl", "webdataset"), required=True)
-    export.add_argument("--out", type=_folder, required=True, metavar="DIR")
+    export = add_command_parser(verbs, "export", "render the frames of a dataset for other trainers")
+    export.add_argument("dataset", type=Path, metavar="DATASET", help="folder of a dataset")
+    export.add_argument(
+        "--format", choices=("verl", "jsonl", "webdataset"), required=True, help="layout to write"
+    )
+    export.add_argument("--out", type=_folder, required=True, metavar="DIR", help="folder to write")
     export.set_defaults(run=_export)
 
 
 def _folder(text: str) -> Path:
+    from pretext.video.sources import is_url
+
     if is_url(text):
         raise argparse.ArgumentTypeError(f"{text!r} is a URL: datasets are written to folders.")
     return Path(text)
@@ -86,93 +126,129 @@ def _folder(text: str) -> Path:
 
 def _seconds(text: str) -> float:
     if not text.replace(".", "", 1).isdecimal() or float(text) <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0.")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0.")
     return float(text)
+
+
+@contextmanager
+def _dataset_errors_refused() -> Iterator[None]:
+    """Turn a DatasetError in the block into a ConfigError."""
+    from dataset.store import DatasetError
+
+    try:
+        yield
+    except DatasetError as error:
+        raise ConfigError.quoting(error) from None
 
 
 def settings_of(
     videos: Sequence[str], mix: str, count: int | None, seed: int, overrides: Sequence[str]
-) -> BuildSettings:
-    """The settings that a command line asks for. Raises ConfigError."""
-    from dataset.build import PAPER_COUNT, PAPER_MIX
+) -> "BuildSettings":
+    """Return the build settings that a command line asks for. Raises ConfigError."""
+    from cluster.config.load import apply_override, validated
+    from dataset.build import PAPER_COUNT
+    from dataset.store import BuildSettings
+    from pretext.video.sources import absolute
 
-    weights: dict[str, Any] = dict(PAPER_MIX)
-    if mix != "paper":
-        weights = {}
-        for part in mix.split(","):
-            name, _, weight = part.partition("=")
-            try:
-                weights[name.strip()] = float(weight)
-            except ValueError:
-                raise ConfigError(
-                    f"--mix={mix!r}: weights have the form task=number, as in grounding=0.4,jigsaw=0.6; or say paper."
-                ) from None
-    elif count is None:
+    if mix == "paper" and count is None:
         count = PAPER_COUNT
     tree: dict[str, Any] = {"videos": [absolute(folder) for folder in videos]}
-    tree |= {"mix": weights, "count": count, "seed": seed}
+    tree |= {"mix": _weights(mix), "count": count, "seed": seed}
     for override in overrides:
         section = override.partition(".")[0]
         if section not in _SECTIONS:
             raise ConfigError(
-                f"{override!r}: no such setting. There are those of {', '.join(_SECTIONS)}: jigsaw.gap=2."
+                repr(override),
+                NO_VALUE,
+                "there is no such setting",
+                f"Override settings of {', '.join(_SECTIONS)}, as in jigsaw.gap=2",
             )
         apply_override(tree, override)
-    try:
-        return validated(BuildSettings, tree)
-    except ConfigError as error:  # with the names that were typed
-        raise ConfigError(
-            re.sub(r"(?m)^(count|seed|mix)\b|(?<=Change )(count|seed)\b", r"--\g<0>", str(error))
-        ) from None
+
+    def as_typed(name: str) -> str:
+        return f"--{name}" if name.partition(".")[0] in _OPTIONS else name
+
+    return validated(BuildSettings, tree, as_typed)
+
+
+def _weights(mix: str) -> dict[str, float]:
+    """Parse --mix. Raises ConfigError."""
+    from dataset.build import PAPER_MIX
+
+    if mix == "paper":
+        return dict(PAPER_MIX)
+    weights = {}
+    for part in mix.split(","):
+        name, _, weight = part.partition("=")
+        try:
+            weights[name.strip()] = float(weight)
+        except ValueError:
+            raise ConfigError(
+                "--mix",
+                mix,
+                "weights have the form task=number, as in grounding=0.4,jigsaw=0.6",
+                "Write them so, or give 'paper'",
+            ) from None
+    return weights
 
 
 def _build(options: argparse.Namespace) -> int:
-    from cluster.training.ray_session import joined_ray
-    from dataset.build import Progress, build, built_already, check, find
+    from cluster.training.ray_session import ray_cluster
+    from dataset.build import build, check, existing_dataset, find_all
 
     settings = settings_of(options.videos, options.mix, options.count, options.seed, options.overrides)
     titles = {"videos": "Looking at videos", "samples": "Drawing samples"}
+    limit = {} if options.timeout is None else {"timeout_s": options.timeout}
     try:
-        check(settings)  # all that can be said before Ray is started
-        paths = find(settings.videos)
-        dataset = built_already(settings, options.out)
-        if dataset is not None:
-            num_new = len(set(paths) - dataset.seen())
-            print(f"{options.out}: is complete already.")
-            if num_new:
-                print(f"{num_new} videos are new since then: build another dataset to use them.")
-            return 0
-        print(f"{len(paths)} videos. Starting ...", flush=True)
-        with joined_ray(options.address), Counting(titles["videos"], print) as counting:
+        with _dataset_errors_refused():
+            check(settings)  # everything that can be refused before Ray is started
+            paths = find_all(settings.videos)
+            dataset = existing_dataset(settings, options.out)
+            if dataset is not None:
+                _say_complete(options.out, len(set(paths) - dataset.inspected_paths()))
+                return DONE
+            say(f"{len(paths)} videos. Starting ...")
+            with ray_cluster(options.address), CountingProgress(titles["videos"]) as counting:
 
-            def report(progress: Progress) -> None:
-                note = f"{progress.num_rejected} set aside" if progress.num_rejected else ""
-                counting.show(progress.done, progress.total, note, titles[progress.stage])
+                def report(progress: "BuildProgress") -> None:
+                    note = f"{progress.num_skipped} skipped" if progress.num_skipped else ""
+                    counting.show(progress.done, progress.total, note, titles[progress.stage])
 
-            card = build(settings, paths, options.out, report=report, timeout_s=options.timeout)
-    except DatasetError as error:
-        raise ConfigError(str(error)) from None
+                card = build(settings, paths, options.out, report=report, **limit)
     except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from here.", file=sys.stderr)
-        raise SystemExit(130) from None
-    _say_what_is_there(options.out, card)
-    return 0
+        say_error("\nStopped. Run the same command again to continue from here.")
+        return STOPPED
+    _say_contents(options.out, card)
+    return DONE
 
 
-def _say_what_is_there(folder: Path, card: Card) -> None:
-    """The end of a build or an import."""
+def _say_complete(folder: Path, num_new_videos: int) -> None:
+    say(f"{folder}: is complete already.")
+    if num_new_videos:
+        say(f"{num_new_videos} videos are new since then: build another dataset to use them.")
+
+
+def _say_contents(folder: Path, card: "Card") -> None:
+    """Say what a finished build or import has written."""
+    from dataset.store import Dataset
+
     dataset = Dataset(folder)
-    by_task = ", ".join(f"{len(answers)} {task}" for task, answers in sorted(dataset.answers().items()))
-    made_of = f" of {card.num_videos} videos" if card.settings is not None else ""
-    print(f"{folder}: {card.num_samples} samples ({by_task}){made_of}.")
-    if card.num_rejected:
-        rejected = dataset.rejected()
-        print(f"{card.num_rejected} set aside (all in {folder / 'rejected.parquet'}):")
-        for entry in rejected[:_SHOWN_REASONS]:
-            print(f"  {Path(entry.path).name}: {entry.reason}")
-        if len(rejected) > _SHOWN_REASONS:
-            print(f"  and {len(rejected) - _SHOWN_REASONS} more")
-    print(f"Look at it: videossr data show {folder}; videossr data stats {folder}")
+    by_task = ", ".join(f"{len(truths)} {task}" for task, truths in sorted(dataset.truths().items()))
+    sources = f" from {card.num_videos} videos" if card.settings is not None else ""
+    say(f"{folder}: {card.num_samples} samples ({by_task}){sources}.")
+    if card.num_skipped:
+        say(f"{card.num_skipped} skipped (all in {folder / 'rejected.parquet'}):")
+        _name_some(dataset.skipped(), say)
+    say(f"Look at it: videossr data show {folder}; videossr data stats {folder}")
+
+
+def _name_some(skipped: "Iterable[Skipped]", show: Any) -> None:
+    """Name the first few skipped videos or samples with their reasons."""
+    entries = list(skipped)
+    for entry in entries[:_MAX_SHOWN_SKIPPED]:
+        show(f"  {Path(entry.path).name}: {entry.reason}")
+    if len(entries) > _MAX_SHOWN_SKIPPED:
+        show(f"  and {len(entries) - _MAX_SHOWN_SKIPPED} more")
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -180,11 +256,9 @@ def _show(options: argparse.Namespace) -> int:
     from pretext.stream import render
     from pretext.video import VideoError
 
-    dataset = _open(options.dataset)
-    try:
+    with _dataset_errors_refused():
+        dataset = _open(options.dataset)
         recipes = [dataset.find(options.sample)] if options.sample else dataset.one_of_each_kind()
-    except DatasetError as error:
-        raise ConfigError(str(error)) from None
     folder = options.out or options.dataset / "sheets"
     folder.mkdir(parents=True, exist_ok=True)
     num_drawn = 0
@@ -193,12 +267,12 @@ def _show(options: argparse.Namespace) -> int:
         try:
             draw_sheet(render(recipe), path)
         except VideoError as error:
-            print(f"sample {recipe.id}: {error}", file=sys.stderr)
+            say_error(f"sample {recipe.id}: {error}")
             continue
         num_drawn += 1
         kind = " ".join(word for word in (recipe.task, recipe.params.get("perturbation")) if word)
-        print(f"{path}: {kind}, answer {recipe.answer}")
-    return 0 if num_drawn else 1
+        say(f"{path}: {kind}, truth {recipe.truth}")
+    return DONE if num_drawn else FAILED
 
 
 def _stats(options: argparse.Namespace) -> int:
@@ -206,47 +280,39 @@ def _stats(options: argparse.Namespace) -> int:
     from dataset.stats.stats import report
     from dataset.stats.text import print_report
 
-    try:
+    with _dataset_errors_refused():
         found = report(_open(options.dataset), jigsaw_samples=options.jigsaws)
-    except DatasetError as error:
-        raise ConfigError(str(error)) from None
     print_report(found)
     path = options.out or options.dataset / "stats.png"
     draw_report(found, path)
-    print(f"Plots: {path}")
-    return 0
+    say(f"Plots: {path}")
+    return DONE
 
 
 def _import(options: argparse.Namespace) -> int:
     from dataset.interchange.verl_import import import_verl
 
-    try:
+    with _dataset_errors_refused():
         card = import_verl(options.sources, options.out, root=options.root)
-    except DatasetError as error:
-        raise ConfigError(str(error)) from None
-    _say_what_is_there(options.out, card)
-    return 0
+    _say_contents(options.out, card)
+    return DONE
 
 
 def _export(options: argparse.Namespace) -> int:
     from dataset.interchange.export import export_dataset
 
-    dataset = _open(options.dataset)
-    try:
-        with Counting("Rendering", print) as counting:
-            found = export_dataset(dataset, options.out, format=options.format, report=counting.show)
-    except DatasetError as error:
-        raise ConfigError(str(error)) from None
-    print(f"Wrote {found.num_samples} samples to {options.out}.")
+    with _dataset_errors_refused(), CountingProgress("Rendering") as counting:
+        found = export_dataset(
+            _open(options.dataset), options.out, format=options.format, report=counting.show
+        )
+    say(f"Wrote {found.num_samples} samples to {options.out}.")
     if found.failed:
-        print(f"{len(found.failed)} could not be rendered:", file=sys.stderr)
-        for entry in found.failed[:_SHOWN_REASONS]:
-            print(f"  {entry.path}: {entry.reason}", file=sys.stderr)
-    return 0
+        say_error(f"{len(found.failed)} could not be rendered:")
+        _name_some(found.failed, say_error)
+    return DONE
 
 
-def _open(folder: Path) -> Dataset:
-    try:
-        return Dataset(folder)
-    except DatasetError as error:
-        raise ConfigError(str(error)) from None
+def _open(folder: Path) -> "Dataset":
+    from dataset.store import Dataset
+
+    return Dataset(folder)

@@ -3,46 +3,64 @@
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
-from cluster.runs.folder import default_runs
+from cluster.runs.folder import default_runs_folder
+
+RAY_ADDRESS_HELP = "Ray cluster to join; default: auto, the current one, else a new one on this machine"
+
+
+def add_command_parser(commands: Any, name: str, words: str) -> argparse.ArgumentParser:
+    """Add a command to subparsers. `words` describe it in the list of commands and in its own --help."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=words, description=f"{words[:1].upper()}{words[1:]}."
+    )
+    return parser
 
 
 def add_runs(parser: argparse.ArgumentParser, more: str = "") -> None:
-    """--runs, for which the environment may stand in. Args: more: what it means besides."""
+    """Add --runs, whose default is the environment variable VIDEOSSR_RUNS.
+
+    Args:
+        more: further text for --help.
+    """
     parser.add_argument(
         "--runs",
         type=Path,
-        default=Path(default_runs()),
+        default=Path(default_runs_folder()),
         metavar="DIR",
-        help=f"where runs are (VIDEOSSR_RUNS){more}",
+        help=f"folder of all runs; default: VIDEOSSR_RUNS, else ./runs{more}",
     )
 
 
 def add_address(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
-    """--address, for which the environment may stand in as it does for Ray's own commands."""
+    """Add --address, whose default is the environment variable that Ray's own commands use."""
     given = os.environ.get("RAY_API_SERVER_ADDRESS") or None
     parser.add_argument(
         "--address",
         metavar="URL",
         default=given,
         required=required and given is None,
-        help="of the Ray's dashboard, as http://HOST:8265 (RAY_API_SERVER_ADDRESS); its token is RAY_AUTH_TOKEN",
+        help="address of the Ray dashboard, such as http://HOST:8265; default: RAY_API_SERVER_ADDRESS. A cluster that "
+        "asks for a token gets RAY_AUTH_TOKEN",
     )
 
 
 def add_follow(parser: argparse.ArgumentParser) -> None:
+    """Add --follow and --no-follow."""
     parser.add_argument(
         "--follow",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="show what the job prints, until it ends",
+        help="print the output of the job until it ends (the default)",
     )
 
 
 def add_dashboard(parser: argparse.ArgumentParser) -> None:
+    """Add --dashboard and --no-dashboard."""
     parser.add_argument(
         "--dashboard",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="show the run on a page of this machine while it goes on; jobs of a Ray never do",
+        help="serve the dashboard on this machine during the run (the default, but never inside a Ray job)",
     )

@@ -2,30 +2,31 @@
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cluster.cli.options import add_dashboard
-from cluster.config.load import load_config
-
-_STOPPED = 130  # what a shell reports for Ctrl-C
+from cluster.cli.options import add_command_parser, add_dashboard
+from cluster.terminal import DONE, FAILED, STOPPED, say, say_error
 
 
 def add_command(commands: Any) -> None:
-    """Add it to the subparsers of `videossr`. What is heavy is imported when it runs."""
-    train = commands.add_parser("train", help="train a model as a configuration says")
+    """Add `train` to the subparsers of `videossr`."""
+    train = add_command_parser(commands, "train", "train a model as a configuration file says")
     train.add_argument(
         "config", type=Path, metavar="CONFIG", help="a YAML file, for example configs/demo.yaml"
     )
     train.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="settings to change, dotted: train.steps=10"
+        "overrides", nargs="*", metavar="key=value", help="settings to change, such as train.steps=10"
     )
     train.add_argument(
-        "--dry-run", action="store_true", help="show the configuration, placement and memory; start nothing"
+        "--dry-run",
+        action="store_true",
+        help="print the configuration, the placement and the expected memory; start nothing",
     )
-    train.add_argument("--resume", metavar="RUN", help="go on with this run from its last checkpoint")
+    train.add_argument(
+        "--resume", metavar="RUN", help="name or folder of a run to resume from its last checkpoint"
+    )
     add_dashboard(train)
     train.set_defaults(run=_train)
 
@@ -43,16 +44,18 @@ def _train(options: argparse.Namespace) -> int:
 def train_here(
     file: Path, overrides: Sequence[str], *, resume: str | None, dashboard: bool, dry: bool = False
 ) -> int:
-    """Train in this process; the exit status.
+    """Train in this process. Return the exit status.
 
     Args:
-        resume: the name or folder of the run that goes on.
-        dashboard: show the run on a page, if this is no Ray job.
-        dry: only show what would be done.
+        resume: name or folder of the run to resume.
+        dashboard: serve the dashboard during the run, unless this is a Ray job.
+        dry: print the plan and start nothing.
 
     Raises:
-        ConfigError: something that the user can mend, found before anything was started.
+        ConfigError: the configuration is refused; nothing was started.
     """
+    from cluster.config.load import load_config
+
     named = list(overrides)
     if resume is not None:
         run = Path(resume)
@@ -62,27 +65,23 @@ def train_here(
         from cluster.training.dry_run import dry_run
 
         return dry_run(config)
-    from cluster.jobs.dashboard_process import dashboard_beside
+    from cluster.jobs.dashboard_process import dashboard_during_run
     from cluster.runs.folder import runs_folder
     from cluster.training.train import RunFailed, train
 
-    how_to_go_on = _how_to_go_on(file, overrides, resume, config.name)
+    how_to_resume = _how_to_resume(file, overrides, resume, config.name)
     try:
-        with dashboard_beside(runs_folder(config), _say, enabled=dashboard):
-            train(config, resume=resume is not None, say=_say)
+        with dashboard_during_run(runs_folder(config), say, enabled=dashboard):
+            train(config, resume=resume is not None, say=say)
     except RunFailed as error:
-        print(f"The run failed: {error}\n{how_to_go_on}", file=sys.stderr)
-        return 1
+        say_error(f"The run failed: {error}\n{how_to_resume}")
+        return FAILED
     except KeyboardInterrupt:
-        print(f"\nStopped. {how_to_go_on}", file=sys.stderr)
-        return _STOPPED
-    return 0
+        say_error(f"\nStopped. {how_to_resume}")
+        return STOPPED
+    return DONE
 
 
-def _how_to_go_on(file: Path, overrides: Sequence[str], resume: str | None, name: str) -> str:
+def _how_to_resume(file: Path, overrides: Sequence[str], resume: str | None, name: str) -> str:
     words = ["videossr", "train", str(file), *overrides, "--resume", resume or name]
-    return f"Go on from the last checkpoint with:\n  {shlex.join(words)}"
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
+    return f"Resume from the last checkpoint with:\n  {shlex.join(words)}"

@@ -64,6 +64,11 @@ class DataConfig(TaskSettings, frozen=True, extra="forbid"):
         8192, description="a longer prompt is refused, never cut"
     )
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks with a weight above 0, in the order of the mix."""
+        return tuple(task for task, weight in self.mix.items() if weight > 0)
+
 
 class ClusterConfig(_Section):
     device: Annotated[Literal["cpu", "cuda"], OverHttp(choice=True)] = "cuda"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from cluster.cli.bench import add_commands, table_lines
-from cluster.config.load import ConfigError
+from cluster.config.errors import ConfigError
 from dataset.store import Dataset
-from evaluation.bench import Questions
-from evaluation.results import results, scored
+from evaluation.bench import BenchColumn
+from evaluation.results import bench_results, score_completion
 from evaluation.viubench import COLUMNS
 from pretext.recipe import Recipe
 from pretext.scenes import draw_videos
@@ -46,10 +46,10 @@ def test_a_bench_is_built_of_a_folder_and_says_what_was_set_aside(
     assert build(clips, out, "--samples", "3", "--videos", str(clips / "sub")) == 0
     printed = capsys.readouterr().out
     assert "broken.mp4: " in printed
-    assert printed.endswith(f"Wrote {out}: nine columns of 3 questions.\nVideos: 2, and 1 set aside.\n")
+    assert printed.endswith(f"Wrote {out}: nine columns of 3 questions.\nVideos: 2, and 1 skipped.\n")
     for column in COLUMNS:
         found = Dataset(out / column.name)
-        assert (found.card.num_samples, found.card.num_videos, found.card.num_rejected) == (3, 2, 1)
+        assert (found.card.num_samples, found.card.num_videos, found.card.num_skipped) == (3, 2, 1)
         assert {(recipe.height_px, recipe.width_px) for recipe in found} == {(64, 64)}
         assert {len(recipe.frame_indices) for recipe in found} == {48}
     assert build(clips, out, "--samples", "3", "--videos", str(clips / "sub")) == 0
@@ -77,7 +77,7 @@ def test_a_bad_option_is_named_with_its_value(
 
 
 def test_folders_without_a_usable_video_are_refused_with_the_reasons(clips: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no usable video \(1 set aside\)[^\n]*\n  broken\.mp4: "):
+    with pytest.raises(ConfigError, match=r"no usable video \(1 skipped\)[^\n]*\n  broken\.mp4: "):
         build(clips / "sub", tmp_path / "bench")
     with pytest.raises(ConfigError, match=r"--videos=.*nowhere: there is no such folder"):
         build(clips / "nowhere", tmp_path / "bench")
@@ -104,13 +104,13 @@ def test_what_cannot_be_evaluated_is_refused_before_anything_starts(clips: Path,
     with pytest.raises(ConfigError, match="neither a bench nor a dataset"):
         run("eval", "--model", "m", "--bench", str(out))
     build(clips, out, "--samples", "1")
-    with pytest.raises(ConfigError, match=r"--model='m': no folder with a config\.json, no run"):
+    with pytest.raises(ConfigError, match=r"--model=m: no folder with a config\.json, no run"):
         run("eval", "--model", "m", "--bench", str(out))
-    with pytest.raises(ConfigError, match=r"--model='\S+': no folder with a config\.json"):
+    with pytest.raises(ConfigError, match=r"--model=\S+: no folder with a config\.json"):
         run("eval", "--model", str(tmp_path / "none"), "--bench", str(out))
     (tmp_path / "llama").mkdir()
     (tmp_path / "llama" / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(ConfigError, match=r"^--model='\S+/llama': a llama model, which has no vision"):
+    with pytest.raises(ConfigError, match=r"^--model=\S+/llama: a llama model, which has no vision"):
         run("eval", "--model", str(tmp_path / "llama"), "--bench", str(out))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("name: x")
@@ -121,20 +121,20 @@ def test_what_cannot_be_evaluated_is_refused_before_anything_starts(clips: Path,
         run("eval", "--model", "a/b", "--bench", str(out), "--out", str(tmp_path / "answers"))
 
 
-def questions(name: str, task: str, label: str, published: float | None) -> Questions:
+def questions(name: str, task: str, label: str, published: float | None) -> BenchColumn:
     recipe = Recipe(task, "a.mp4", "pyav", (0, 1), (0.0, 12.0), 64, 64, {}, 0, TRUTHS[task])
     params = next((column.params for column in COLUMNS if column.name == name), None)
-    return Questions(name, label, task, (recipe,), params, published)
+    return BenchColumn(name, label, task, (recipe,), params, published)
 
 
-def table(*asked: Questions) -> list[str]:
+def table(*asked: BenchColumn) -> list[str]:
     answers = [
-        scored(
+        score_completion(
             id="x", column=entry, question="?", answer=TRUTHS[entry.task], completion=TRUTHS[entry.task], cut_off=False
         )
         for entry in asked
     ]  # fmt: skip
-    return table_lines(results(asked, answers))
+    return table_lines(bench_results(asked, answers))
 
 
 def test_the_table_fits_a_terminal_and_holds_the_averages() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from cluster.cli.data import settings_of
 from cluster.cli.main import main
-from cluster.config.load import ConfigError, build_config
+from cluster.config.errors import ConfigError
+from cluster.config.load import build_config
 from cluster.training.prepare import check_data
 from dataset.scan import scan
 from dataset.store import Dataset, videos_table, write_dataset
@@ -60,14 +61,14 @@ def test_weights_and_settings_of_the_tasks_can_be_given() -> None:
 @pytest.mark.parametrize(
     ("mix", "overrides", "words"),
     [
-        ("grounding", [], "--mix='grounding': weights have the form task=number"),
-        ("grounding=x", [], "--mix='grounding=x': weights have the form task=number"),
+        ("grounding", [], "--mix=grounding: weights have the form task=number"),
+        ("grounding=x", [], "--mix=grounding=x: weights have the form task=number"),
         ("grounding=-1", [], "--mix.grounding=-1.0: input should be greater than or equal to 0"),
         ("paper", ["jigsaw.gab=2"], "jigsaw.gab=2: there is no such setting. Did you mean jigsaw.gap?"),
         ("paper", ["jigsaw.gap=3"], "jigsaw.gap=3: input should be a multiple of 2"),
         ("paper", ["grounding.segment=[9,8]"], "grounding.segment=[9, 8]: [9, 8]: the first number is above"),
-        ("paper", ["seed=-1"], "'seed=-1': no such setting. There are those of frames, grounding"),
-        ("paper", ["videos=3"], "'videos=3': no such setting."),
+        ("paper", ["seed=-1"], "'seed=-1': there is no such setting. Override settings of frames, grounding"),
+        ("paper", ["videos=3"], "'videos=3': there is no such setting."),
     ],
 )
 def test_settings_that_cannot_be_are_refused(mix: str, overrides: list[str], words: str) -> None:
@@ -126,7 +127,7 @@ def test_show_draws_one_of_each_kind_or_the_one_that_is_named(
     capsys.readouterr()
     for name in ("3", Dataset(made)[3].id):
         assert main(["data", "show", str(made), name, "--out", str(tmp_path / name)]) == 0
-        assert f"answer {Dataset(made)[3].answer}" in capsys.readouterr().out
+        assert f"answer {Dataset(made)[3].truth}" in capsys.readouterr().out
         assert [path.stem for path in (tmp_path / name).iterdir()] == [Dataset(made)[3].id]
 
 
@@ -141,7 +142,7 @@ def test_what_is_exported_can_be_imported(
     assert main(["data", "export", str(made), "--format", "verl", "--out", str(exported)]) == 0
     assert main(["data", "import", str(exported), "--out", str(imported)]) == 0
     assert "36 samples (12 counting, 12 grounding, 12 jigsaw)" in capsys.readouterr().out
-    assert Dataset(imported).answers()["jigsaw"] == Dataset(made).answers()["jigsaw"]
+    assert Dataset(imported).truths()["jigsaw"] == Dataset(made).answers()["jigsaw"]
     assert main(["data", "show", str(imported), "0", "--out", str(tmp_path / "sheets")]) == 0
 
 

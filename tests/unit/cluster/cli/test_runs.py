@@ -24,8 +24,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from cluster.config.load import load_config
-from cluster.runs.folder import claimed
-with claimed(load_config(Path("configs/demo.yaml"), ["name=held", f"runs_dir={sys.argv[1]}"]), resume=False):
+from cluster.runs.claim import claim_run_folder
+with claim_run_folder(load_config(Path("configs/demo.yaml"), ["name=held", f"runs_dir={sys.argv[1]}"]), resume=False):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -95,7 +95,7 @@ def test_show_says_everything_of_a_run(tmp_path: Path, capsys: pytest.CaptureFix
     for words in (
         "demo, run 1: failed, 3 of 150 steps",
         "Failed: the learner died",
-        "train.steps: 150  (else 468)",
+        "train.steps: 150  (default 468)",
         "reward/grounding  0.4",
         "policy/kl         not a number",
         "before, step 0, jigsaw: greedy_mean 0.25",
@@ -110,7 +110,7 @@ def test_show_says_everything_of_a_run(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_stop_reaches_the_run_through_the_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     number = store_run(tmp_path, "demo")
     assert run(tmp_path, "stop", "demo") == 0
-    assert "demo stops after the step that it is at (request 1)." in capsys.readouterr().out
+    assert "demo stops after its current step (request 1)." in capsys.readouterr().out
     database = open_database(database_url(tmp_path))
     (asked,) = take(database, number)
     assert (asked.action, asked.run_id) == ("stop", number)
@@ -144,10 +144,10 @@ def test_what_cannot_be_stopped_is_refused_in_words(
     assert "has ended (done)" in refusal(tmp_path, capsys, "stop", "over")
     assert "has ended (done)" in refusal(tmp_path, capsys, "stop", "over", "--now")
     assert "not on this machine but on elsewhere" in refusal(tmp_path, capsys, "stop", "far", "--now")
-    assert "Name that Ray by --address" in refusal(tmp_path, capsys, "stop", "job", "--now")
+    assert "Name that cluster by --address" in refusal(tmp_path, capsys, "stop", "job", "--now")
     assert "no run has that name" in refusal(tmp_path, capsys, "stop", "nobody")
     words = refusal(tmp_path, capsys, "stop", "job", "--now", "--address", "http://127.0.0.1:9")
-    assert "no Ray's dashboard answers there" in words
+    assert "no Ray dashboard answers there" in words
     assert RunReader(open_database(database_url(tmp_path))).requests(2).total == 0
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.config.load import ConfigError, build_config, load_config, tasks_of
+from cluster.config.errors import ConfigError
+from cluster.config.load import build_config, load_config
 from cluster.config.schema import Config
 
 CONFIGS = sorted((Path(__file__).parents[4] / "configs").glob("*.yaml"))
@@ -239,4 +240,4 @@ def test_settings_that_contradict_each_other_are_refused(
 def test_a_task_without_weight_is_not_checked_and_not_run() -> None:
     config = build_config({"data": {"mix": {"jigsaw": 0, "counting": 1}, "frames": {"num_frames": 32},
                                     "grounding": {"segment": [20, 40]}}})  # fmt: skip
-    assert tasks_of(config) == ("counting",)
+    assert config.data.tasks == ("counting",)

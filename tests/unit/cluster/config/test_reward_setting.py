@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.config.load import ConfigError, build_config
+from cluster.config.errors import ConfigError
+from cluster.config.load import build_config
 from cluster.training.prepare import check_reward
 
 
