@@ -1,4 +1,4 @@
-"""A run's checkpoints, in its folder or in its part of a bucket."""
+"""A run's checkpoints, in its folder or in its bucket."""
 
 import json
 from collections.abc import Iterator
@@ -8,18 +8,19 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from cluster.config.load import ConfigError
-from cluster.runs.folder import bulk_of, one_line
-from store.files import TROUBLE, Files
+from cluster.config.errors import NO_VALUE, ConfigError
+from cluster.runs.folder import bulk_files
+from store.files import FILE_ERRORS, Files
+from vocabulary.text import one_line
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One that holds every rank's shard.
+    """A complete checkpoint: one that holds the shard of every rank.
 
-    Args:
-        files: of the checkpoint.
-        state: of learner.loop: `step` (the next one), `cursor`, `score`, `start_model`, `ranks`.
+    Attributes:
+        files: the checkpoint's folder, on disk or in a bucket.
+        state: what state.json holds: `step` (the next one), `cursor`, `score`, `start_model`, `ranks`.
     """
 
     files: Files
@@ -27,91 +28,105 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
+        """The name of its folder, e.g. "checkpoint_2026-01-31_12-00-00.000000"."""
         return PurePosixPath(self.files.address.partition("?")[0]).name
 
     @contextmanager
     def on_disk(self, scratch: Path) -> Iterator[Path]:
-        """Its folder; one that lies in a bucket is copied below `scratch` for as long as the block lasts.
+        """Yield the checkpoint's folder. From a bucket, it is copied below `scratch` and deleted after the block.
 
         Raises:
-            ConfigError: it cannot be fetched.
+            ConfigError: it cannot be downloaded.
         """
-        if not self.files.elsewhere:
+        if not self.files.is_remote:
             yield Path(self.files.address)
             return
         with TemporaryDirectory(prefix=".checkpoint-", dir=scratch) as folder:
-            with reaching(self.files):
+            with config_error_if_unreachable(self.files):
                 self.files.download(Path(folder))
             yield Path(folder)
 
 
 def learner_files(folder: Path) -> Files:
-    """Where Ray Train keeps the checkpoints of the run in `folder`, and its list of them."""
-    return bulk_of(folder).below("checkpoints").below("learner")
+    """Return where Ray Train keeps the checkpoints of the run in `folder`, and its list of them."""
+    return bulk_files(folder).below("checkpoints").below("learner")
 
 
 @contextmanager
-def reaching(files: Files) -> Iterator[None]:
-    """What goes wrong with `files` within the block is raised as ConfigError."""
+def config_error_if_unreachable(files: Files) -> Iterator[None]:
+    """Raise ConfigError for storage errors of the block."""
     try:
         yield
-    except TROUBLE as error:
+    except FILE_ERRORS as error:
         raise ConfigError(
-            f"{files.address}: cannot be reached ({one_line(error)}). Check the address, the credentials and the "
-            "network."
+            files.address,
+            NO_VALUE,
+            f"cannot be reached ({one_line(error)})",
+            "Check the address, the credentials and the network",
         ) from None
 
 
-def checkpoints(folder: Path) -> list[Checkpoint]:
-    """The whole ones of the run in `folder`, oldest first (their names are times). Raises ConfigError."""
-    return _found(folder)[0]
+def list_checkpoints(folder: Path) -> list[Checkpoint]:
+    """Return the complete checkpoints of the run in `folder`, oldest first (their names are times).
+
+    Raises:
+        ConfigError: the storage cannot be reached.
+    """
+    return _read_checkpoints(folder)[0]
 
 
 def last_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint of a run's folder. Raises ConfigError, also where all that there are are cut off."""
-    return next(reversed(_whole(folder)), None)
+    """Return the newest complete checkpoint of the run in `folder`; None if there is no checkpoint.
+
+    Raises:
+        ConfigError: the storage cannot be reached, or every checkpoint is damaged.
+    """
+    return next(reversed(_complete_checkpoints(folder)), None)
 
 
 def best_checkpoint(folder: Path) -> Checkpoint | None:
-    """The checkpoint of the best evaluation, the later of equals; None where none was evaluated.
+    """Return the checkpoint with the best held-out score, the later of equal ones; None if none was evaluated.
 
     Raises:
-        ConfigError: they are out of reach, or all cut off.
+        ConfigError: the storage cannot be reached, or every checkpoint is damaged.
     """
-    scored = [each for each in _whole(folder) if each.state["score"] is not None]
-    return max(scored, key=lambda each: (each.state["score"], each.state["step"]), default=None)
+    evaluated = [each for each in _complete_checkpoints(folder) if each.state["score"] is not None]
+    return max(evaluated, key=lambda each: (each.state["score"], each.state["step"]), default=None)
 
 
-def _whole(folder: Path) -> list[Checkpoint]:
-    found, cut_off = _found(folder)
-    if cut_off and not found:
+def _complete_checkpoints(folder: Path) -> list[Checkpoint]:
+    complete, damaged = _read_checkpoints(folder)
+    if damaged and not complete:
         raise ConfigError(
-            f"{learner_files(folder).address}: no checkpoint is whole (the state.json of {', '.join(cut_off)} is cut "
-            "off). Wait for the next one, or start the run anew."
+            learner_files(folder).address,
+            NO_VALUE,
+            f"no checkpoint is complete (the state.json of {', '.join(damaged)} is truncated)",
+            "Wait for the next one, or start the run again",
         )
-    return found
+    return complete
 
 
-def _found(folder: Path) -> tuple[list[Checkpoint], list[str]]:
-    """Whole checkpoints, and the names of those whose state cannot be read: the machine failed as it was written."""
-    files, found, cut_off = learner_files(folder), [], []
-    with reaching(files):
+def _read_checkpoints(folder: Path) -> tuple[list[Checkpoint], list[str]]:
+    """Return the complete checkpoints, and the names of damaged ones, whose state.json cannot be parsed."""
+    files = learner_files(folder)
+    complete, damaged = [], []
+    with config_error_if_unreachable(files):
         paths = [PurePosixPath(name) for name in files.names()]
         for path in paths:
             if not path.match("checkpoint_*/state.json"):
                 continue
-            state = _state(files.read(str(path)))
+            state = _parse_state(files.read(str(path)))
             if state is None:
-                cut_off.append(path.parent.name)
+                damaged.append(path.parent.name)
                 continue
             policy = path.parent / "policy"
             shards = sum(each.parent == policy and each.match("*_optim_states.pt") for each in paths)
             if shards == state["ranks"]:
-                found.append(Checkpoint(files.below(str(path.parent)), state))
-    return found, cut_off
+                complete.append(Checkpoint(files.below(str(path.parent)), state))
+    return complete, damaged
 
 
-def _state(text: bytes) -> dict[str, Any] | None:
+def _parse_state(text: bytes) -> dict[str, Any] | None:
     try:
         state = json.loads(text)
     except ValueError:

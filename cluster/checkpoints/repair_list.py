@@ -1,36 +1,44 @@
-"""Ray Train's own list of a run's checkpoints, which it writes in place: a run that is killed over it leaves half.
+"""Rebuilding Ray Train's list of a run's checkpoints.
 
-Ray Train then refuses to start, though every checkpoint is whole. The list is made anew from the checkpoints.
+Ray Train writes the list in place, so a run that is killed at that moment leaves half of it. Ray Train would then
+refuse to start, although every checkpoint is complete.
 """
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from cluster.checkpoints.find import checkpoints, learner_files, reaching
-from learner.loop import NO_SCORE
+from cluster.checkpoints.find import config_error_if_unreachable, learner_files, list_checkpoints
+from learner.checkpoint import NO_SCORE
 
-_FILE = "checkpoint_manager_snapshot.json"
+logger = logging.getLogger(__name__)
+
+_LIST_FILE = "checkpoint_manager_snapshot.json"
 
 
-def mend_ray_record(folder: Path) -> bool:
-    """Make the list of `runs/NAME` anew if it cannot be read; whether it had to be. Raises ConfigError."""
+def repair_checkpoint_list(folder: Path) -> bool:
+    """Rebuild the checkpoint list of the run in `folder` if it cannot be parsed. Return whether that was needed.
+
+    Raises:
+        ConfigError: the storage cannot be reached.
+    """
     files = learner_files(folder)
-    with reaching(files):
+    with config_error_if_unreachable(files):
         try:
-            left = files.read(_FILE)
+            found = files.read(_LIST_FILE)
         except FileNotFoundError:
             return False
-    if _readable(left):
+    if _is_readable(found):
         return False
     results = [
         {"version": 0, "checkpoint_dir_name": checkpoint.name, "metrics": _metrics(checkpoint.state)}
-        for checkpoint in checkpoints(folder)
+        for checkpoint in list_checkpoints(folder)
     ]
-    # The form is Ray 2.60's; tests/contract/test_ray_record.py has Ray read it.
-    record: dict[str, Any] = {
+    # The format is Ray 2.60's; in tests/contract/test_ray_record.py Ray reads it.
+    rebuilt: dict[str, Any] = {
         "ray_version": ray.__version__,
         "checkpoint_results": sorted(results, key=lambda result: result["metrics"]["score"]),
         "checkpoint_report_indices": list(range(1, len(results) + 1)),
@@ -42,14 +50,15 @@ def mend_ray_record(folder: Path) -> bool:
         "timed_out_validation_checkpoint_dir_names": [],
         "failed_validation_checkpoint_dir_names": [],
     }
-    with reaching(files):
-        files.write(_FILE, json.dumps(record).encode())
+    with config_error_if_unreachable(files):
+        files.write(_LIST_FILE, json.dumps(rebuilt).encode())
+    logger.info("rebuilt %s/%s from %d checkpoints", files.address, _LIST_FILE, len(results))
     return True
 
 
-def _readable(record: bytes) -> bool:
+def _is_readable(text: bytes) -> bool:
     try:
-        return isinstance(json.loads(record), dict)
+        return isinstance(json.loads(text), dict)
     except ValueError:
         return False
 

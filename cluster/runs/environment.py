@@ -1,4 +1,4 @@
-"""What a run ran with, for its record."""
+"""What a run ran with, for its record: commit, package versions, machine and process."""
 
 import os
 import platform
@@ -21,12 +21,18 @@ _PACKAGES = (
     "av",
 )
 _CHECKOUT = Path(__file__).parents[2]
-# What an image or a job's copy of a checkout is a copy of, as neither has git: the commit, with + if it was changed.
-COMMIT = "VIDEOSSR_COMMIT"
+_GIT_TIMEOUT_S = 10
+# Environment variable of a container image or of a Ray job's copy of a checkout, which have no git: the commit that
+# they are a copy of, with a "+" if files were changed.
+COMMIT_ENV = "VIDEOSSR_COMMIT"
 
 
 def environment(bucket: str | None = None) -> dict[str, Any]:
-    """Commit, versions and machine, and the run's part of a bucket. What is not known is left out."""
+    """Return what the run store keeps about a run's surroundings. Entries that are not known are left out.
+
+    Args:
+        bucket: the run's own part of a bucket, if it uses one.
+    """
     found: dict[str, Any] = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -43,31 +49,42 @@ def environment(bucket: str | None = None) -> dict[str, Any]:
     return found
 
 
+def version_text() -> str:
+    """Return our version and, where it is known, the commit, such as `videossr 0.1.0 (commit 0123456789)`."""
+    commit = _commit()
+    changed = ", with uncommitted changes" if commit.endswith("+") else ""
+    return f"videossr {_version('videossr') or 'unknown'}" + (
+        f" (commit {commit[:10]}{changed})" if commit else ""
+    )
+
+
 def commit_variable() -> dict[str, str]:
-    """What tells a copy of this checkout's files which commit they are of, as an environment variable."""
-    return {COMMIT: commit} if (commit := _commit()) else {}
+    """Return the environment variable that tells a copy of this checkout its commit; {} if that is not known."""
+    return {COMMIT_ENV: commit} if (commit := _commit()) else {}
 
 
 def _commit() -> str:
-    """Of the checkout, or of what this is a copy of; empty where that is not known."""
+    """Return the commit of the checkout, or the one that this is a copy of, with "+" if files were changed."""
     root = _git("rev-parse", "--show-toplevel")
-    own = (
-        root is not None and Path(root).resolve() == _CHECKOUT.resolve()
-    )  # not of what a venv with us lies in
-    commit = _git("rev-parse", "HEAD") if own else None
+    # An installed package may lie in a virtual environment inside some other repository.
+    is_own_checkout = root is not None and Path(root).resolve() == _CHECKOUT.resolve()
+    commit = _git("rev-parse", "HEAD") if is_own_checkout else None
     if commit is None:
-        return os.environ.get(COMMIT, "")
+        return os.environ.get(COMMIT_ENV, "")
     return commit + ("+" if _git("status", "--porcelain") else "")
 
 
 def process_start(pid: int) -> str | None:
-    """When a process of this machine began, in its kernel's own words: what tells it from others of its number."""
+    """Return when a process of this machine started, as boot id and clock ticks; None if that is not known.
+
+    It distinguishes the process from later ones with the same process id.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return None
-    return f"{boot} {stat.rpartition(')')[2].split()[19]}"  # field 22; the second one may hold blanks
+    return f"{boot} {stat.rpartition(')')[2].split()[19]}"  # field 22; split after the name, which may hold blanks
 
 
 def _version(package: str) -> str | None:
@@ -78,10 +95,10 @@ def _version(package: str) -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says of the checkout; None where there is no git, or no checkout (a wheel, an image)."""
+    """Return what a git command prints about the checkout; None without git or a checkout (a wheel, an image)."""
     try:
         done = subprocess.run(
-            ["git", "-C", str(_CHECKOUT), *arguments], capture_output=True, text=True, timeout=10
+            ["git", "-C", str(_CHECKOUT), *arguments], capture_output=True, text=True, timeout=_GIT_TIMEOUT_S
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

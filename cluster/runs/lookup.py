@@ -1,22 +1,24 @@
-"""The run store, as commands open it."""
+"""Opening the run store for a command, and finding a run in it."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cluster.config.load import ConfigError
+from cluster.config.errors import ConfigError
 from store.database import Database, StoreError, database_url, open_database
 from store.reading.reader import RunReader
 from store.records import RunDetail
 
+_MAX_KEY_DIGITS = 18  # more may not fit the 64-bit integer that a run's number is
+
 
 @contextmanager
-def opened_store(runs_dir: Path) -> Iterator[Database]:
-    """The store of `runs_dir`, or the one VIDEOSSR_DB names, made where there is none.
+def open_store(runs_dir: Path) -> Iterator[Database]:
+    """Open the run store of `runs_dir`, or the one that VIDEOSSR_DB names, and create it if it does not exist.
 
     Raises:
-        ConfigError: it cannot be opened, or did not answer within the block.
+        ConfigError: the store cannot be opened, or did not answer during the block.
     """
     try:
         database = open_database(database_url(runs_dir))
@@ -25,30 +27,35 @@ def opened_store(runs_dir: Path) -> Iterator[Database]:
         finally:
             database.close()
     except StoreError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError.quoting(error) from None
 
 
 @contextmanager
-def existing_store(runs_dir: Path) -> Iterator[Database]:
-    """As opened_store, but none is made. Raises ConfigError where there is none."""
+def open_existing_store(runs_dir: Path) -> Iterator[Database]:
+    """Open the run store of `runs_dir`, or the one that VIDEOSSR_DB names.
+
+    Raises:
+        ConfigError: there is no store, or it cannot be opened, or it did not answer during the block.
+    """
     if not os.environ.get("VIDEOSSR_DB", "").strip() and not (runs_dir / "videossr.db").exists():
         raise ConfigError(
-            f"--runs={str(runs_dir)!r}: there are no runs yet. Start one with `videossr train configs/demo.yaml`, or "
-            "name the folder of the runs."
+            "--runs",
+            str(runs_dir),
+            "there are no runs yet",
+            "Start one with `videossr train configs/demo.yaml`, or name the folder of the runs",
         )
-    with opened_store(runs_dir) as database:
+    with open_store(runs_dir) as database:
         yield database
 
 
 def find_run(reader: RunReader, run: str) -> RunDetail:
-    """The newest run of that name, or else the one of that number. Raises ConfigError."""
+    """Return the newest run with that name, else the run with that number. Raises ConfigError if there is none."""
     found = reader.run_by_name(run)
-    if (
-        found is None and run.isascii() and run.isdecimal() and len(run) < 19
-    ):  # 19 digits may be too many for a key
+    is_number = run.isascii() and run.isdecimal() and len(run) <= _MAX_KEY_DIGITS
+    if found is None and is_number:
         found = reader.run(int(run))
     if found is None:
         raise ConfigError(
-            f"RUN={run!r}: no run has that name or number. `videossr runs list` shows them all."
+            "RUN", run, "no run has that name or number", "List the runs with `videossr runs list`"
         )
     return found

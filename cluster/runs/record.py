@@ -1,6 +1,10 @@
-"""A run as the run store knows it: since when, how it ends, and what people ask of it meanwhile."""
+"""A run's row in the run store, as the driver keeps it: its launch, its state, its end, and requests that people make.
+
+What happens inside the run (metrics, rollouts, events) is written by `actors/record/store_sink.py`.
+"""
 
 import json
+import logging
 import os
 import signal
 import threading
@@ -11,48 +15,53 @@ from pathlib import Path
 
 from cluster.config.schema import Config
 from cluster.runs.environment import environment
-from cluster.training.prepare import Say
-from cluster.runs.folder import bucket_of
+from cluster.runs.folder import run_bucket
+from cluster.terminal import Say
 from store.database import Database, StoreError, database_url, open_database
-from store.records import Request, StoredState
+from store.records import RunRequest
 from store.requests import finish, take
 from store.runs import Launch, end_run, keep_queued, register_run, rename_run
 from store.writing.writer import HEARTBEAT_S, RunWriter
+from vocabulary.run_states import StoredState
+from vocabulary.stages import STAGE_EVENT, Stage
 
-LAUNCH = (
-    "VIDEOSSR_LAUNCH"  # in the environment of a process that a run of the store is queued for: the launch
-)
-_LOOK_EVERY_S = 1.0  # for requests
+logger = logging.getLogger(__name__)
+
+# Environment variable of a process that was launched for a queued run: which launch this is.
+LAUNCH_ENV = "VIDEOSSR_LAUNCH"
+
+_REQUEST_POLL_S = 1.0
 
 
 class RunRecord:
-    """Of one run, in the driver. Without a store all of it does nothing.
+    """The driver's handle on its run's row in the store. Every method is a no-op when there is no store.
 
-    Args:
-        address: of the store, and the run's number there.
+    Attributes:
+        address: URL of the store, and the run's number in it; None without a store.
+        was_stopped: whether the run ended early because somebody requested it.
     """
 
     def __init__(self, database: Database | None = None, address: tuple[str, int] | None = None) -> None:
         self._database, self.address = database, address
         self._writer = RunWriter(database, address[1]) if database and address else None
-        self._looked_at = 0.0
-        self._looking = threading.Lock()
+        self._polled_at = 0.0
+        self._poll_lock = threading.Lock()
         self.was_stopped = False
 
-    def began(self, *, was_queued: bool) -> None:
-        """What was asked of the run before, and found nobody, is not asked of it now: unless it waited to begin."""
-        for request in [] if was_queued else self.requests():
-            self.answer(request, "The run had ended, and began anew after this was asked: ask again.")
+    def discard_old_requests(self) -> None:
+        """Discard requests left over from an earlier attempt at this run."""
+        for request in self.new_requests():
+            self.answer(request, "The run has started again since then. Request it again.")
 
     @contextmanager
-    def stops_at_once(self) -> Iterator[None]:
-        """While the block lasts, which is before anything is learned, asking the run to stop is as Ctrl-C."""
+    def stopping_at_once(self) -> Iterator[None]:
+        """Answer requests on a thread while the block prepares the run. A stop request then acts like Ctrl-C."""
         over = threading.Event()
 
         def listen() -> None:
-            while not over.wait(_LOOK_EVERY_S):
-                for request in self.requests():
-                    self.stop_at_once(request)
+            while not over.wait(_REQUEST_POLL_S):
+                for request in self.new_requests():
+                    self.answer_before_first_step(request)
 
         listener = threading.Thread(target=listen, daemon=True)
         listener.start()
@@ -62,44 +71,50 @@ class RunRecord:
             over.set()
             listener.join()
 
-    def stop_at_once(self, request: Request) -> None:
-        """Answer a request that comes before the first step: there is nothing to save yet."""
+    def answer_before_first_step(self, request: RunRequest) -> None:
+        """Answer a request that arrives before the first step, when there is nothing to save yet."""
         if request.action != "stop":
             self.answer(
-                request, "Nothing was learned yet since the run began or went on: there is nothing to save."
+                request, "There is nothing to save: no step was done since the run started or resumed."
             )
             return
-        self.answer(request, "The run ends now: no step has begun yet.")
-        # As a signal it ends whatever the main thread waits for; cluster.cli.main has it raise KeyboardInterrupt.
+        self.answer(request, "The run ends now, before its first step.")
+        # A signal interrupts whatever the main thread waits for; its handler raises KeyboardInterrupt there.
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
+    def stage(self, stage: Stage) -> None:
+        """Record what the run is doing now, before its own actors can."""
+        self.event(STAGE_EVENT, stage)
+
     def event(self, kind: str, message: str) -> None:
-        """What the run says before its actors are there to say so."""
+        """Record an event of the driver."""
         if self._writer is not None:
             self._writer.event(kind, message)
 
-    def requests(self) -> list[Request]:
-        """What was asked of the run since the last look; looks once a second at most."""
-        with self._looking:
-            soon = time.monotonic() - self._looked_at < _LOOK_EVERY_S
-            if self._database is None or self.address is None or soon:
+    def new_requests(self) -> list[RunRequest]:
+        """Return requests that arrived since the last call. The store is read at most once a second."""
+        with self._poll_lock:
+            too_soon = time.monotonic() - self._polled_at < _REQUEST_POLL_S
+            if self._database is None or self.address is None or too_soon:
                 return []
-            self._looked_at = time.monotonic()
+            self._polled_at = time.monotonic()
         try:
             return take(self._database, self.address[1])
-        except StoreError:  # it is away; the request stays where it is
+        except StoreError as error:  # the requests stay in the store until it can be reached again
+            logger.debug("requests could not be read: %s", error)
             return []
 
-    def answer(self, request: Request, outcome: str) -> None:
+    def answer(self, request: RunRequest, outcome: str) -> None:
+        """Store the outcome of a request, and record it as an event."""
         assert self._database is not None
+        logger.info("request %d (%s by %s): %s", request.id, request.action, request.asked_by, outcome)
         if self._writer is not None:
-            self._writer.event("request", f"{request.asked_by} asked for: {request.action}. {outcome}")
-        try:
+            self._writer.event("request", f"{request.asked_by} requested: {request.action}. {outcome}")
+        with suppress(StoreError):  # the event has the outcome too
             finish(self._database, request.id, outcome)
-        except StoreError:
-            return  # the event says it too
 
     def close(self, state: StoredState, failure: str | None = None) -> None:
+        """Store how the run ended, and close the store."""
         if self._writer is not None:
             if failure is not None:
                 self._writer.event("failed", failure)
@@ -109,59 +124,64 @@ class RunRecord:
             self._database.close()
 
 
-class RunStore:
-    """The store that this run is recorded in, if it can be opened: a run does without rather than not at all."""
+class RunRecorder:
+    """Keeps this process's run in the run store. If the store cannot be opened, the run is not recorded there."""
 
     def __init__(self, runs_dir: Path, say: Say) -> None:
         self._say, self._url = say, database_url(runs_dir)
         self._database: Database | None = None
-        self._launch = Launch.parse(os.environ.pop(LAUNCH, ""))
+        self._launch = Launch.parse(os.environ.pop(LAUNCH_ENV, ""))
         try:
             self._database = open_database(self._url)
         except StoreError as error:
-            say(f"The run store is not written, so no page will show this run: {error}")
+            self._say_not_recorded(error)
 
     @contextmanager
-    def told(self) -> Iterator[None]:
-        """Have a run that is queued for this process end in the store if the block does before it has begun."""
+    def reporting_launch(self) -> Iterator[None]:
+        """Keep a queued run's row alive during the block's checks, and end the row if the block fails before it starts.
+
+        Without this, a run that was started from the dashboard and refused by a check would stay queued.
+        """
         database, launch = self._database, self._launch
         if database is None or launch is None:
             yield
             return
         over = threading.Event()
 
-        def keep() -> None:  # the checks may take minutes
+        def send_heartbeats() -> None:  # the checks may take minutes
             while not over.wait(HEARTBEAT_S):
                 with suppress(StoreError):
                     keep_queued(database, launch)
 
-        keeper = threading.Thread(target=keep, daemon=True)
-        keeper.start()
+        heartbeat = threading.Thread(target=send_heartbeats, daemon=True)
+        heartbeat.start()
         try:
             yield
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt)
-            why = str(error) or ("Stopped before it had begun." if stopped else type(error).__name__)
+            why = str(error) or ("Stopped before it started." if stopped else type(error).__name__)
             with suppress(StoreError):
                 end_run(database, launch, "stopped" if stopped else "failed", why, only=("queued",))
             raise
         finally:
             over.set()
-            keeper.join()
+            heartbeat.join()
             database.close()
 
-    def kept(self, before: Path, after: Path) -> None:
-        """An earlier run of the name is another's now."""
+    def rename_earlier_run(self, before: Path, after: Path) -> None:
+        """Rename the earlier run that had this run's name, after its folder was renamed from `before` to `after`."""
+        self._say(f"An earlier run has this name; it is kept as {after.name}.")
         if self._database is not None:
             with suppress(StoreError):  # the page then shows one run less
                 rename_run(self._database, str(before), new_name=after.name, new_folder=str(after))
 
     @contextmanager
-    def recorded(self, config: Config, folder: Path) -> Iterator[RunRecord]:
-        """The run, from now until the block ends, and how it ends."""
+    def recording(self, config: Config, folder: Path) -> Iterator[RunRecord]:
+        """Record the run as running from now on, and how it ended when the block ends."""
         record = self._register(config, folder)
-        queued = self._launch is not None and record.address == (self._url, self._launch.run_id)
-        record.began(was_queued=queued)
+        was_queued = self._launch is not None and record.address == (self._url, self._launch.run_id)
+        if not was_queued:  # a queued run may have been asked to stop while it waited
+            record.discard_old_requests()
         try:
             yield record
         except KeyboardInterrupt:
@@ -182,19 +202,23 @@ class RunStore:
                 folder=str(folder),
                 steps=config.train.steps,
                 config=config.model_dump(mode="json"),
-                environment=environment(bucket_of(folder)),
-                job_id=_job_id(),
+                environment=environment(run_bucket(folder)),
+                job_id=_ray_job_id(),
                 state="running",
                 launch=self._launch,
             )
         except StoreError as error:
-            self._say(f"The run store is not written, so no page will show this run: {error}")
+            self._say_not_recorded(error)
             return RunRecord()
+        logger.info("run %s is number %d in the run store", config.name, run_id)
         return RunRecord(self._database, (self._url, run_id))
 
+    def _say_not_recorded(self, error: StoreError) -> None:
+        self._say(f"The run store cannot be written, so the dashboard will not show this run: {error}")
 
-def _job_id() -> str | None:
-    """Of the Ray job that this process is the driver of."""
+
+def _ray_job_id() -> str | None:
+    """Return the submission id of the Ray job that this process drives, if it does."""
     try:
         job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
     except ValueError:

@@ -12,7 +12,7 @@ from cluster.jobs.launchers import LocalLauncher
 from store.database import Database, database_url, open_database
 from store.reading.reader import RunReader
 from store.records import RunDetail
-from store.requests import ask
+from store.requests import add_request
 from tests.integration.runs import ROOT, SMALL
 
 
@@ -50,10 +50,10 @@ def test_a_run_that_does_not_train_yet_stops_at_once_when_asked(
         wait_until(lambda: any(event.message == "warming up" for event in reader.events(launched.run_id)))
         assert (run().state, run().folder) == ("running", str(tmp_path / "runs" / "early"))
         below = process.children(recursive=True)
-        asked = ask(database, launched.run_id, "stop", "operator")
+        asked = add_request(database, launched.run_id, "stop", "operator")
         wait_until(lambda: run().state == "stopped", 60)
         (request,) = reader.requests(launched.run_id).items
-        assert (request.id, request.outcome) == (asked, "The run ends now: no step has begun yet.")
+        assert (request.id, request.outcome) == (asked, "The run ends now, before its first step.")
         _, alive = psutil.wait_procs([process, *below], timeout=20)
         assert not alive
     finally:

@@ -1,4 +1,4 @@
-"""A run store for the tests of commands."""
+"""A run store with runs in it, for tests of commands."""
 
 import socket
 import time
@@ -8,10 +8,11 @@ from typing import Any
 from sqlalchemy import update
 
 from store.database import database_url, open_database
-from store.records import EvaluationRecord, StoredState, WorkerStatus
+from store.records import EvaluationRecord, WorkerStatus
 from store.runs import register_run
-from store.schema.tables import Run
+from store.schema.tables import RunRow
 from store.writing.writer import RunWriter
+from vocabulary.run_states import StoredState
 
 
 def store_run(
@@ -24,7 +25,7 @@ def store_run(
     age_s: float = 0.0,
     **changes: Any,
 ) -> int:
-    """A run of `steps` steps out of 150 in the store of `runs`, with all that a run records."""
+    """Store a run with `steps` of 150 steps done and one record of every kind, and return its number."""
     database = open_database(database_url(runs))
     settings: dict[str, Any] = {
         "folder": str(runs / name),
@@ -45,6 +46,6 @@ def store_run(
         writer.state(state, failure)
     writer.close()
     with database.write() as connection:
-        connection.execute(update(Run).where(Run.id == run_id).values(started_at=time.time() - age_s))
+        connection.execute(update(RunRow).where(RunRow.id == run_id).values(started_at=time.time() - age_s))
     database.close()
     return run_id

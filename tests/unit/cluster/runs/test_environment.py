@@ -1,11 +1,11 @@
-"""`cluster.runs.environment`: the commit that a run's record names is that of this code, or none."""
+"""`cluster.runs.environment`: a run's record names the commit of this code, or none."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from cluster.runs.environment import COMMIT, commit_variable, environment
+from cluster.runs.environment import COMMIT_ENV, commit_variable, environment
 
 _SET_UP = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
 
@@ -19,7 +19,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv(COMMIT, raising=False)
+    monkeypatch.delenv(COMMIT_ENV, raising=False)
     folder = tmp_path / "work"
     folder.mkdir()
     git(folder, "init", "-q")
@@ -29,7 +29,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_checkout_names_its_commit_and_whether_it_was_changed(
+def test_a_checkout_records_its_commit_and_whether_files_were_changed(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = repository.with_name("link")
@@ -41,10 +41,10 @@ def test_a_checkout_names_its_commit_and_whether_it_was_changed(
         assert (found["git_commit"], found["git_dirty"]) == (commit, False)
     (repository / "file").write_text("changed")
     assert environment()["git_dirty"] is True
-    assert commit_variable() == {COMMIT: f"{commit}+"}
+    assert commit_variable() == {COMMIT_ENV: f"{commit}+"}
 
 
-def test_what_is_installed_inside_another_repository_does_not_name_its_commit(
+def test_a_package_installed_inside_another_repository_does_not_record_that_commit(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installed = repository / ".venv" / "lib" / "python3.11" / "site-packages"
@@ -52,5 +52,5 @@ def test_what_is_installed_inside_another_repository_does_not_name_its_commit(
     monkeypatch.setattr("cluster.runs.environment._CHECKOUT", installed)
     assert "git_commit" not in environment()
     assert commit_variable() == {}
-    monkeypatch.setenv(COMMIT, "abc+")  # what an image says of itself
+    monkeypatch.setenv(COMMIT_ENV, "abc+")  # set in a container image
     assert (environment()["git_commit"], environment()["git_dirty"]) == ("abc", True)
