@@ -53,6 +53,21 @@ class PromptError(ValueError):
     """A sample that cannot become a prompt; says why."""
 
 
+class PromptTooLong(PromptError):
+    """A prompt of more tokens than `data.max_prompt_tokens`."""
+
+    def __init__(self, num_tokens: int, limit: int) -> None:
+        super().__init__(num_tokens, limit)
+        self.num_tokens = num_tokens
+
+    def __str__(self) -> str:
+        num_tokens, limit = self.args
+        return (
+            f"prompt of {num_tokens} tokens is over the limit of {limit} (data.max_prompt_tokens): use fewer frames "
+            "or pixels, or raise the limit."
+        )
+
+
 def forbidden_token_ids(tokenizer: Any, vocab_size: int) -> tuple[int, ...]:
     """Ids that must never be sampled: vision tokens and rows of the embedding past the vocabulary.
 
@@ -125,10 +140,7 @@ class PromptBuilder:
                 engine_ids += self._placeholder()
                 expanded += self._expand(grids[index], times[index])
         if len(expanded) > self._max_prompt_tokens:
-            raise PromptError(
-                f"prompt of {len(expanded)} tokens is over the limit of {self._max_prompt_tokens} "
-                "(data.max_prompt_tokens): use fewer frames or pixels, or raise the limit."
-            )
+            raise PromptTooLong(len(expanded), self._max_prompt_tokens)
         positions = self._positions(expanded, grids, times)
         engine = EngineInput(tuple(engine_ids), tuple(expanded), tuple(videos), tuple(times))
         model = ModelInput(

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from functools import cache
 from statistics import NormalDist
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,12 +39,16 @@ def invert(frames: Frames) -> Frames:
 
 def saturate(frames: Frames, factor: float) -> Frames:
     """Every colour `factor` times as far from grey of its own brightness; 0 leaves the grey alone."""
+    import cv2
+
     matrix = factor * np.eye(3) + (1 - factor) * np.broadcast_to(_LUMA, (3, 3))
     return np.stack([cv2.transform(frame, matrix) for frame in frames]).astype(np.uint8, copy=False)
 
 
 def blur(frames: Frames, sigma_px: float) -> Frames:
     """Out of focus: a Gaussian of standard deviation `sigma_px`."""
+    import cv2
+
     return np.stack([cv2.GaussianBlur(frame, (0, 0), sigma_px) for frame in frames]).astype(
         np.uint8, copy=False
     )
@@ -106,6 +109,8 @@ def _middle(frames: Frames, like: Frames) -> Frames:
 
 def _resized(frames: Frames, size: Sequence[int]) -> Frames:
     """Frames of `size` (height, width); to half of it at most, where averaging would take 8 times as long."""
+    import cv2
+
     resized = np.empty((len(frames), *size, 3), np.uint8)
     for frame, target in zip(frames, resized, strict=True):
         cv2.resize(frame, (size[1], size[0]), dst=target, interpolation=cv2.INTER_LINEAR)

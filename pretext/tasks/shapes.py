@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from math import cos, hypot, radians, sin
 from typing import Literal
 
-import cv2
 import numpy as np
 
 from pretext.recipe import Frames
@@ -47,6 +46,8 @@ def draw_shape(frames: Frames, shape: Shape) -> None:
 
     Light, with a black edge, so that it stands out from anything; hard pixels, no smoothing.
     """
+    import cv2
+
     edge = max(1, shape.radius_px // 10)
     frame = frames[shape.frame]
     if shape.kind == "circle":

@@ -1,21 +1,26 @@
-"""Looking at a video before samples are made of it."""
+"""Inspecting a video before samples are made from it."""
 
 from dataclasses import replace
 
-from pretext.video import open_video
-from pretext.video.frame_stats import look_at
+# Both readers are imported here, so that a sandbox has loaded the decoders before it starts its clock.
+from pretext.video import decord_reader, pyav_reader  # noqa: F401
+from pretext.video.frame_stats import measure_frames
 from pretext.video.frames import FrameSpec, SampledVideo, sample_video
+from pretext.video.reader import open_video
 
-_SMALLER = 4  # times: traits are rough, and all videos pass through here
+_STATS_SCALE_DOWN = 4  # statistics of smaller frames are good enough, and every video passes through here
+_MIN_SIDE_PX = 8
 
 
 def inspect(path: str, spec: FrameSpec) -> SampledVideo:
-    """The frames that samples will be made from, each decoded once, and what they look like.
+    """Choose the frames that samples will be made from, decode each once, and measure them.
 
-    Raises VideoError where the file is no video, is cut off, has too few frames, or one of them is damaged.
+    Raises VideoError if the file is no video, is cut off, has too few frames, or one of them is damaged.
     """
     with open_video(path, spec.reader, rough=True) as opened:
         video = sample_video(opened.info, spec)
-        height_px, width_px = (max(8, side // _SMALLER) for side in (video.height_px, video.width_px))
+        height_px, width_px = (
+            max(_MIN_SIDE_PX, side // _STATS_SCALE_DOWN) for side in (video.height_px, video.width_px)
+        )
         frames = opened.read(video.indices, height_px=height_px, width_px=width_px)
-    return replace(video, traits=look_at(frames))
+    return replace(video, frame_stats=measure_frames(frames))

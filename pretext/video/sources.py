@@ -1,4 +1,4 @@
-"""Where videos lie: local paths, and URLs of any scheme that fsspec reads (s3, gs, hdfs, ...)."""
+"""Where videos are: local paths, and URLs of every scheme that fsspec reads (s3, gs, hdfs, ...)."""
 
 import os
 from collections.abc import Iterator
@@ -8,21 +8,32 @@ from typing import Any
 SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts"})
 
 
+class FolderError(ValueError):
+    """A folder whose videos cannot be listed."""
+
+    def __init__(self, folder: str, reason: str) -> None:
+        super().__init__(folder, reason)
+        self.folder, self.reason = folder, reason
+
+    def __str__(self) -> str:
+        return f"{self.folder}: {self.reason}"
+
+
 def is_url(path: str) -> bool:
-    """Whether `path` names something that is not opened as a local file: `s3://bucket/a.mp4`."""
+    """Return whether `path` is a URL, such as s3://bucket/a.mp4, and not a local file."""
     return "://" in path
 
 
 def absolute(path: str) -> str:
-    """A local path in full, or the URL as it is."""
+    """Return the absolute form of a local path, or the URL unchanged."""
     return path if is_url(path) else os.path.abspath(os.path.expanduser(path))
 
 
 @contextmanager
 def opened(path: str) -> Iterator[Any]:
-    """What a reader is to open: the path itself, or an open binary file where it is a URL.
+    """Yield what a reader opens: the path itself, or an open binary file for a URL.
 
-    Raises OSError, or ImportError where the scheme needs a package that is not installed.
+    Raises OSError, or ImportError if the scheme needs a package that is not installed.
     """
     if not is_url(path):
         yield path
@@ -34,21 +45,21 @@ def opened(path: str) -> Iterator[Any]:
 
 
 def find_videos(folder: str | os.PathLike[str]) -> list[str]:
-    """The video files in `folder`, at any depth: absolute paths or URLs, sorted. Hidden files are passed over.
+    """Return the video files in `folder`, at any depth: absolute paths or URLs, sorted. Hidden files are left out.
 
-    Raises ValueError where there is no such folder, or its scheme cannot be read.
+    Raises FolderError if there is no such folder, or its scheme cannot be read.
     """
     folder = os.fspath(folder)
     if is_url(folder):
         return _find_remote(folder)
     root = absolute(folder)
     if not os.path.isdir(root):
-        raise ValueError(f"{folder}: there is no such folder. Name one that holds videos.")
+        raise FolderError(folder, "there is no such folder. Name one that holds videos.")
     return sorted(_walk(root))
 
 
 def _walk(root: str) -> Iterator[str]:
-    """Video files below `root`; links to folders are followed, each folder once."""
+    """Yield the video files below `root`. Links to folders are followed, and each folder is visited once."""
     seen = set()
     for folder, names, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -69,10 +80,10 @@ def _find_remote(url: str) -> list[str]:
     try:
         system, path = fsspec.core.url_to_fs(url)
         found = system.find(path) if system.isdir(path) else None
-    except (ImportError, OSError, ValueError) as error:  # ValueError: no such scheme
-        raise ValueError(f"{url}: cannot be listed ({error}).") from None
+    except (ImportError, OSError, ValueError) as error:  # fsspec raises ValueError for an unknown scheme.
+        raise FolderError(url, f"cannot be listed ({error}).") from None
     if found is None:
-        raise ValueError(f"{url}: there is no such folder. Name one that holds videos.")
+        raise FolderError(url, "there is no such folder. Name one that holds videos.")
     return sorted(system.unstrip_protocol(name) for name in found if _is_video(name))
 
 
