@@ -1,8 +1,10 @@
 """A process that writes a run: `python -m tests.contract.store_process URL NAME STEPS`.
 
-With STEPS 0 it writes until it is killed, and prints each step's number once it was said.
+With STEPS=0 it records FIRST steps, prints "waiting", waits for a line on stdin, and then records steps without end,
+printing each one's number.
 """
 
+import itertools
 import sys
 import time
 
@@ -10,27 +12,40 @@ from store.database import open_database
 from store.runs import register_run
 from store.writing.writer import RunWriter
 
-METRICS = 5
+METRICS = 5  # of each step
+FIRST = 100
+_FLUSH_S = 0.05  # often, so that writers meet
 
 
 def main() -> None:
     url, name, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
     database = open_database(url)
     run_id = register_run(database, name=name, folder=f"/{name}", steps=steps, config={}, environment={})
-    writer = RunWriter(database, run_id)
+    if steps == 0:
+        _write_until_killed(RunWriter(database, run_id))
+    writer = RunWriter(database, run_id, flush_s=_FLUSH_S)
     writer.state("running")
-    step = 0
-    while steps == 0 or step < steps:
-        now = time.time()
-        writer.step(step, now, {f"metric/{number}": float(step + number) for number in range(METRICS)})
-        if steps == 0:
-            print(step, now, flush=True)
-        elif step % 20 == 0:
-            time.sleep(0.02)  # so that many batches are written, and not one
-        step += 1
-        time.sleep(0.002 if steps == 0 else 0.0005)
+    for step in range(steps):
+        _record(writer, step)
+        if step % 20 == 0:
+            time.sleep(_FLUSH_S)  # so that there are many batches
     writer.state("done")
-    writer.close(60)
+    writer.close(600)
+
+
+def _write_until_killed(writer: RunWriter) -> None:
+    for step in range(FIRST):
+        _record(writer, step)
+    print("waiting", flush=True)
+    sys.stdin.readline()
+    for step in itertools.count(FIRST):
+        _record(writer, step)
+        print(step, flush=True)
+        time.sleep(0.002)
+
+
+def _record(writer: RunWriter, step: int) -> None:
+    writer.step(step, time.time(), {f"metric/{number}": float(step + number) for number in range(METRICS)})
 
 
 if __name__ == "__main__":

@@ -1,18 +1,16 @@
-"""What `VllmEngine.stream` relies on: prompts come as they are finished, and an abandoned stream leaves nothing."""
+"""`VllmEngine.stream` yields prompts as they finish, and closing a stream early leaves nothing in the engine."""
 
-import multiprocessing
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import AutoConfig, AutoProcessor
 
-from learner.modeling.tiny import create_tiny_model
 from pretext.recipe import Clip
-from rollout.engine import EngineOptions, Sampling, VllmEngine
+from rollout.engine import Sampling, VllmEngine
 from rollout.prompt import EngineInput, PromptBuilder
-from tests.contract.engine_process import engine_options
+from tests.conftest import TinyFolder
+from tests.contract.engines import Engines
 
 LONG, SHORT = (Sampling(3, 1.0, tokens, seed=5) for tokens in (24, 1))
 SAMPLINGS = [LONG, SHORT, SHORT]
@@ -29,38 +27,32 @@ def _inputs(folder: Path) -> list[EngineInput]:
     ]
 
 
-def _answer(pipe: Connection, options: EngineOptions, inputs: list[EngineInput]) -> None:
-    """In a process of its own: an engine stays in the process that made it."""
-    engine = VllmEngine(options)
-    said: dict[str, Any] = {
-        "streamed": [group for groups in engine.stream(inputs, SAMPLINGS) for group in groups]
+def _stream_and_close(engine: VllmEngine, inputs: list[EngineInput]) -> dict[str, Any]:
+    """Stream to the end, close a second stream after its first result, generate; runs in the engine's process."""
+    streamed = [group for groups in engine.stream(inputs, SAMPLINGS) for group in groups]
+    closed_early = engine.stream(inputs, SAMPLINGS)
+    first = next(closed_early)
+    closed_early.close()
+    return {
+        "streamed": streamed,
+        "first": first,
+        "unfinished": engine._llm.llm_engine.get_num_unfinished_requests(),
+        "idle": engine._llm.reset_prefix_cache(),  # refused while the scheduler holds requests
+        "generated": engine.generate(inputs, SAMPLINGS),
     }
-    abandoned = engine.stream(inputs, SAMPLINGS)
-    said["first"] = next(abandoned)
-    abandoned.close()
-    said["left"] = engine._llm.llm_engine.get_num_unfinished_requests()
-    said["idle"] = engine._llm.reset_prefix_cache()  # refused while the scheduler holds requests
-    said["after"] = engine.generate(inputs, SAMPLINGS)
-    pipe.send(said)
 
 
-def test_prompts_come_as_they_are_finished_and_an_abandoned_stream_leaves_nothing(tmp_path: Path) -> None:
-    folder = create_tiny_model(tmp_path / "tiny", corpus=["When? Order them: 0123456789"])
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    arguments = (theirs, engine_options(str(folder)), _inputs(folder))
-    process = context.Process(target=_answer, args=arguments, daemon=True)
-    process.start()
-    try:
-        assert ours.poll(240), "the engine process did not answer"
-        said = ours.recv()
-    finally:
-        process.kill()
-    streamed = said["streamed"]
-    assert [index for index, _ in streamed][-1] == 0  # the long ones are finished last
+def test_prompts_come_as_they_finish_and_a_closed_stream_leaves_nothing(
+    engine_model: TinyFolder, engines: Engines
+) -> None:
+    folder = engine_model("qwen3_vl")
+    with engines.lend(folder) as engine:
+        found = engine.run(_stream_and_close, _inputs(folder))
+    streamed = found["streamed"]
+    assert [index for index, _ in streamed][-1] == 0  # the long ones finish last
     assert {index for index, _ in streamed} == {0, 1, 2}
     assert all(len(completions) == 3 for _, completions in streamed)
-    assert {index for index, _ in said["first"]} <= {1, 2}
-    assert (said["left"], said["idle"]) == (0, True)
-    # The same seeds give the same answers, whatever was abandoned before, now in the order of the prompts.
-    assert said["after"] == [completions for _, completions in sorted(streamed)]
+    assert {index for index, _ in found["first"]} <= {1, 2}
+    assert (found["unfinished"], found["idle"]) == (0, True)
+    # The same seeds give the same completions after the closed stream, now in the order of the prompts.
+    assert found["generated"] == [completions for _, completions in sorted(streamed)]

@@ -1,4 +1,4 @@
-"""vLLM and the learner see the same prompts and, after a push, hold the same weights: token by token."""
+"""vLLM and the learner see the same prompts and, after a push, hold the same weights, token by token."""
 
 import os
 from collections.abc import Iterator
@@ -12,17 +12,18 @@ import torch.distributed as dist
 from transformers import AutoConfig, AutoProcessor
 
 from learner.algorithm.parity import ParityError
-from learner.batch import PackedPart, TrainingGroup, collate
+from learner.batch import PromptWithCompletions, collate
+from learner.commands import TrainingGroup
 from learner.config import GrpoConfig, LearnerConfig
 from learner.modeling.policy_model import ModelSpec, PolicyModel, load_model
-from learner.modeling.tiny import create_tiny_model
 from learner.policy import DeepSpeedPolicy
 from pretext.recipe import Clip
 from pretext.scenes import draw_videos
 from pretext.video import probe, read_frames
 from rollout.engine import Completion, Sampling
 from rollout.prompt import EngineInput, ModelInput, PromptBuilder, forbidden_token_ids
-from tests.contract.engine_process import EngineProcess, engine_options
+from tests.conftest import TinyFolder
+from tests.contract.engines import Engines
 from weight_sync.sender import WeightSender
 
 REAL = Path(__file__).parents[3] / "shared" / "videos" / "real"
@@ -31,7 +32,7 @@ TOLERANCE = 1e-4
 
 
 def _videos(folder: Path) -> list[Path]:
-    """Real clips of several sizes and codecs where they lie beside the checkout, else drawn ones."""
+    """Return real clips of several sizes and codecs if they are next to the checkout, else drawn ones."""
     names = ("bikes.mp4", "carphone.mp4", "bigbuckbunny.mp4", "pancake.mkv")
     real = [REAL / name for name in names if (REAL / name).exists()]
     return real or draw_videos(folder, count=4, seed=0, size_px=96)
@@ -45,7 +46,7 @@ def _clip(video: Path, num_frames: int, height: int, width: int, step_s: float) 
 
 
 def _prompts(builder: PromptBuilder, videos: list[Path]) -> list[tuple[EngineInput, ModelInput]]:
-    """Mixed lengths, sizes and frame rates; one video, and several in one prompt as the jigsaw has."""
+    """Return prompts of mixed lengths, sizes and frame rates: with one video, and with several as in jigsaw."""
     a, b, c, d = videos
     one = ("Which seconds were edited?", 0)
     several = ("Clip 1:", 0, "Clip 2:", 1, "Clip 3:", 2, "What is their order in time?")
@@ -70,12 +71,12 @@ def process_group() -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def _gap(policy: DeepSpeedPolicy, prompts: list[Any], answers: list[list[Completion]]) -> float:
-    """The largest difference between the engine's logprobs and the learner's, computed in both its ways."""
+def _gap(policy: DeepSpeedPolicy, prompts: list[Any], completions: list[list[Completion]]) -> float:
+    """Return the largest difference between the engine's logprobs and the learner's, computed in both its ways."""
     batch = collate(
         [
-            PackedPart(model_input, [c.token_ids for c in group], [c.logprobs for c in group])
-            for (_, model_input), group in zip(prompts, answers, strict=True)
+            PromptWithCompletions(model_input, [c.token_ids for c in group], [c.logprobs for c in group])
+            for (_, model_input), group in zip(prompts, completions, strict=True)
         ]
     )
     plain = PolicyModel(load_model(policy.spec, packed=False), policy.spec, shared_prefix=False)
@@ -86,7 +87,7 @@ def _gap(policy: DeepSpeedPolicy, prompts: list[Any], answers: list[list[Complet
 
 
 def _training_groups(
-    prompts: list[Any], answers: list[list[Completion]], version: int = 0
+    prompts: list[Any], completions: list[list[Completion]], version: int = 0
 ) -> list[TrainingGroup]:
     return [
         TrainingGroup(
@@ -100,22 +101,16 @@ def _training_groups(
             truncated=(False,) * 4,
             policy_version=version,
         )
-        for index, ((_, model_input), group) in enumerate(zip(prompts, answers, strict=True))
+        for index, ((_, model_input), group) in enumerate(zip(prompts, completions, strict=True))
     ]
 
 
 @pytest.mark.parametrize("architecture", ["qwen3_vl", "qwen2_5_vl"])
+@pytest.mark.usefixtures("process_group")
 def test_logprobs_agree_before_and_after_a_push_and_only_then(
-    architecture: Any, tmp_path: Path, process_group: None
+    architecture: str, tmp_path: Path, engine_model: TinyFolder, engines: Engines
 ) -> None:
-    folder = create_tiny_model(
-        tmp_path / "model",
-        corpus=[
-            "Which seconds were edited? What is their order in time? Clip 1: Answer directly. <0.5 seconds>"
-        ]
-        * 2,
-        architecture=architecture,
-    )
+    folder = engine_model(architecture)
     config, processor = AutoConfig.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
     builder = PromptBuilder(processor, config, max_prompt_tokens=2000)
     prompts = _prompts(builder, _videos(tmp_path / "videos"))
@@ -132,33 +127,30 @@ def test_logprobs_agree_before_and_after_a_push_and_only_then(
         spec, learner, GrpoConfig(kl_coef=0.0), device="cpu", reference_path=str(folder), total_steps=4,
         max_tokens=SAMPLING.max_tokens,
     )  # fmt: skip
-    engine = EngineProcess(engine_options(str(folder)))
-    try:
+    with engines.lend(folder) as engine:
         inputs = [engine_input for engine_input, _ in prompts]
-        answers = engine.generate(inputs, SAMPLING)
-        assert _gap(policy, prompts, answers) < TOLERANCE
-        sampled = {token for group in answers for completion in group for token in completion.token_ids}
-        assert not sampled & set(forbidden)
+        completions = engine.generate(inputs, SAMPLING)
+        assert _gap(policy, prompts, completions) < TOLERANCE
+        generated = {token for group in completions for each in group for token in each.token_ids}
+        assert not generated & set(forbidden)
 
-        metrics = policy.update(_training_groups(prompts, answers), step=0)
+        metrics = policy.update(_training_groups(prompts, completions), step=0)
         assert 0 < metrics["policy/logprob_gap_mean"] < metrics["policy/logprob_gap_max"] < TOLERANCE
         for step in (1, 2):
-            policy.update(_training_groups(prompts, answers), step=step)
-        # The same videos again, so that every cache is warm: without a push the engine answers as before.
+            policy.update(_training_groups(prompts, completions), step=step)
+        # The same videos again, so that every cache is warm: without a push the engine still has the old weights.
         assert _gap(policy, prompts, engine.generate(inputs, SAMPLING)) > 100 * TOLERANCE
 
-        sender = WeightSender(policy, backend="gloo", timeout_s=60)
+        sender = WeightSender(policy, backend="gloo", timeout_s=600)
         sender.send(engine)
         assert _gap(policy, prompts, engine.generate(inputs, SAMPLING)) < TOLERANCE
 
-        # Answers of the start policy, said to be of this one: the run must stop, with the sample.
+        # Completions of the start policy, labelled with this policy's version: the run must stop, with the sample.
         with pytest.raises(ParityError, match="max_logprob_gap") as caught:
-            policy.update(_training_groups(prompts, answers, version=3), step=3)
-        assert caught.value.sample["token_ids"] in [list(c.token_ids) for group in answers for c in group]
+            policy.update(_training_groups(prompts, completions, version=3), step=3)
+        assert caught.value.sample["token_ids"] in [list(c.token_ids) for group in completions for c in group]
 
-        policy.update(_training_groups(prompts, answers), step=3)
-        sender.send(engine)  # the group stays open from push to push
+        policy.update(_training_groups(prompts, completions), step=3)
+        sender.send(engine)  # the transfer group stays open from push to push
         assert _gap(policy, prompts, engine.generate(inputs, SAMPLING)) < TOLERANCE
         sender.close()
-    finally:
-        engine.close()

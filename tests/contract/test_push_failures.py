@@ -1,5 +1,6 @@
-"""A push that breaks on rank 0, wherever it breaks, leaves the other ranks in step (ZeRO-3 gathers are collectives)."""
+"""A push that fails on rank 0, in whichever call, leaves the other ranks in step (ZeRO-3 gathers are collectives)."""
 
+import dataclasses
 import os
 import threading
 import time
@@ -18,11 +19,11 @@ from learner.policy import DeepSpeedPolicy
 from weight_sync.sender import WeightSender
 
 CALLS = ("init_weight_transfer_engine", "start_weight_update", "update_weights")
-_DEADLINE_S = 5.0
+_HANG_S = 600.0  # deadline of everything that is to succeed, however busy the machine is
 
 
 class BrokenEngines:
-    """Engines of which one call fails. Nobody joins the transfer group, so no push through them can succeed."""
+    """Engines that fail in one call. They never join the transfer group, so no push through them can succeed."""
 
     num_ranks = 1
 
@@ -47,13 +48,20 @@ class BrokenEngines:
 
 
 class _Wire:
-    """A transfer group without a wire, so that the calls after joining can be reached."""
+    """A transfer group without a connection, so that the calls after joining can be reached."""
 
     def send(self, sizes: Sequence[int]) -> Iterator[torch.Tensor]:
         for size in sizes:
             yield torch.empty(size, dtype=torch.uint8)
 
     def destroy(self) -> None: ...
+
+
+class _ShortRendezvous(WeightSender):
+    """A sender that stops waiting for the engines to join after 5 s, but gives the whole push all the time it needs."""
+
+    def _init_info(self, num_engine_ranks: int) -> Any:
+        return dataclasses.replace(super()._init_info(num_engine_ranks), timeout_s=5.0)
 
 
 def _rank(rank: int, spec: ModelSpec, folder: Path) -> None:
@@ -67,29 +75,29 @@ def _rank(rank: int, spec: ModelSpec, folder: Path) -> None:
     )  # fmt: skip
     import weight_sync.gloo_transfer as transfer
 
-    said = []
+    results = []
     for call in (*CALLS, "finish_weight_update"):
         if call != CALLS[0]:
             transfer._GlooGroup = lambda info, rank: _Wire()  # type: ignore[misc,assignment]
-        sender = WeightSender(policy, backend="gloo", timeout_s=_DEADLINE_S)
+        sender = _ShortRendezvous(policy, backend="gloo", timeout_s=_HANG_S)
         try:
             sender.send(BrokenEngines(call))
-            said.append("sent")
+            results.append("sent")
         except RuntimeError as error:
-            said.append(str(error))
-        # Still in step: the ranks gather the same parameter and agree on its sum.
+            results.append(str(error))
+        # The ranks are still in step: they gather the same parameters and agree on their sum.
         total = torch.tensor(sum(float(tensor.double().sum()) for _, tensor in policy.named_parameters()))
         both = [torch.zeros(()), torch.zeros(())]
         dist.all_gather(both, total)
         assert torch.equal(both[0], both[1])
-    (folder / f"said{rank}").write_text("\n".join(said))
+    (folder / f"results{rank}").write_text("\n".join(results))
     for thread in threading.enumerate():
-        if thread.name == "rendezvous":  # it waits for engines that never join: ending under it would abort
-            thread.join(2 * _DEADLINE_S)
+        if thread.name == "rendezvous":  # it waits for engines that never join; exiting now would abort the process
+            thread.join(_HANG_S)
     dist.destroy_process_group()
 
 
-def test_ranks_stay_in_step_whichever_call_fails(tmp_path: Path) -> None:
+def test_ranks_stay_in_step_whichever_call_of_a_push_fails(tmp_path: Path) -> None:
     path = create_tiny_model(tmp_path / "model", corpus=["When? 0123456789"])
     spec = ModelSpec(
         path=str(path), dtype="float32", attention="sdpa", pad_token_id=0, forbidden=(3,), temperature=1.0,
@@ -97,7 +105,7 @@ def test_ranks_stay_in_step_whichever_call_fails(tmp_path: Path) -> None:
     )  # fmt: skip
     context = mp.spawn(_rank, (spec, tmp_path), nprocs=2, join=False)
     assert context is not None
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + _HANG_S
     while not (done := context.join(1)) and time.monotonic() < deadline:
         pass
     if not done:
@@ -105,5 +113,5 @@ def test_ranks_stay_in_step_whichever_call_fails(tmp_path: Path) -> None:
             process.kill()
     assert done, "a rank is stuck"
     calls = [*CALLS, "finish_weight_update"]
-    assert (tmp_path / "said0").read_text().splitlines() == [f"{call} broke" for call in calls]
-    assert (tmp_path / "said1").read_text().splitlines() == ["sent"] * 4
+    assert (tmp_path / "results0").read_text().splitlines() == [f"{call} broke" for call in calls]
+    assert (tmp_path / "results1").read_text().splitlines() == ["sent"] * 4

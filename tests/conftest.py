@@ -1,0 +1,84 @@
+"""What all tests share: tiny models, and the order in which pytest-xdist hands tests out."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Before torch is imported. Tiny tensors gain nothing from a second thread, and on a busy machine its waiting
+# makes them fifty times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+CORPUS = (
+    "Answer directly.",
+    "system user assistant",
+    "In what seconds is it? Order them: 0123456789 seconds",
+)
+# Files whose tests use the session's engines (tests/contract/conftest.py) run in one process.
+ENGINE_FILES = ("test_engine_stream.py", "test_parity.py", "test_push.py")
+
+TinyFolder = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
+    """Return a function from architecture to model folder: tiny_folder("qwen3_vl") is a random tiny model.
+
+    The folder is made at the first call (see learner.modeling.tiny).
+    """
+    from learner.modeling.tiny import create_tiny_model
+
+    root = tmp_path_factory.mktemp("tiny")
+
+    def make(architecture: str) -> Path:
+        return create_tiny_model(root / architecture, corpus=CORPUS, architecture=architecture)  # type: ignore[arg-type]
+
+    return make
+
+
+def scope_of(nodeid: str) -> str:
+    """Return the name of the tests that must run in one process with `nodeid`, because they share fixtures.
+
+    That is the file; all files with engines together; and in tests/integration each test alone, because every
+    test there starts its own processes.
+    """
+    file, _, _ = nodeid.partition("::")
+    if file.startswith("tests/integration/"):
+        return nodeid
+    return "engines" if Path(file).name in ENGINE_FILES else file
+
+
+def _rank(scope: str) -> int:
+    """Return 0 for the scopes that take longest, so that no core is left idle at the end."""
+    if scope.startswith("tests/integration/") or scope == "engines":
+        return 0
+    return 1 if scope.startswith("tests/contract/") else 2
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a process of pytest-xdist: order the tests, the longest scopes first, then those of most tests."""
+    if hasattr(config, "workerinput"):
+        scopes = [scope_of(item.nodeid) for item in items]
+        size = Counter(scopes)
+        first = {scope: place for place, scope in reversed(list(enumerate(scopes)))}
+        items.sort(key=lambda item: _order(scope_of(item.nodeid), size, first))
+
+
+def _order(scope: str, size: Mapping[str, int], first: Mapping[str, int]) -> tuple[int, int, int]:
+    return _rank(scope), -size[scope], first[scope]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out tests by `scope_of`, in the order of `pytest_collection_modifyitems`."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByScope(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return scope_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return ByScope(config, log)
