@@ -1,131 +1,170 @@
-"""What the API answers besides the store's own records."""
+"""Request and response bodies of the API, besides the store's own records."""
 
 import hashlib
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from store.records import Clip, Frame, StoredGroup
+from store.records import ClipRecord, FrameRecord, StoredGroup
 
-Role = Literal["operator", "reader"]
-MAX_NAME = 60  # characters of who somebody says they are
+AccessRole = Literal["operator", "reader"]
+MAX_NAME_LENGTH = 60  # characters of a name given at the log-in
 
 
-class Answer(BaseModel):
+class ApiModel(BaseModel):
+    """The base class of request and response bodies: immutable, and closed to unknown fields."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Problem(Answer):
-    """Why a request was not answered: value, rule and fix."""
+class ErrorResponse(ApiModel):
+    """The body of an error response: name, value, rule and fix in words."""
 
     detail: str
 
 
-class Health(Answer):
+class Health(ApiModel):
+    """The answer of a health check that passes."""
+
     status: Literal["ok"] = "ok"
 
 
-class Me(Answer):
-    """Who asks, and what they may do."""
+class Me(ApiModel):
+    """What the caller may do."""
 
-    role: Role | None
-    needs_token: bool  # reading does
+    role: AccessRole | None
+    needs_token: bool  # whether reading needs a token
     can_start: bool
-    configs: tuple[str, ...]  # that may be started by name
+    configs: tuple[str, ...]  # names of the configurations that may be started
 
 
-class Login(Answer):
+class Login(ApiModel):
+    """A token, to be exchanged for a session."""
+
     token: Annotated[str, Field(max_length=500)]
     name: Annotated[
         str | None,
-        Field(max_length=MAX_NAME, description="who it is, for the log of requests; it is not checked"),
+        Field(max_length=MAX_NAME_LENGTH, description="name for the log of requests; it is not verified"),
     ] = None
 
 
-class LoggedIn(Answer):
-    role: Role
+class LoggedIn(ApiModel):
+    """The role of the new session."""
+
+    role: AccessRole
 
 
-class Accepted(Answer):
-    """A request was written down; what becomes of it stands in the run's requests."""
+class Accepted(ApiModel):
+    """A recorded request. The run's requests show its outcome."""
 
     request_id: int
-    run_id: int | None  # of the run; null: none was started
+    run_id: int | None  # number of the run; null: none was started
     message: str
 
 
-class GroupCount(Answer):
-    """How many groups of a task were recorded at a step."""
+class GroupCount(ApiModel):
+    """The number of groups of a task that were recorded at a step."""
 
     step: int
-    held_out: bool  # of an evaluation of the weights after so many steps, not of training
+    held_out: bool  # true: groups of an evaluation after this many steps; false: groups that were trained on
     task: str
     count: int
 
 
-class FrameView(Frame):
-    url: str  # of its picture
+class FrameView(FrameRecord):
+    """A frame with the address of its picture."""
+
+    url: str
 
 
-class ClipView(Clip):
+class ClipView(ClipRecord):
+    """A clip whose frames have addresses."""
+
     frames: tuple[FrameView, ...]
 
 
 class GroupView(StoredGroup):
+    """A recorded group whose frames have addresses."""
+
     frames: tuple[ClipView, ...]
 
 
-class Difference(Answer):
-    key: str  # dotted
-    mine: Any  # null where the run does not have it
+class Difference(ApiModel):
+    """A setting that differs between two runs."""
+
+    key: str  # dotted name
+    mine: Any  # null where the run does not have the setting
     theirs: Any
 
 
-class ConfigView(Answer):
+class ConfigView(ApiModel):
+    """The configuration and environment of a run, and its differences from another run."""
+
     config: dict[str, Any]
     environment: dict[str, Any]
-    differences: tuple[Difference, ...] | None  # null: compared with none
+    differences: tuple[Difference, ...] | None  # null: no other run was given
 
 
-class BenchColumn(Answer):
+class MetricInfo(ApiModel):
+    """One metric of the catalogue (vocabulary/metrics.py)."""
+
+    name: str  # "reward/{task}" stands for one metric per task
+    title: str
+    unit: str  # "share" is between 0 and 1; "" is a plain number or count
+    meaning: str
+
+
+class BenchColumn(ApiModel):
+    """One benchmark, with the scores of guessing and of the paper."""
+
     name: str
     task: str
     label: str
-    random: float | None  # what guessing earns, in percent
-    published: float | None  # VideoSSR-8B's
+    random: float | None  # score of guessing, in percent
+    published: float | None  # score of VideoSSR-8B in the paper, in percent
 
 
-class BenchRow(Answer):
-    run_id: int | None  # of the run whose checkpoint was asked; null: a model that no run here trained
+class BenchRow(ApiModel):
+    """The scores of one model."""
+
+    run_id: (
+        int | None
+    )  # number of the run whose checkpoint was evaluated; null: no run here trained the model
     name: str
     time: float
-    scores: dict[str, float]  # of columns, in percent
-    valid: dict[str, float]  # share of answers of the task's form
+    scores: dict[str, float]  # in percent, by column
+    valid: dict[str, float]  # share of valid completions, by column
 
 
-class Benchmarks(Answer):
+class Benchmarks(ApiModel):
+    """The table of benchmark results, newest model first."""
+
     columns: tuple[BenchColumn, ...]
     rows: tuple[BenchRow, ...]
 
 
-class Change(Answer):
-    """News, as the stream tells it."""
+class ChangeNotice(ApiModel):
+    """One event of the stream: what changed, without the new data."""
 
-    run_id: int | None  # null: of the list of runs
-    what: tuple[str, ...]
-    step: int | None  # steps the run has done
-
-
-class StopRequest(Answer):
-    now: bool = False  # its processes are ended as they are, without a checkpoint
+    run_id: int | None  # number of the run; null: the list of runs
+    what: tuple[str, ...]  # kinds of changes; see store.records.ChangeKind
+    step: int | None  # number of steps that the run has done
 
 
-class YamlConfig(Answer):
+class StopRequest(ApiModel):
+    """How to stop a run."""
+
+    now: bool = False  # true: end its processes at once, without a checkpoint
+
+
+class YamlConfig(ApiModel):
+    """A configuration as YAML text."""
+
     yaml: Annotated[str, Field(max_length=60_000)]
 
 
-class StartRequest(Answer):
-    """A configuration, by name or as YAML, and what to set otherwise."""
+class StartRequest(ApiModel):
+    """A configuration, by name or as YAML, and overrides of its settings."""
 
     config: Annotated[str, Field(max_length=200)] | YamlConfig
     overrides: Annotated[
@@ -134,7 +173,10 @@ class StartRequest(Answer):
 
 
 def group_view(group: StoredGroup) -> GroupView:
-    """With the address of each picture, which is another one where a resumed run sampled anew."""
+    """Return the group with the address of each picture.
+
+    Browsers keep pictures forever, so the address changes when a resumed run samples a step again.
+    """
     clips = []
     for number, clip in enumerate(group.frames):
         base = f"/api/runs/{group.run_id}/groups/{group.id}/frames/{number}"
@@ -152,29 +194,27 @@ def _version(group: StoredGroup, file: str) -> str:
 
 
 _DESCRIPTIONS = {
-    401: "a token is needed, or it is wrong",
-    403: "not with this token, or not from this page",
-    404: "there is none of that number or name",
+    401: "the token is missing or wrong",
+    403: "this token or page may not do that",
+    404: "nothing has that number or name",
     408: "the request's body took too long to arrive",
-    409: "not in the state that the run is in",
+    409: "the run's state does not allow it",
     413: "the request's body is too large",
-    422: "the request says something that cannot be",
+    422: "a parameter or the body is invalid",
     429: "too many requests",
-    503: "the run store does not answer, or the server has no room",
+    503: "the run store does not answer, or the server is at its limit",
 }
+_WAIT = {"Retry-After": {"description": "seconds to wait, if known", "schema": {"type": "integer"}}}
 
 
-_WAIT = {"Retry-After": {"description": "seconds to wait, where it is known", "schema": {"type": "integer"}}}
-
-
-def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """The documentation of these answers. Where a body may be too long, it may be too slow as well."""
+def error_responses(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Return the API documentation of these error responses; 413 (body too long) brings 408 (too slow) with it."""
     listed = (408, *codes) if 413 in codes else codes
     return {
-        code: {"model": Problem, "description": _DESCRIPTIONS[code]}
+        code: {"model": ErrorResponse, "description": _DESCRIPTIONS[code]}
         | ({"headers": _WAIT} if code in (429, 503) else {})
         for code in listed
     }
 
 
-EVERYWHERE = problems(401, 403, 422, 429, 503)
+COMMON_ERRORS = error_responses(401, 403, 422, 429, 503)

@@ -1,4 +1,4 @@
-"""Serving the dashboard from the current process, until it is told to stop."""
+"""Serves the dashboard from the current process until a signal ends it."""
 
 import signal
 import socket
@@ -11,23 +11,23 @@ import uvicorn
 from dashboard.app import create_app
 from dashboard.launching.launcher import Launcher
 from dashboard.schemas import BenchColumn
-from dashboard.services.change_feed import Hub
+from dashboard.services.change_feed import ChangeFeed
 from dashboard.settings import DashboardError, Settings
 from store.database import Database
 
-_STOP_S = 5  # that requests may take once the server is told to stop
+_SHUTDOWN_TIMEOUT_S = 5  # time that open requests get once the server is told to stop
 
 
 class _Server(uvicorn.Server):
-    """Ends the streams of news when it stops: they would never end by themselves."""
+    """A uvicorn server that ends the change streams when it stops; they would never end by themselves."""
 
-    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
+    def __init__(self, config: uvicorn.Config, change_feed: ChangeFeed) -> None:
         super().__init__(config)
-        self._hub = hub
+        self._hub = change_feed
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Ends the server and nothing else: uvicorn would raise the signal again, and the caller could not tidy up."""
-        self.force_exit = self.should_exit and sig == signal.SIGINT  # asked twice
+        """End the server only. uvicorn would raise the signal again, and the caller could not clean up."""
+        self.force_exit = self.should_exit and sig == signal.SIGINT  # a second Ctrl-C
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -43,23 +43,30 @@ def serve(
     say: Callable[[str], None] = print,
     benches: Sequence[BenchColumn] = (),
 ) -> None:
-    """Serve until SIGINT or SIGTERM. The store stays open. Raises DashboardError where nothing can listen."""
+    """Serve until SIGINT or SIGTERM. The store stays open.
+
+    Args:
+        say: is given the line with the dashboard's address.
+        benches: see create_app.
+
+    Raises:
+        DashboardError: the address cannot be listened on.
+    """
     listener = _listen(settings.host, settings.port)
     port: int = listener.getsockname()[1]
-    app = create_app(
-        replace(settings, port=port), database, launcher, benches=benches
-    )  # which the cookie is named after
+    settings = replace(settings, port=port)  # the session cookie is named after the port
+    app = create_app(settings, database, launcher, benches=benches)
     config = uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=_STOP_S,
+        timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_S,
         h11_max_incomplete_event_size=64 * 1024,
     )
     say(f"Dashboard: {_address(settings, port)}")
     with listener:
-        _Server(config, app.state.service.hub).run(sockets=[listener])
+        _Server(config, app.state.services.change_feed).run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -71,11 +78,11 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         reason = error.strerror or str(error)
         raise DashboardError(
-            f"{host}:{port}: cannot be listened on ({reason}). Name another by --port, or 0 for any free one."
+            f"{host}:{port}: cannot be listened on ({reason}). Choose another --port, or 0 for any free one."
         ) from None
 
 
 def _address(settings: Settings, port: int) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    # What stands after # is not sent to servers, nor written into their logs.
+    # Browsers do not send what follows #, so the token reaches no server's log.
     return f"http://{host}:{port}/" + (f"#token={settings.token}" if settings.made_token else "")

@@ -1,4 +1,4 @@
-"""How the dashboard is served, and who may: read from the environment, refused with words where it is not safe."""
+"""How the dashboard is served and who may use it, from the environment. Unsafe settings are refused."""
 
 import ipaddress
 import os
@@ -9,26 +9,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8470
-_SHORTEST_TOKEN, _FEWEST_SIGNS = 16, 8
-_TOKEN = re.compile(r"[\x21-\x7e]+")  # what a header holds
+_MIN_TOKEN_LENGTH = 16
+_MIN_DIFFERENT_CHARACTERS = 8
+_TOKEN = re.compile(r"[\x21-\x7e]+")  # printable ASCII, which fits in a header
 
 
 class DashboardError(ValueError):
-    """What keeps the dashboard from being served: value, rule and fix."""
+    """A setting keeps the dashboard from being served. The message gives name, value, rule and fix."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that can be chosen. Made by `from_environment`, which checks it.
+    """All settings of the dashboard. `from_environment` makes and checks them.
 
     Attributes:
-        token: of operators, who may start, stop and resume runs.
-        read_token: of readers; None: there are none besides operators.
-        open_reading: reading needs no token.
-        made_token: the operator token was made for this start, so somebody has to be told.
-        allow_any_config: configurations that come over HTTP may name import paths and any place.
-        roots: where such configurations may take models and data from otherwise: folders, bucket addresses, and
-            owners of models on the hub.
+        token: token of operators, who may start, stop and resume runs.
+        read_token: token of readers; None: operators are the only ones with a token.
+        open_reading: whether reading needs no token.
+        made_token: whether the operator token was generated for this start, and has to be shown.
+        allow_any_config: whether configurations over HTTP may set everything, code and places included.
+        roots: places of models and data that configurations over HTTP may name: folders, bucket addresses, and owners
+            of models on the Hugging Face hub.
     """
 
     runs_dir: Path
@@ -43,6 +44,7 @@ class Settings:
 
     @property
     def on_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
         return is_loopback(self.host)
 
 
@@ -53,26 +55,28 @@ def from_environment(
     port: int = DEFAULT_PORT,
     environment: Mapping[str, str] = os.environ,
 ) -> Settings:
-    """Settings from VIDEOSSR_TOKEN, VIDEOSSR_READ_TOKEN, VIDEOSSR_ALLOW_ANY_CONFIG and VIDEOSSR_ROOTS.
+    """Return settings from VIDEOSSR_TOKEN, VIDEOSSR_READ_TOKEN, VIDEOSSR_ALLOW_ANY_CONFIG and VIDEOSSR_ROOTS.
 
-    On this machine's own address, without tokens, reading is open and an operator token is made.
+    On a loopback address without tokens, reading is open and an operator token is generated.
 
     Raises:
-        DashboardError: another address without a token, or a token that is none, or proxies that are none.
+        DashboardError: another address without a token, a weak token, or an invalid FORWARDED_ALLOW_IPS.
     """
     _check_proxies(environment)
     token = _token("VIDEOSSR_TOKEN", environment)
     read_token = _token("VIDEOSSR_READ_TOKEN", environment)
     if not 0 <= port <= 65535:
-        raise DashboardError(f"--port={port}: ports go from 0 to 65535 (0: any free one). Name one of these.")
+        raise DashboardError(
+            f"--port={port}: ports go from 0 to 65535 (0: any free one). Choose one of these."
+        )
     if token is None and not is_loopback(host):
         raise DashboardError(
             f"--host={host}: others could reach the dashboard there, so it needs a token. Set VIDEOSSR_TOKEN to a "
-            f"secret of {_SHORTEST_TOKEN} characters or more (openssl rand -hex 32), or serve on {DEFAULT_HOST}."
+            f"secret of {_MIN_TOKEN_LENGTH} characters or more (openssl rand -hex 32), or serve on {DEFAULT_HOST}."
         )
     if token is not None and token == read_token:
         raise DashboardError(
-            "VIDEOSSR_READ_TOKEN: is the same as VIDEOSSR_TOKEN, so every reader could stop runs. Make another."
+            "VIDEOSSR_READ_TOKEN: is the same as VIDEOSSR_TOKEN, so every reader could stop runs. Generate another."
         )
     return Settings(
         runs_dir=runs_dir,
@@ -88,7 +92,7 @@ def from_environment(
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches `host`."""
+    """Return whether only this machine can reach `host`."""
     if host.lower() == "localhost":
         return True
     try:
@@ -101,30 +105,30 @@ def _token(name: str, environment: Mapping[str, str]) -> str | None:
     value = environment.get(name, "").strip()
     if not value:
         return None
-    if len(value) < _SHORTEST_TOKEN:
+    if len(value) < _MIN_TOKEN_LENGTH:
         raise DashboardError(
-            f"{name}: has {len(value)} characters, which can be guessed. Make it {_SHORTEST_TOKEN} or more, for "
-            "example by openssl rand -hex 32."
+            f"{name}: has {len(value)} characters, which can be guessed. Use {_MIN_TOKEN_LENGTH} or more, for "
+            "example from openssl rand -hex 32."
         )
-    if len(set(value)) < _FEWEST_SIGNS:
+    if len(set(value)) < _MIN_DIFFERENT_CHARACTERS:
         raise DashboardError(
-            f"{name}: has {len(set(value))} different characters, which can be guessed. Let chance make it, for "
-            "example by openssl rand -hex 32."
+            f"{name}: has {len(set(value))} different characters, which can be guessed. Use a random one, for "
+            "example from openssl rand -hex 32."
         )
     if not _TOKEN.fullmatch(value):
-        raise DashboardError(f"{name}: may hold letters, digits and signs of ASCII only, and no spaces.")
+        raise DashboardError(f"{name}: holds spaces or characters outside ASCII. Use ASCII without spaces.")
     return value
 
 
 def _check_proxies(environment: Mapping[str, str]) -> None:
-    """uvicorn reads them, and would take what is no address for the name of something that never asks."""
+    """Refuse an invalid FORWARDED_ALLOW_IPS: uvicorn would take it for a name that never matches."""
     for entry in environment.get("FORWARDED_ALLOW_IPS", "").split(","):
         try:
             if (text := entry.strip()) not in ("", "*"):
                 ipaddress.ip_network(text)
         except ValueError as error:
             raise DashboardError(
-                f"FORWARDED_ALLOW_IPS: {error}. List the proxies' addresses or networks, as 10.0.0.0/8."
+                f"FORWARDED_ALLOW_IPS: {error}. List the proxies' addresses or networks, such as 10.0.0.0/8."
             ) from None
 
 

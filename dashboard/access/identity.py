@@ -1,10 +1,10 @@
-"""Names and addresses of those who ask, fit to stand in a log and to be counted by. Pure."""
+"""Names and addresses of callers, cleaned for logs and for counting. Pure."""
 
 import ipaddress
 import re
 from dataclasses import dataclass
 
-from dashboard.schemas import MAX_NAME, Role
+from dashboard.schemas import MAX_NAME_LENGTH, AccessRole
 
 _ADDRESS = re.compile(r"[0-9A-Za-z.:%_-]{1,64}")
 _UNKNOWN = "an unknown address"
@@ -12,44 +12,44 @@ _UNKNOWN = "an unknown address"
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks.
+    """The sender of a request.
 
     Attributes:
-        role: None: anybody.
-        name: as they say, which nobody checked.
-        key: what they are counted by: their session, their kind of token at their network, or their network.
+        role: None: no token and no session.
+        name: the name they gave, which is not verified; None: none.
+        key: what their requests are counted by: the session, the role and network, or the network.
     """
 
-    role: Role | None
+    role: AccessRole | None
     name: str | None
     key: str
 
 
 def cleaned_name(text: str) -> str | None:
-    """A name of one line, of at most MAX_NAME characters that one sees; None where nothing is left of it.
+    """Return a name on one line, of at most MAX_NAME_LENGTH visible characters; None if nothing is left.
 
-    In the log it stands before "(operator) at ADDRESS", so it may not hold brackets, and look like that itself.
+    In the log the name is followed by "(operator) at ADDRESS", so it must not hold brackets that imitate this.
     Control characters, line ends and marks that turn the direction of writing become spaces.
 
     >>> cleaned_name(" Ann\\nB. (operator) ")
     'Ann B. operator'
     """
-    seen = "".join(sign if sign.isprintable() and sign not in "()" else " " for sign in text)
-    return " ".join(seen.split())[:MAX_NAME].rstrip() or None
+    visible = "".join(c if c.isprintable() and c not in "()" else " " for c in text)
+    return " ".join(visible.split())[:MAX_NAME_LENGTH].rstrip() or None
 
 
 def name_in_header(value: str | None) -> str | None:
-    """The same of a header, whose bytes are UTF-8."""
+    """Return the cleaned name from a header, whose bytes are UTF-8; None if there is none."""
     return cleaned_name(value.encode("latin-1", "replace").decode("utf-8", "replace")) if value else None
 
 
 def cleaned_address(host: str | None) -> str:
-    """An address as it is, or words for what is none: a proxy hands on whatever it was sent."""
+    """Return a valid address unchanged, and a fixed text for anything else: proxies forward whatever they were sent."""
     return host if host and _ADDRESS.fullmatch(host) else _UNKNOWN
 
 
 def network_of(address: str) -> str:
-    """What an address is counted by: of IPv6 its /64, for one customer has all addresses of that.
+    """Return what an address is counted by: for IPv6 its /64, since one customer owns all addresses of it.
 
     >>> network_of("10.0.0.7"), network_of("2001:db8::7")
     ('10.0.0.7', '2001:db8::/64')

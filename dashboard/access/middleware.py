@@ -1,4 +1,4 @@
-"""What holds for every request, whatever answers it: whose page sends it, how long it is, what browsers hear."""
+"""Checks on every request before any route: which page sends it, how long its body is; and security headers."""
 
 import asyncio
 from urllib.parse import SplitResult, urlsplit
@@ -10,14 +10,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboard.settings import is_loopback
 
-MAX_BODY_BYTES, MAX_BODY_S = 64 * 1024, 20.0
-_HSTS = "max-age=31536000"  # a year; of this name alone, as others below it may not have https
-_UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
+MAX_BODY_BYTES = 64 * 1024
+BODY_TIMEOUT_S = 20.0
+_HSTS = "max-age=31536000"  # one year; without includeSubDomains, as subdomains may not have https
+_UNSAFE_METHODS = ("POST", "PUT", "PATCH", "DELETE")
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# Swagger UI sets styles where they stand; it has a page of its own.
+# Swagger UI uses inline styles, so its page has its own policy.
 _DOCS_POLICY = _POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -31,21 +32,21 @@ _HEADERS = {
 
 
 class _Refusal(Exception):
-    """A request that goes no further."""
+    """A request is refused before it reaches a route."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
-        self.answer = JSONResponse(
+        self.response = JSONResponse(
             {"detail": detail}, status, {"Connection": "close"} if status in (408, 413) else None
         )
 
 
-class Guard:
-    """Stands before the application: refuses other sites' pages and long or slow bodies, and adds what browsers hear.
+class RequestGuard:
+    """Middleware that refuses other sites' pages and long or slow bodies, and adds security headers to responses.
 
     Args:
-        loopback: only this machine reaches the server. Then names that are not this machine's are refused too: a site
-            could let its own name point here, and its page would count as ours.
+        loopback: whether only this machine reaches the server. Then a Host that is not this machine's is refused too:
+            a site could point its own name here, and its page would count as ours (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
@@ -55,47 +56,50 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        send = _headed(send, scope["path"], https=scope["scheme"] == "https")
+        send = _with_headers(send, scope["path"], https=scope["scheme"] == "https")
         try:
             _demand_own_page(scope, self._loopback)
-            if scope["method"] in _UNSAFE:
+            if scope["method"] in _UNSAFE_METHODS:
                 receive = _replayed(await _body_in_time(scope, receive), receive)
         except _Refusal as refusal:
-            await refusal.answer(scope, receive, send)
+            await refusal.response(scope, receive, send)
         except ClientDisconnect:
             pass
         else:
             await self._app(scope, receive, send)
 
 
-def _headed(send: Send, path: str, *, https: bool) -> Send:
-    """`send`, with what tells browsers to keep to this site, and to https where the request came by it."""
+def _with_headers(send: Send, path: str, *, https: bool) -> Send:
+    """Return `send` with security headers, and with HSTS where the request came over https."""
 
-    async def send_headed(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             headers.update(_HEADERS)
             if https:
                 headers["Strict-Transport-Security"] = _HSTS
             headers["Content-Security-Policy"] = _DOCS_POLICY if path == "/docs" else _POLICY
-            # Answers hold what only some may see; files of the page are asked for again, and seldom sent again.
+            # API responses are for the caller only; the page's files are revalidated, and rarely sent again.
             headers.setdefault("Cache-Control", "no-store" if path.startswith("/api") else "no-cache")
         await send(message)
 
-    return send_headed
+    return send_with_headers
 
 
 def _demand_own_page(scope: Scope, loopback: bool) -> None:
-    """Raises _Refusal for what other sites' pages send, by what browsers say of them; programs say nothing such."""
+    """Raise _Refusal if a browser's headers say that another site's page sends the request.
+
+    Programs send no such headers and pass.
+    """
     headers = Headers(scope=scope)
     host = headers.get("host", "")
     if loopback and not is_loopback(_hostname(host)):
         raise _Refusal(
             403, f"Host: {host[:100]!r} is not this machine. Use the address that the dashboard printed."
         )
-    if scope["method"] in _UNSAFE and "origin" in headers:
+    if scope["method"] in _UNSAFE_METHODS and "origin" in headers:
         origin = _parts(headers["origin"])
-        # Behind a proxy that is not trusted a page of https seems to be of http, but never the other way round.
+        # Behind an untrusted proxy an https page looks like http, but never the other way round.
         weaker = scope["scheme"] == "https" and origin.scheme != "https"
         if weaker or origin.netloc.lower() != host.lower():
             raise _Refusal(
@@ -108,18 +112,18 @@ def _demand_own_page(scope: Scope, loopback: bool) -> None:
 
 
 async def _body_in_time(scope: Scope, receive: Receive) -> bytes:
-    """As `_body`. Raises _Refusal too where it trickles: whoever sends it would keep a connection for ever."""
+    """Return the request's body. Raises _Refusal if it is too long, or too slow, which would hold a connection."""
     try:
-        async with asyncio.timeout(MAX_BODY_S):
+        async with asyncio.timeout(BODY_TIMEOUT_S):
             return await _body(scope, receive)
     except TimeoutError:
         raise _Refusal(
-            408, f"the body was not there after {MAX_BODY_S:g} s. Send it faster, or a shorter one."
+            408, f"the body did not arrive within {BODY_TIMEOUT_S:g} s. Send it faster, or a shorter one."
         ) from None
 
 
 async def _body(scope: Scope, receive: Receive) -> bytes:
-    """The request's body. Raises _Refusal where it is too long, as soon as that is known, and ClientDisconnect."""
+    """Return the request's body. Raises _Refusal as soon as it is known to be too long, and ClientDisconnect."""
     announced = Headers(scope=scope).get("content-length", "0")
     body, more = bytearray(), True
     too_long = announced.isdecimal() and int(announced) > MAX_BODY_BYTES
@@ -135,16 +139,17 @@ async def _body(scope: Scope, receive: Receive) -> bytes:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    told = False
+    """Return a `receive` that gives the body, which was read already, and then whatever `receive` gives."""
+    given = False
 
-    async def again() -> Message:
-        nonlocal told
-        if told:
+    async def replay() -> Message:
+        nonlocal given
+        if given:
             return await receive()
-        told = True
+        given = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return again
+    return replay
 
 
 def _hostname(host: str) -> str:
@@ -152,7 +157,7 @@ def _hostname(host: str) -> str:
 
 
 def _parts(address: str) -> SplitResult:
-    """Its parts; of what is no address, empty ones."""
+    """Return the parts of an address; empty ones if it is invalid."""
     try:
         return urlsplit(address)
     except ValueError:

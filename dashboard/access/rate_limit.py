@@ -1,4 +1,4 @@
-"""How often a client may do something."""
+"""A rate limiter: how often each client may do something. Pure."""
 
 import threading
 import time
@@ -6,8 +6,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 
-class Allowance:
-    """A token bucket for each client: `burst` at once, then one every `every_s` seconds. Threads may share it."""
+class RateLimiter:
+    """A token bucket per client: `burst` uses at once, then one every `every_s` seconds. Safe across threads.
+
+    Args:
+        max_clients: number of clients remembered; beyond it, the client that used it longest ago is forgotten.
+    """
 
     def __init__(
         self,
@@ -22,12 +26,12 @@ class Allowance:
         self._full_at: OrderedDict[str, float] = OrderedDict()  # when each client's bucket is full again
 
     def wait_s(self, client: str) -> float:
-        """Seconds until `client` may go on; 0: now."""
+        """Return the seconds until `client` has a use left; 0: now."""
         with self._lock:
             return self._wait_s(client, self._clock())
 
     def take(self, client: str) -> float:
-        """Use one up, if there is one; returns the same as `wait_s` would have."""
+        """Take one use if there is one. Returns what `wait_s` would have returned before."""
         with self._lock:
             now = self._clock()
             wait_s = self._wait_s(client, now)

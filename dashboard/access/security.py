@@ -1,4 +1,4 @@
-"""Who asks: tokens, sessions, and how often one may be wrong."""
+"""Authentication: who sends a request, by token or session, and how many requests they may send."""
 
 import hashlib
 import hmac
@@ -11,118 +11,124 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.security import APIKeyCookie, HTTPBearer
 
 from dashboard.access.identity import Caller, cleaned_address, name_in_header, network_of
-from dashboard.access.rate_limit import Allowance
+from dashboard.access.rate_limit import RateLimiter
 from dashboard.access.sessions import COOKIE, Sessions
-from dashboard.schemas import Role
+from dashboard.schemas import AccessRole
 from dashboard.settings import Settings
 
 NAME_HEADER = "X-Videossr-User"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-# What the documentation says of it; the gate reads the headers itself.
+# For the API's documentation only; the Authenticator reads the headers itself.
 _bearer = HTTPBearer(auto_error=False, description="VIDEOSSR_TOKEN, or VIDEOSSR_READ_TOKEN to read")
 _session = APIKeyCookie(
-    name=COOKIE, auto_error=False, description="what POST /api/session sets, with the port's number"
+    name=COOKIE, auto_error=False, description="set by POST /api/session; the name ends with the port"
 )
 
 
-class Gate:
-    """Says who asks."""
+class Authenticator:
+    """Tells who sends a request, and limits wrong tokens, POST requests and requests for curves."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self.sessions = Sessions(settings)
-        self._mistakes = Allowance(burst=10, every_s=6, clock=clock)
-        self._posts = Allowance(burst=30, every_s=2, clock=clock)
-        self._curves = Allowance(burst=120, every_s=0.1, clock=clock)
+        self._wrong_tokens = RateLimiter(burst=10, every_s=6, clock=clock)
+        self._posts = RateLimiter(burst=30, every_s=2, clock=clock)
+        self._curves = RateLimiter(burst=120, every_s=0.1, clock=clock)
 
-    def role_of_token(self, token: str, client: str) -> Role | None:
-        """Raises 429 where it is wrong, and `client` was wrong too often before.
+    def role_of_token(self, token: str, client: str) -> AccessRole | None:
+        """Return the role of a token; None if it is wrong. Raises 429 after too many wrong tokens from `client`.
 
-        A right one passes however often others at that address were wrong: colleagues may share one with a guesser.
-        So guesses go on being answered, only with fewer words. What keeps a token secret is not this allowance but
-        its length: of 16 random characters and more, at any speed that a server answers at, none is ever found. The
-        allowance keeps logs short, and a broken program from being busy.
+        A right token always passes, however many wrong ones came from that address: colleagues may share it with a
+        guesser. So the limit does not stop guessing. The length of tokens does: 16 random characters cannot be guessed
+        at any speed a server answers at. The limit keeps logs short and slows down a misconfigured program.
         """
-        # Both are compared, whatever the first says, so that the time tells nothing.
+        # Always compare with both tokens, so that the response time does not tell which one matched.
         known = (self._settings.token, self._settings.read_token)
         operates, reads = (text is not None and _same(token, text) for text in known)
         if operates or reads:
             return "operator" if operates else "reader"
-        if wait_s := self._mistakes.take(network_of(client)):
+        if wait_s := self._wrong_tokens.take(network_of(client)):
             raise _too_many(wait_s, "wrong tokens from this address")
-        _log.warning("A wrong token from %s.", client)
+        logger.warning("Wrong token from %s.", client)
         return None
 
     def caller(self, request: Request) -> Caller:
-        """Who asks. Raises 401 (a wrong token), 403 (not from our page) and 429."""
+        """Return who sends a request. Raises 401 (wrong token), 403 (not from our page) and 429 (too many)."""
         client = client_of(request)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme:
             role = self.role_of_token(token.strip(), client) if scheme.lower() == "bearer" else None
             if role is None:
-                raise unauthorized("Authorization: this token is not known. Send Bearer and VIDEOSSR_TOKEN.")
+                raise unauthorized("Authorization: this token is wrong. Send Bearer and VIDEOSSR_TOKEN.")
             name = name_in_header(request.headers.get(NAME_HEADER))
             return Caller(role, name, f"{role} at {network_of(client)}")
         cookie = self.sessions.cookie(https=is_https(request))
         session = self.sessions.read(request.cookies.get(cookie, ""))
         if session is None:
             return Caller(None, None, network_of(client))
-        # A form on another page would send the cookie too; which page it is, only browsers can tell.
+        # A form on another site's page would send the cookie too. Browsers name the page in Origin.
         if request.method not in _SAFE and "origin" not in request.headers:
             raise HTTPException(
-                403, "Origin: is missing, and a session alone may not act. Send a token instead."
+                403, "Origin: is missing, and without it a session may only read. Send a token instead."
             )
         return Caller(session.role, session.name, f"session {session.number}")
 
     def count_post(self, request: Request) -> None:
-        """Raises 429 where a caller sends too many."""
+        """Count a request that changes something. Raises 429 where the caller sends too many."""
         if wait_s := self._posts.take(self.caller(request).key):
             raise _too_many(wait_s, "requests")
 
     def count_curves(self, request: Request) -> None:
-        """Raises 429 where a caller asks for more curves than any page shows: each answer can be megabytes."""
+        """Count a request for curves, whose response can be megabytes. Raises 429 where the caller sends too many."""
         if wait_s := self._curves.take(self.caller(request).key):
             raise _too_many(wait_s, "requests for curves")
 
-    def may_read(self, role: Role | None) -> bool:
+    def may_read(self, role: AccessRole | None) -> bool:
+        """Return whether a caller with this role may read."""
         return role is not None or self._settings.open_reading
 
 
 def client_of(request: Request) -> str:
-    """The address that asks. Behind a proxy, uvicorn has put the client's here if FORWARDED_ALLOW_IPS trusts it."""
+    """Return the client's address: the one a proxy reports, if FORWARDED_ALLOW_IPS trusts the proxy."""
     return cleaned_address(request.client.host if request.client else None)
 
 
 def is_https(request: Request) -> bool:
-    """Whether the page came by https: to us, or to a proxy that FORWARDED_ALLOW_IPS trusts."""
+    """Return whether the request came over https, to us or to a proxy that FORWARDED_ALLOW_IPS trusts."""
     return request.url.scheme == "https"
 
 
 def name_of(request: Request) -> str | None:
-    """Who it is that asks, as they say: at the log-in, or in X-Videossr-User beside a token. Nobody checked it."""
-    return gate_of(request).caller(request).name
+    """Return the name that the caller gave at the log-in or in X-Videossr-User. It is not verified."""
+    return authenticator_of(request).caller(request).name
 
 
-def gate_of(request: Request) -> Gate:
-    return cast(Gate, request.app.state.gate)
+def authenticator_of(request: Request) -> Authenticator:
+    """Return the application's authenticator."""
+    return cast(Authenticator, request.app.state.authenticator)
 
 
-def anyone(request: Request) -> Role | None:
-    return gate_of(request).caller(request).role
+def anyone(request: Request) -> AccessRole | None:
+    """Return the caller's role; a dependency of routes that everybody may use."""
+    return authenticator_of(request).caller(request).role
 
 
-def _demand(allowed: Callable[[Gate, Role | None], bool], otherwise: str) -> Callable[..., Role | None]:
+def _require(
+    allowed: Callable[[Authenticator, AccessRole | None], bool], otherwise: str
+) -> Callable[..., AccessRole | None]:
+    """Return a dependency that raises 401 or 403, saying `otherwise`, for callers who are not allowed."""
+
     def check(
         request: Request,
         bearer: Annotated[object, Depends(_bearer)],
         session: Annotated[object, Depends(_session)],
-    ) -> Role | None:
-        gate = gate_of(request)
-        role = gate.caller(request).role
-        if allowed(gate, role):
+    ) -> AccessRole | None:
+        authenticator = authenticator_of(request)
+        role = authenticator.caller(request).role
+        if allowed(authenticator, role):
             return role
         if role is None:
             raise unauthorized(otherwise)
@@ -131,25 +137,28 @@ def _demand(allowed: Callable[[Gate, Role | None], bool], otherwise: str) -> Cal
     return check
 
 
-reader = _demand(
-    lambda gate, role: gate.may_read(role),
+reader = _require(
+    lambda authenticator, role: authenticator.may_read(role),
     "Authorization: reading needs a token here. Send VIDEOSSR_READ_TOKEN or VIDEOSSR_TOKEN.",
 )
-operator = _demand(
+operator = _require(
     lambda _, role: role == "operator",
     "Authorization: this needs the operator's token. Send VIDEOSSR_TOKEN; if none was set, the server printed one.",
 )
 
 
-def counted(request: Request) -> None:
-    gate_of(request).count_post(request)
+def rate_limited(request: Request) -> None:
+    """Raise 429 where the caller sends too many requests that change something."""
+    authenticator_of(request).count_post(request)
 
 
-def counted_curves(request: Request) -> None:
-    gate_of(request).count_curves(request)
+def curves_rate_limited(request: Request) -> None:
+    """Raise 429 where the caller requests too many curves."""
+    authenticator_of(request).count_curves(request)
 
 
 def unauthorized(detail: str) -> HTTPException:
+    """Return a 401 error that asks for a bearer token."""
     return HTTPException(401, detail, {"WWW-Authenticate": "Bearer"})
 
 
@@ -159,6 +168,6 @@ def _too_many(wait_s: float, what: str) -> HTTPException:
 
 
 def _same(given: str, known: str) -> bool:
-    """In a time that tells nothing of either: of equally long digests."""
+    """Compare in constant time, on digests so that the length does not leak."""
     digests = (hashlib.sha256(text.encode("utf-8", "replace")).digest() for text in (given, known))
     return hmac.compare_digest(*digests)

@@ -1,4 +1,4 @@
-"""Sessions of browsers: cookies that say who logged in, which nobody but this server can make."""
+"""Browser sessions: signed cookies that say who logged in, which only this server can make."""
 
 import hashlib
 import secrets
@@ -7,25 +7,27 @@ from functools import lru_cache
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from dashboard.schemas import Role
+from dashboard.schemas import AccessRole
 from dashboard.settings import Settings
 
-SESSION_S = 7 * 24 * 3600
-COOKIE = "videossr_session"  # for the documentation; each port's has its own name, see Sessions.cookie
+SESSION_DURATION_S = 7 * 24 * 3600
+COOKIE = "videossr_session"  # base of the name; see Sessions.cookie
 
 
 @dataclass(frozen=True)
 class Session:
-    role: Role
-    name: str | None  # as they said when they logged in
-    number: str  # another one for each log-in
+    """The content of a session cookie."""
+
+    role: AccessRole
+    name: str | None  # name given at the log-in; it is not verified
+    number: str  # random, different for each log-in
 
 
 class Sessions:
-    """Makes and reads them.
+    """Makes and reads session cookies.
 
-    A session is signed, with the time, by a key made of the tokens: it holds in every process that has the same
-    ones, and none is left when they are changed.
+    A session is signed, together with its time, with a key derived from the tokens. So every process with the same
+    tokens accepts it, and changing a token ends all sessions.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -34,26 +36,29 @@ class Sessions:
         self._port = settings.port
 
     def cookie(self, *, https: bool) -> str:
-        """The cookie's name. Browsers do not tell ports apart, so it has the port's number.
+        """Return the cookie's name. It holds the port, because browsers share cookies between ports.
 
-        What begins with `__Host-` they take over https only, and from this host only: neither a page of http nor a
-        neighbour's domain can put another one in its place.
+        Browsers accept a name that begins with `__Host-` over https and from this host only, so neither an http page
+        nor a sibling domain can replace the cookie.
         """
         return f"{'__Host-' if https else ''}{COOKIE}_{self._port}"
 
-    def new(self, role: Role, name: str | None) -> str:
-        """A cookie's value."""
+    def new(self, role: AccessRole, name: str | None) -> str:
+        """Return the value of a new session's cookie."""
         return self._signer.dumps(astuple(Session(role, name, secrets.token_hex(8))))
 
     def read(self, value: str) -> Session | None:
-        """None: it is not ours, or too old."""
+        """Return the session of a cookie's value; None if it is not ours or has expired."""
         try:
-            return Session(*self._signer.loads(value, max_age=SESSION_S))
+            return Session(*self._signer.loads(value, max_age=SESSION_DURATION_S))
         except BadSignature:
             return None
 
 
 @lru_cache(maxsize=8)
 def _key(token: str, read_token: str) -> bytes:
-    """Slow on purpose: a reader knows one token and has a signature, and could try the other one at home."""
+    """Return the signing key. Slow on purpose.
+
+    A reader knows one token and has a signature, and could otherwise guess the operator's token offline.
+    """
     return hashlib.scrypt(f"{token}\n{read_token}".encode(), salt=b"videossr-session", n=2**14, r=8, p=1)

@@ -1,4 +1,4 @@
-"""What operators ask of runs. Everything is written down first: who, when, and what became of it."""
+"""Starting, stopping, saving and resuming runs. Every request is recorded: who, when, and its outcome."""
 
 import time
 from collections.abc import Callable
@@ -7,35 +7,46 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Request
 
-from dashboard.access.security import NAME_HEADER, client_of, counted, name_of, operator
-from dashboard.dependencies import Number, Service, Services
+from dashboard.access.security import NAME_HEADER, client_of, name_of, operator, rate_limited
+from dashboard.dependencies import DashboardServices, PathId, Services
 from dashboard.launching.config_rules import ConfigRefused, ConfigRules
 from dashboard.launching.launcher import Launched, Launcher, LaunchError
-from dashboard.schemas import EVERYWHERE, Accepted, Role, StartRequest, StopRequest, YamlConfig, problems
-from store.database import Database, StoreAway, StoreError
+from dashboard.schemas import (
+    COMMON_ERRORS,
+    Accepted,
+    AccessRole,
+    StartRequest,
+    StopRequest,
+    YamlConfig,
+    error_responses,
+)
+from store.database import Database, StoreError, StoreUnavailable
 from store.records import Action, RunDetail
-from store.requests import ask, finish
-from store.writing.backlog import EventRow
+from store.requests import add_request, finish_request
+from store.writing.backlog import EventEntry
 from store.writing.write import note_changes, write_events
 
 router = APIRouter(
     prefix="/api/runs",
     tags=["actions"],
-    dependencies=[Depends(operator), Depends(counted)],
-    responses=EVERYWHERE | problems(413),
+    dependencies=[Depends(operator), Depends(rate_limited)],
+    responses=COMMON_ERRORS | error_responses(413),
 )
-_OF_RUN = problems(404, 409)
-_AFTER_THE_STEP = StopRequest()
+_RUN_ERRORS = error_responses(404, 409)
+_STOP_AFTER_THE_STEP = StopRequest()
 
 
 def who(
     request: Request,
-    role: Annotated[Role, Depends(operator)],
+    role: Annotated[AccessRole, Depends(operator)],
     user: Annotated[
-        str | None, Header(alias=NAME_HEADER, description="who sends the token, for the log of requests")
+        str | None,
+        Header(
+            alias=NAME_HEADER, description="name of the sender, for the log of requests; it is not verified"
+        ),
     ] = None,
 ) -> str:
-    """NAME (operator) at ADDRESS, or without a name: operator at ADDRESS."""
+    """Return "NAME (operator) at ADDRESS", or without a name "operator at ADDRESS"."""
     name, place = name_of(request), f"at {client_of(request)}"
     return f"{name} ({role}) {place}" if name else f"{role} {place}"
 
@@ -45,9 +56,9 @@ Who = Annotated[str, Depends(who)]
 
 @router.post("", status_code=202)
 def start(services: Services, wanted: StartRequest, by: Who) -> Accepted:
-    """Start a run from one of the server's configurations, or from YAML that names neither code nor places."""
+    """Start a run from one of the server's configurations, or from YAML that names neither code nor closed places."""
     launcher = _launcher(services)
-    request_id = ask(services.database, None, "start", by)
+    request_id = add_request(services.database, None, "start", by)
 
     def launch() -> Launched:
         return launcher.start(_checked(services, launcher, wanted), wanted.overrides, by)
@@ -55,61 +66,62 @@ def start(services: Services, wanted: StartRequest, by: Who) -> Accepted:
     return _carry_out(services, request_id, launch, 422)
 
 
-@router.post("/{run_id}/stop", status_code=202, responses=_OF_RUN | problems(413))
-def stop(services: Services, run_id: Number, by: Who, wanted: StopRequest = _AFTER_THE_STEP) -> Accepted:
-    """Let the run end after the step that it is at, with a checkpoint; or now, as it is."""
+@router.post("/{run_id}/stop", status_code=202, responses=_RUN_ERRORS | error_responses(413))
+def stop(services: Services, run_id: PathId, by: Who, wanted: StopRequest = _STOP_AFTER_THE_STEP) -> Accepted:
+    """Ask the run to stop after its current step, with a checkpoint; or end it now, without one."""
     run = services.detail(run_id)
-    _demand_state(
+    _require_state(
         run, run.state in ("queued", "running", "stalled"), "has ended, so there is nothing to stop"
     )
     if wanted.now and run.state != "queued":
         launcher = _launcher(services)
         request_id = _ask(services.database, run_id, "stop", by, now=True)
         return _carry_out(services, request_id, lambda: Launched(run_id, launcher.end(run)), 409)
-    _demand_state(
-        run, not run.silent, "is not heard of, so nobody would hear this. Stop it now, or resume it"
+    _require_state(
+        run,
+        not run.silent,
+        "sends no sign of life, so it would not notice this request. Stop it now, or resume it",
     )
     request_id = _ask(services.database, run_id, "stop", by)
     if wanted.now and services.launcher is not None:
-        with suppress(
-            ValueError, LaunchError
-        ):  # started from elsewhere, it hears of the request as soon as it begins
+        # A run that was started elsewhere cannot be ended from here; it reads the request as soon as it begins.
+        with suppress(ValueError, LaunchError):
             services.launcher.end(run)
-    when = "after the step that it is at, or at once if none has begun"
+    when = "after its current step, or at once if none has begun"
     return Accepted(request_id=request_id, run_id=run_id, message=f"{run.name} stops {when}.")
 
 
-@router.post("/{run_id}/checkpoint", status_code=202, responses=_OF_RUN)
-def checkpoint(services: Services, run_id: Number, by: Who) -> Accepted:
-    """Let the run write a checkpoint after the step that it is at."""
+@router.post("/{run_id}/checkpoint", status_code=202, responses=_RUN_ERRORS)
+def checkpoint(services: Services, run_id: PathId, by: Who) -> Accepted:
+    """Ask the run to write a checkpoint after its current step."""
     run = services.detail(run_id)
     trains = run.state in ("running", "stalled") and not run.silent
-    _demand_state(run, trains, "does not train now, so there is nothing to save")
+    _require_state(run, trains, "is not training, so there is nothing to save")
     request_id = _ask(services.database, run_id, "checkpoint", by)
-    return Accepted(
-        request_id=request_id, run_id=run_id, message=f"{run.name} saves after the step that it is at."
-    )
+    return Accepted(request_id=request_id, run_id=run_id, message=f"{run.name} saves after its current step.")
 
 
-@router.post("/{run_id}/resume", status_code=202, responses=_OF_RUN)
-def resume(services: Services, run_id: Number, by: Who) -> Accepted:
-    """Let a run that stopped, failed or vanished go on from its last checkpoint."""
+@router.post("/{run_id}/resume", status_code=202, responses=_RUN_ERRORS)
+def resume(services: Services, run_id: PathId, by: Who) -> Accepted:
+    """Resume a run that stopped, failed or vanished from its last checkpoint."""
     run = services.detail(run_id)
     vanished = run.state == "stalled" and run.silent
-    reason = "lives" if run.state == "stalled" else "can be resumed once it has stopped or failed"
-    _demand_state(run, run.state in ("stopped", "failed") or vanished, reason)
+    reason = "is alive" if run.state == "stalled" else "can be resumed once it has stopped or failed"
+    _require_state(run, run.state in ("stopped", "failed") or vanished, reason)
     launcher = _launcher(services)
     request_id = _ask(services.database, run_id, "resume", by)
     return _carry_out(services, request_id, lambda: launcher.resume(run, by), 409)
 
 
-def _carry_out(services: Service, request_id: int, act: Callable[[], Launched], otherwise: int) -> Accepted:
-    """Do what was asked, and write down what became of it, whatever that is.
+def _carry_out(
+    services: DashboardServices, request_id: int, act: Callable[[], Launched], otherwise: int
+) -> Accepted:
+    """Carry out a request, and record its outcome in any case.
 
     Args:
-        otherwise: status of the answer where what was asked cannot be done.
+        otherwise: status of the response where the request is refused.
     """
-    outcome, run_id = "failed for a reason that the server's log tells", None
+    outcome, run_id = "failed; the server's log has the reason", None
     try:
         launched = act()
         outcome, run_id = launched.message, launched.run_id
@@ -117,20 +129,20 @@ def _carry_out(services: Service, request_id: int, act: Callable[[], Launched], 
         outcome = f"refused: {error}"
         raise HTTPException(503 if isinstance(error, LaunchError) else otherwise, str(error)) from None
     finally:
-        finish(services.database, request_id, outcome, run_id=run_id)
+        finish_request(services.database, request_id, outcome, run_id=run_id)
     return Accepted(request_id=request_id, run_id=run_id, message=outcome)
 
 
-def _launcher(services: Service) -> Launcher:
+def _launcher(services: DashboardServices) -> Launcher:
     if services.launcher is None:
         raise HTTPException(
-            503, "this dashboard only shows runs. Start them where videossr is installed to train."
+            503, "this dashboard only shows runs. Start them where videossr is installed for training."
         )
     return services.launcher
 
 
-def _checked(services: Service, launcher: Launcher, wanted: StartRequest) -> str:
-    """The configuration as YAML. Raises ValueError where it says what it may not."""
+def _checked(services: DashboardServices, launcher: Launcher, wanted: StartRequest) -> str:
+    """Return the configuration as YAML. Raises ConfigRefused where it sets something that it may not."""
     settings = services.settings
     rules = ConfigRules(launcher.config_class, roots=settings.roots, runs_dir=str(settings.runs_dir))
     if not settings.allow_any_config:
@@ -143,30 +155,30 @@ def _checked(services: Service, launcher: Launcher, wanted: StartRequest) -> str
     if wanted.config not in configs:
         known = ", ".join(sorted(configs)) or "there are none"
         raise ConfigRefused(
-            f"config={wanted.config!r}: is none of the server's ({known}). Name one of these."
+            f"config={wanted.config!r}: is not one of the server's configurations ({known}). Name one of these."
         )
     return configs[wanted.config]
 
 
-def _demand_state(run: RunDetail, holds: bool, otherwise: str) -> None:
+def _require_state(run: RunDetail, holds: bool, otherwise: str) -> None:
     if not holds:
         raise HTTPException(409, f"{run.name}: is {run.state}; it {otherwise}.")
 
 
 def _ask(database: Database, run_id: int, action: Action, by: str, *, now: bool = False) -> int:
-    """Write the request down, and into the run's own log.
+    """Record the request, also among the run's events.
 
     Args:
-        now: it is carried out from here, and not by the run.
+        now: whether the dashboard carries it out, and not the run.
     """
     try:
-        request_id = ask(database, run_id, action, by, of_the_run=not now)
-    except StoreAway:
+        request_id = add_request(database, run_id, action, by, of_the_run=not now)
+    except StoreUnavailable:
         raise
-    except StoreError as error:  # it ended since we looked
+    except StoreError as error:  # it ended in the meantime
         raise HTTPException(409, str(error)) from None
-    event = EventRow(
-        time.time(), "request", f"{by} asks for: {action}{' now' if now else ''} (request {request_id})."
+    event = EventEntry(
+        time.time(), "request", f"{by} requests: {action}{' now' if now else ''} (request {request_id})."
     )
     with database.write() as connection:
         write_events(connection, run_id, [event])

@@ -1,4 +1,4 @@
-"""The API's documentation, with Swagger UI's own files served from here: it needs no internet."""
+"""The API's documentation. Swagger UI's files are served from here, so it needs no internet."""
 
 from importlib.resources import files
 from typing import Any
@@ -36,8 +36,9 @@ _START = """SwaggerUIBundle({
 
 
 def add_docs(app: FastAPI) -> None:
-    """Serve /docs and /openapi.json to whoever may read, and say there that problems are JSON, whatever a route
-    answers otherwise.
+    """Serve /docs and /openapi.json to callers who may read.
+
+    The document says that error responses are JSON, also for routes that otherwise return pictures or CSV.
     """
     document = app.openapi
 

@@ -1,4 +1,4 @@
-"""What `videossr eval` found, beside what was published and what guessing earns."""
+"""Results of `videossr eval`, next to published scores and those of guessing."""
 
 import logging
 from typing import Any
@@ -7,16 +7,18 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ValidationError
 
 from dashboard.access.security import reader
-from dashboard.dependencies import COUNTED, Part, Services
-from dashboard.schemas import EVERYWHERE, BenchColumn, Benchmarks, BenchRow
+from dashboard.dependencies import WITH_TOTAL, ListPaging, Services
+from dashboard.schemas import COMMON_ERRORS, BenchColumn, Benchmarks, BenchRow
 
-router = APIRouter(prefix="/api", tags=["benchmarks"], dependencies=[Depends(reader)], responses=EVERYWHERE)
+router = APIRouter(
+    prefix="/api", tags=["benchmarks"], dependencies=[Depends(reader)], responses=COMMON_ERRORS
+)
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class _Scores(BaseModel):
-    """What the store holds of a column; what else stands there is not shown."""
+    """The stored scores of one model on one benchmark; other stored values are ignored."""
 
     task: str
     label: str
@@ -27,19 +29,24 @@ class _Scores(BaseModel):
     evaluated_at: float = 0.0
 
 
-@router.get("/benchmarks", responses=COUNTED)
-def benchmarks(services: Services, part: Part) -> Benchmarks:
-    """Models that were asked a bench, newest first, with the columns of these benches; of none, the published ones."""
+@router.get("/benchmarks", responses=WITH_TOTAL)
+def benchmarks(services: Services, paging: ListPaging) -> Benchmarks:
+    """List the evaluated models, newest first, and the benchmarks as columns; without models, the published columns."""
     columns: dict[str, BenchColumn] = {}
     rows: dict[tuple[int, str, int], dict[str, Any]] = {}
-    results, total = services.reader.bench_results(offset=part.offset, limit=part.limit)
-    part.total(total)
+    results, total = services.reader.bench_results(offset=paging.offset, limit=paging.limit)
+    paging.set_total(total)
     for name, run_id, trained, found in results:
         try:
             scores = _Scores(**found.scores)
         except ValidationError as error:
             wrong = sorted({str(problem["loc"][0]) for problem in error.errors()})
-            _log.warning("run %d, %r: is left out of the benchmarks: %s", run_id, found.task, wrong)
+            logger.warning(
+                "Run %d, %r: left out of the benchmarks, because these scores are missing or invalid: %s",
+                run_id,
+                found.task,
+                wrong,
+            )
             continue
         about = scores.model_dump(include={"task", "label", "random", "published"})
         columns.setdefault(found.task, BenchColumn(name=found.task, **about))

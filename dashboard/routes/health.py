@@ -1,21 +1,21 @@
-"""For those who watch over the server: whether it lives, and whether it can work."""
+"""Liveness and readiness, for what supervises the server."""
 
 from fastapi import APIRouter
 
 from dashboard.dependencies import Services
-from dashboard.schemas import Health, problems
+from dashboard.schemas import Health, error_responses
 
 router = APIRouter(tags=["health"])
 
 
 @router.get("/healthz")
 def healthz() -> Health:
-    """The process lives."""
+    """Report that the process is alive."""
     return Health()
 
 
-@router.get("/readyz", responses=problems(503))
+@router.get("/readyz", responses=error_responses(503))
 def readyz(services: Services) -> Health:
-    """The run store answers."""
+    """Report that the run store answers."""
     services.database.ping()
     return Health()

@@ -1,16 +1,16 @@
-"""The log of what people asked for."""
+"""The log of requests: starting, stopping, saving and resuming runs."""
 
 from fastapi import APIRouter, Depends
 
 from dashboard.access.security import reader
 from dashboard.dependencies import Limit, Offset, Services
-from dashboard.schemas import EVERYWHERE
-from store.records import Page, Request
+from dashboard.schemas import COMMON_ERRORS
+from store.records import Page, RunRequest
 
-router = APIRouter(prefix="/api", tags=["actions"], dependencies=[Depends(reader)], responses=EVERYWHERE)
+router = APIRouter(prefix="/api", tags=["actions"], dependencies=[Depends(reader)], responses=COMMON_ERRORS)
 
 
 @router.get("/requests")
-def list_all_requests(services: Services, offset: Offset = 0, limit: Limit = 50) -> Page[Request]:
-    """What was asked of all runs, and to start one: by whom, and what became of it. Newest first."""
+def list_all_requests(services: Services, offset: Offset = 0, limit: Limit = 50) -> Page[RunRequest]:
+    """List the requests to all runs, and to start one: who made them, and their outcome. Newest first."""
     return services.reader.requests(offset=offset, limit=limit)

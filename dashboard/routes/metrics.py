@@ -1,4 +1,4 @@
-"""Curves, thinned by the store, and the same whole as a file."""
+"""The catalogue of metrics, and their curves: thinned by the store as JSON, or complete as CSV."""
 
 import csv
 import io
@@ -9,53 +9,63 @@ from typing import Annotated, TypeVar
 from fastapi import APIRouter, Depends, HTTPException, Query
 from starlette.responses import StreamingResponse
 
-from dashboard.access.security import counted_curves, reader
-from dashboard.dependencies import MAX_POINTS, Name, Names, Number, RunIds, Services, Step
-from dashboard.schemas import EVERYWHERE, problems
+from dashboard.access.security import curves_rate_limited, reader
+from dashboard.dependencies import MAX_CURVE_POINTS, MetricName, MetricNames, PathId, RunIds, Services, Step
+from dashboard.schemas import COMMON_ERRORS, MetricInfo, error_responses
 from store.reading.reader import RunReader
 from store.records import Curve, Series
+from vocabulary.metrics import METRICS
 
 router = APIRouter(
     prefix="/api",
     tags=["metrics"],
-    dependencies=[Depends(reader), Depends(counted_curves)],
-    responses=EVERYWHERE,
+    dependencies=[Depends(reader), Depends(curves_rate_limited)],
+    responses=COMMON_ERRORS,
 )
 
-_ROWS = 1000  # of a CSV that are read at once
-_MOST_POINTS = 2_000_000  # of one answer, which is made in memory
-
+_CSV_ROWS_AT_ONCE = 1000
+_MAX_POINTS_IN_RESPONSE = 2_000_000  # a response is built in memory
 
 T = TypeVar("T")
 
 
 class CsvResponse(StreamingResponse):
+    """A CSV file, sent line by line."""
+
     media_type = "text/csv"
+
+
+@router.get("/metrics")
+def list_metrics() -> tuple[MetricInfo, ...]:
+    """List the metrics that runs record, with titles and units. A name ending in /{task} stands for one per task."""
+    return tuple(
+        MetricInfo(name=each.name, title=each.title, unit=each.unit, meaning=each.meaning) for each in METRICS
+    )
 
 
 @router.get("/curves")
 def small_curves(
-    services: Services, run: RunIds, name: Name, points: Annotated[int, Query(ge=2, le=500)] = 60
+    services: Services, run: RunIds, name: MetricName, points: Annotated[int, Query(ge=2, le=500)] = 60
 ) -> list[Curve]:
-    """One metric of several runs, for small pictures in a list."""
-    return services.reader.curves(_once(run), name, points)
+    """Return one metric of several runs in a few points, for small curves in a list."""
+    return services.reader.curves(_without_repeats(run), name, points)
 
 
 @router.get("/series")
 def series(
     services: Services,
     run: RunIds,
-    name: Names,
-    max_points: Annotated[int, Query(ge=2, le=MAX_POINTS)] = 500,
+    name: MetricNames,
+    max_points: Annotated[int, Query(ge=2, le=MAX_CURVE_POINTS)] = 500,
     first_step: Step | None = None,
     last_step: Step | None = None,
     since_step: Annotated[Step | None, Query(description="only what came after this step")] = None,
 ) -> list[Series]:
-    """Metrics of runs, at most `max_points` of each: means of stretches of steps, with their lowest and highest."""
-    runs, names = _once(run), _once(name)
-    _demand_bounds(len(runs) * len(names), max_points)
-    _demand_order("first_step", first_step, last_step)
-    _demand_order("since_step", since_step, last_step)
+    """Return metrics of runs, at most `max_points` each. A point is the mean, lowest and highest of some steps."""
+    runs, names = _without_repeats(run), _without_repeats(name)
+    _require_small_response(len(runs) * len(names), max_points)
+    _require_order("first_step", first_step, last_step)
+    _require_order("since_step", since_step, last_step)
     return services.reader.series(
         runs, names, max_points=max_points, first_step=first_step, last_step=last_step, since_step=since_step
     )
@@ -64,44 +74,49 @@ def series(
 @router.get(
     "/runs/{run_id}/metrics.csv",
     response_class=CsvResponse,
-    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **problems(404)},
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **error_responses(404)},
 )
 def metrics_csv(
-    services: Services, run_id: Number, name: Annotated[list[Name] | None, Query(max_length=60)] = None
+    services: Services, run_id: PathId, name: Annotated[list[MetricName] | None, Query(max_length=60)] = None
 ) -> CsvResponse:
-    """Every step, exactly, of these metrics or of all."""
+    """Return every step of these metrics, or of all, exactly as recorded."""
     run = services.detail(run_id)
-    rows = _rows(services.reader, run_id, _once(name or run.metric_names), last=run.step)
+    rows = _rows(services.reader, run_id, _without_repeats(name or run.metric_names), last=run.step)
     file = re.sub(r"[^A-Za-z0-9._-]", "_", run.name)[:100]
     return CsvResponse(rows, headers={"Content-Disposition": f'attachment; filename="{file}.csv"'})
 
 
-def _once(values: Sequence[T]) -> list[T]:
-    """Without those that were named before."""
+def _without_repeats(values: Sequence[T]) -> list[T]:
+    """Return the values in order, each once."""
     return list(dict.fromkeys(values))
 
 
-def _demand_bounds(curves: int, max_points: int) -> None:
-    """Raises 422 before the store is asked."""
-    if curves * max_points > _MOST_POINTS:
+def _require_small_response(curves: int, max_points: int) -> None:
+    """Raise 422 for a response that would be too large, before the store is read."""
+    if curves * max_points > _MAX_POINTS_IN_RESPONSE:
         raise HTTPException(
             422,
-            f"max_points={max_points}: of {curves} curves (runs times names) that is more than {_MOST_POINTS} points. "
-            f"Set it to {_MOST_POINTS // curves} or less, or name fewer.",
+            f"max_points={max_points}: of {curves} curves (runs times names) that is more than "
+            f"{_MAX_POINTS_IN_RESPONSE} points. "
+            f"Set it to {_MAX_POINTS_IN_RESPONSE // curves} or less, or name fewer.",
         )
 
 
-def _demand_order(name: str, first: int | None, last: int | None) -> None:
+def _require_order(name: str, first: int | None, last: int | None) -> None:
     if first is not None and last is not None and first > last:
-        raise HTTPException(422, f"{name}={first}: is after last_step={last}. Exchange them.")
+        raise HTTPException(422, f"{name}={first}: is after last_step={last}. Swap them.")
 
 
 def _rows(reader: RunReader, run_id: int, names: Sequence[str], *, last: int) -> Iterator[str]:
-    """Lines, some at a time: a file of a long run is never whole in memory."""
-    yield _lines([["step", "time", *(_plain(name) for name in names)]])
-    for first in range(0, last + 1, _ROWS):
+    """Yield the CSV some lines at a time, so that a long run's file is never complete in memory."""
+    yield _lines([["step", "time", *(_harmless(name) for name in names)]])
+    for first in range(0, last + 1, _CSV_ROWS_AT_ONCE):
         stretch = reader.series(
-            [run_id], names, max_points=_ROWS, first_step=first, last_step=first + _ROWS - 1
+            [run_id],
+            names,
+            max_points=_CSV_ROWS_AT_ONCE,
+            first_step=first,
+            last_step=first + _CSV_ROWS_AT_ONCE - 1,
         )
         times: dict[int, float] = {}
         values: dict[str, dict[int, float | None]] = {}
@@ -113,8 +128,8 @@ def _rows(reader: RunReader, run_id: int, names: Sequence[str], *, last: int) ->
         )
 
 
-def _plain(name: str) -> str:
-    """As it is, but for what spreadsheets would take for a formula: whoever makes a link chooses the names in it."""
+def _harmless(name: str) -> str:
+    """Return the name, quoted if a spreadsheet would run it as a formula: the author of a link chooses the names."""
     return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 

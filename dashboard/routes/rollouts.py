@@ -1,4 +1,4 @@
-"""Sampled rollouts: what the model saw, was asked and answered."""
+"""Recorded groups: what the model was shown and asked, and its completions."""
 
 from typing import Annotated
 
@@ -6,20 +6,20 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Response
 
 from dashboard.access.security import reader
 from dashboard.dependencies import (
-    COUNTED,
+    WITH_TOTAL,
+    DashboardServices,
     Limit,
-    Number,
+    ListIndex,
+    ListPaging,
     Offset,
-    Part,
-    PartOfSteps,
+    PathId,
     PathText,
-    Place,
-    Service,
     Services,
     Step,
+    StepListPaging,
     Text,
 )
-from dashboard.schemas import EVERYWHERE, GroupCount, GroupView, group_view, problems
+from dashboard.schemas import COMMON_ERRORS, GroupCount, GroupView, error_responses, group_view
 from dashboard.services.frames import FrameRefused, FramesBusy, read_frame
 from store.records import GroupHistory, GroupSort, GroupSummary, Page, StoredGroup
 
@@ -27,17 +27,17 @@ router = APIRouter(
     prefix="/api/runs/{run_id}",
     tags=["rollouts"],
     dependencies=[Depends(reader)],
-    responses=EVERYWHERE | problems(404),
+    responses=COMMON_ERRORS | error_responses(404),
 )
 
 _PICTURE = {"schema": {"type": "string", "format": "binary"}}
 
 
-@router.get("/steps", responses=COUNTED)
-def list_steps(services: Services, run_id: Number, part: PartOfSteps) -> list[GroupCount]:
-    """The steps of which groups were recorded."""
-    services.demand_run(run_id)
-    found = part.of(services.reader.group_steps(run_id))
+@router.get("/steps", responses=WITH_TOTAL)
+def list_steps(services: Services, run_id: PathId, paging: StepListPaging) -> list[GroupCount]:
+    """List the steps with recorded groups."""
+    services.require_run(run_id)
+    found = paging.cut(services.reader.group_steps(run_id))
     return [
         GroupCount(step=step, held_out=held_out, task=task, count=count)
         for step, held_out, task, count in found
@@ -47,24 +47,26 @@ def list_steps(services: Services, run_id: Number, part: PartOfSteps) -> list[Gr
 @router.get("/groups")
 def list_groups(
     services: Services,
-    run_id: Number,
+    run_id: PathId,
     step: Step | None = None,
     task: Annotated[Text | None, Query(max_length=200)] = None,
-    held_out: Annotated[bool | None, Query(description="of evaluations, or of training")] = None,
+    held_out: Annotated[
+        bool | None, Query(description="true: groups of evaluations; false: of training")
+    ] = None,
     sort: GroupSort = "-spread",
     offset: Offset = 0,
     limit: Limit = 50,
 ) -> Page[GroupSummary]:
-    """Recorded groups, without frames and completions."""
-    services.demand_run(run_id)
+    """List recorded groups, without frames and completions."""
+    services.require_run(run_id)
     return services.reader.groups(
         run_id, step=step, task=task, held_out=held_out, sort=sort, offset=offset, limit=limit
     )
 
 
 @router.get("/groups/{group_id}")
-def show_group(services: Services, run_id: Number, group_id: Number) -> GroupView:
-    """One group: its frames with their pictures' addresses, its question, and every completion."""
+def show_group(services: Services, run_id: PathId, group_id: PathId) -> GroupView:
+    """Return one group: its frames with the addresses of their pictures, its question, and every completion."""
     return group_view(_group(services, run_id, group_id))
 
 
@@ -73,14 +75,18 @@ def show_group(services: Services, run_id: Number, group_id: Number) -> GroupVie
     response_class=Response,
     responses={200: {"content": {"image/webp": _PICTURE, "image/jpeg": _PICTURE, "image/png": _PICTURE}}},
 )
-def show_frame(services: Services, run_id: Number, group_id: Number, clip: Place, number: Place) -> Response:
-    """The picture of one frame."""
+def show_frame(
+    services: Services, run_id: PathId, group_id: PathId, clip: ListIndex, number: ListIndex
+) -> Response:
+    """Return the picture of one frame."""
     group = _group(services, run_id, group_id)
     folder = services.folder(run_id)
     try:
         file = group.frames[clip].frames[number].file
     except IndexError:
-        raise HTTPException(404, f"group {group_id}: has no frame {number} of a clip {clip}.") from None
+        raise HTTPException(
+            404, f"group {group_id}: has no frame {number} in a clip {clip}. See the group."
+        ) from None
     try:
         data, content_type = read_frame(folder, file)
     except FrameRefused as error:
@@ -92,18 +98,18 @@ def show_frame(services: Services, run_id: Number, group_id: Number, clip: Place
     )
 
 
-@router.get("/prompts/{prompt_key}", responses=COUNTED)
+@router.get("/prompts/{prompt_key}", responses=WITH_TOTAL)
 def prompt_history(
-    services: Services, run_id: Number, prompt_key: PathText, part: Part
+    services: Services, run_id: PathId, prompt_key: PathText, paging: ListPaging
 ) -> tuple[GroupHistory, ...]:
-    """How the answers to one prompt changed over the steps that sampled it."""
-    services.demand_run(run_id)
-    found = services.reader.prompt_history(run_id, prompt_key, offset=part.offset, limit=part.limit)
-    part.total(found.total)
+    """List the groups of one prompt, which show how its completions changed over the steps that sampled it."""
+    services.require_run(run_id)
+    found = services.reader.prompt_history(run_id, prompt_key, offset=paging.offset, limit=paging.limit)
+    paging.set_total(found.total)
     return found.items
 
 
-def _group(services: Service, run_id: int, group_id: int) -> StoredGroup:
+def _group(services: DashboardServices, run_id: int, group_id: int) -> StoredGroup:
     group = services.reader.group(run_id, group_id)
     if group is None:
         raise HTTPException(

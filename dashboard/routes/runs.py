@@ -1,25 +1,27 @@
-"""Runs and what they say of themselves."""
+"""Runs, their events, workers, evaluations, requests and configuration."""
 
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 
 from dashboard.access.security import reader
-from dashboard.dependencies import COUNTED, MAX_LIMIT, Id, Limit, Number, Offset, Part, Services, Text
-from dashboard.schemas import EVERYWHERE, ConfigView, Difference, problems
-from store.records import (
-    EventRecord,
-    Page,
-    Request,
-    RunDetail,
-    RunState,
-    RunSummary,
-    StoredEvaluation,
-    WorkerStatus,
+from dashboard.dependencies import (
+    MAX_PAGE_SIZE,
+    WITH_TOTAL,
+    Limit,
+    ListPaging,
+    Offset,
+    PathId,
+    QueryId,
+    Services,
+    Text,
 )
+from dashboard.schemas import COMMON_ERRORS, ConfigView, Difference, error_responses
+from store.records import EventRecord, Page, RunDetail, RunRequest, RunSummary, StoredEvaluation, WorkerStatus
+from vocabulary.run_states import RunState
 
-router = APIRouter(prefix="/api/runs", tags=["runs"], dependencies=[Depends(reader)], responses=EVERYWHERE)
-_NO_RUN = problems(404)
+router = APIRouter(prefix="/api/runs", tags=["runs"], dependencies=[Depends(reader)], responses=COMMON_ERRORS)
+_NO_RUN = error_responses(404)
 
 RunSort = Literal[
     "created_at",
@@ -38,66 +40,70 @@ RunSort = Literal[
 @router.get("")
 def list_runs(
     services: Services,
-    text: Annotated[Text, Query(max_length=200, description="what names contain")] = "",
-    state: Annotated[list[RunState] | None, Query(max_length=10, description="in one of these")] = None,
+    text: Annotated[Text, Query(max_length=200, description="part of the run's name")] = "",
+    state: Annotated[
+        list[RunState] | None, Query(max_length=10, description="states of the runs listed")
+    ] = None,
     sort: RunSort = "-created_at",
     offset: Offset = 0,
     limit: Limit = 50,
 ) -> Page[RunSummary]:
-    """The runs, a page at a time."""
+    """List the runs, a page at a time."""
     return services.reader.runs(text=text, states=state or (), sort=sort, offset=offset, limit=limit)
 
 
 @router.get("/{run_id}", responses=_NO_RUN)
-def show_run(services: Services, run_id: Number) -> RunDetail:
-    """One run, with its configuration and the names of its metrics."""
+def show_run(services: Services, run_id: PathId) -> RunDetail:
+    """Return one run, with its configuration and the names of its metrics."""
     return services.detail(run_id)
 
 
 @router.get("/{run_id}/events", responses=_NO_RUN)
 def list_events(
     services: Services,
-    run_id: Number,
-    after_id: Id = 0,
-    before_id: Id | None = None,
+    run_id: PathId,
+    after_id: QueryId = 0,
+    before_id: QueryId | None = None,
     kind: Annotated[list[Annotated[Text, Query(max_length=200)]] | None, Query(max_length=50)] = None,
-    limit: Limit = MAX_LIMIT,
+    limit: Limit = MAX_PAGE_SIZE,
 ) -> list[EventRecord]:
-    """Oldest first: those after `after_id`, else the last ones (before `before_id`)."""
-    services.demand_run(run_id)
+    """List events, oldest first: those after `after_id`, or else the last ones (before `before_id`)."""
+    services.require_run(run_id)
     return services.reader.events(
         run_id, after_id=after_id, before_id=before_id, kinds=kind or (), limit=limit
     )
 
 
-@router.get("/{run_id}/workers", responses=_NO_RUN | COUNTED)
-def list_workers(services: Services, run_id: Number, part: Part) -> list[WorkerStatus]:
-    """What each worker last said of itself."""
-    services.demand_run(run_id)
-    return part.of(services.reader.workers(run_id))
+@router.get("/{run_id}/workers", responses=_NO_RUN | WITH_TOTAL)
+def list_workers(services: Services, run_id: PathId, paging: ListPaging) -> list[WorkerStatus]:
+    """List the workers, each with its last reported status."""
+    services.require_run(run_id)
+    return paging.cut(services.reader.workers(run_id))
 
 
-@router.get("/{run_id}/evaluations", responses=_NO_RUN | COUNTED)
-def list_evaluations(services: Services, run_id: Number, part: Part) -> list[StoredEvaluation]:
-    """What held-out samples earned, before, during and after training."""
-    services.demand_run(run_id)
-    return part.of(services.reader.evaluations(run_id))
+@router.get("/{run_id}/evaluations", responses=_NO_RUN | WITH_TOTAL)
+def list_evaluations(services: Services, run_id: PathId, paging: ListPaging) -> list[StoredEvaluation]:
+    """List the scores on held-out samples, before, during and after training."""
+    services.require_run(run_id)
+    return paging.cut(services.reader.evaluations(run_id))
 
 
 @router.get("/{run_id}/requests", responses=_NO_RUN)
-def list_requests(services: Services, run_id: Number, offset: Offset = 0, limit: Limit = 50) -> Page[Request]:
-    """What was asked of the run, by whom, and what became of it. Newest first."""
-    services.demand_run(run_id)
+def list_requests(
+    services: Services, run_id: PathId, offset: Offset = 0, limit: Limit = 50
+) -> Page[RunRequest]:
+    """List the requests to the run: who made them, and their outcome. Newest first."""
+    services.require_run(run_id)
     return services.reader.requests(run_id, offset=offset, limit=limit)
 
 
 @router.get("/{run_id}/config", responses=_NO_RUN)
 def show_config(
     services: Services,
-    run_id: Number,
-    against: Annotated[Id | None, Query(description="another run to compare with")] = None,
+    run_id: PathId,
+    against: Annotated[QueryId | None, Query(description="another run to compare with")] = None,
 ) -> ConfigView:
-    """The configuration, what it ran with, and how both differ from another run's."""
+    """Return the configuration and environment, and how both differ from another run's."""
     mine = services.detail(run_id)
     differences = None
     if against is not None:
@@ -119,7 +125,7 @@ def _differences(mine: dict[str, Any], theirs: dict[str, Any]) -> list[Differenc
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """(dotted key, value) of everything that is no section."""
+    """Return (dotted key, value) of everything that is not a section."""
     leaves: list[tuple[str, Any]] = []
     for key, value in tree.items():
         below = isinstance(value, dict) and value

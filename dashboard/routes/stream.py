@@ -1,4 +1,4 @@
-"""News as server-sent events: what changed, so that a page asks for that and nothing else."""
+"""Changes as server-sent events. They say what changed, so that a page fetches that and nothing else."""
 
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import AsyncExitStack
@@ -9,37 +9,41 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from dashboard.access.identity import network_of
-from dashboard.access.security import client_of, gate_of, reader
-from dashboard.dependencies import LARGEST, Services, no_run
-from dashboard.lookups import steps_done
-from dashboard.schemas import EVERYWHERE, Change, problems
-from dashboard.services.change_feed import NoRoom, Subject, Subscription
+from dashboard.access.security import authenticator_of, client_of, reader
+from dashboard.dependencies import MAX_ID, Services, run_not_found
+from dashboard.schemas import COMMON_ERRORS, ChangeNotice, error_responses
+from dashboard.services.change_feed import Subject, Subscription, TooManySubscriptions, steps_done
 from store.records import ChangeKind
 
 router = APIRouter(
-    prefix="/api", tags=["stream"], dependencies=[Depends(reader)], responses=EVERYWHERE | problems(404)
+    prefix="/api",
+    tags=["stream"],
+    dependencies=[Depends(reader)],
+    responses=COMMON_ERRORS | error_responses(404),
 )
 
 _RETRY_MS = 2000
-_ALL = tuple(sorted(get_args(ChangeKind)))
+_ALL_KINDS = tuple(sorted(get_args(ChangeKind)))
 
 
 async def subscribed(
     services: Services,
     request: Request,
-    run: Annotated[list[Annotated[int, Query(ge=1, le=LARGEST)]] | None, Query(max_length=50)] = None,
+    run: Annotated[list[Annotated[int, Query(ge=1, le=MAX_ID)]] | None, Query(max_length=50)] = None,
 ) -> AsyncIterator[Subscription]:
-    """Before the answer begins, so that nothing is missed from then on, and errors are answers."""
+    """Yield a subscription, made before the response begins, so that errors have a status and no change is missed."""
     subjects: list[Subject] = list(run) if run else [None]
     known = await run_in_threadpool(steps_done, services.database, run or [])
     for run_id in run or []:
         if run_id not in known:
-            raise no_run(run_id)
-    caller, network = gate_of(request).caller(request).key, network_of(client_of(request))
+            raise run_not_found(run_id)
+    caller, network = authenticator_of(request).caller(request).key, network_of(client_of(request))
     async with AsyncExitStack() as stack:
         try:
-            subscription = await stack.enter_async_context(services.hub.subscribe(subjects, caller, network))
-        except NoRoom as error:
+            subscription = await stack.enter_async_context(
+                services.change_feed.subscribe(subjects, caller, network)
+            )
+        except TooManySubscriptions as error:
             raise HTTPException(503, str(error), {"Retry-After": "30"}) from None
         yield subscription
 
@@ -49,18 +53,20 @@ async def stream(
     subscription: Annotated[Subscription, Depends(subscribed)],
     last_event_id: Annotated[str | None, Header(max_length=100)] = None,
 ) -> AsyncIterable[ServerSentEvent]:
-    """`changed` events of the runs named (none: of the list of runs). A connection taken up again is told that
-    everything may have changed."""
-    # With a number, for a connection that ends before anything happened is taken up again too.
+    """Send a `changed` event whenever one of the runs changes; without runs, whenever the list of runs does.
+
+    A client that reconnects is told that everything may have changed.
+    """
+    # This comment carries an id, so that a connection that breaks before the first event reconnects with one.
     yield ServerSentEvent(comment="connected", retry=_RETRY_MS, id="0")
     number = 0
     if last_event_id is not None:
         for subject in subscription.subjects:
-            yield _event(Change(run_id=subject, what=_ALL, step=None), number)
-    async for change in subscription.news():
+            yield _event(ChangeNotice(run_id=subject, what=_ALL_KINDS, step=None), number)
+    async for change in subscription.changes():
         number += 1
         yield _event(change, number)
 
 
-def _event(change: Change, number: int) -> ServerSentEvent:
+def _event(change: ChangeNotice, number: int) -> ServerSentEvent:
     return ServerSentEvent(event="changed", data=change, id=str(number))

@@ -1,57 +1,67 @@
-"""News of runs, for all who watch: one look at the store for everybody.
+"""The change feed: polls the store once for all clients, and tells each of them what changed.
 
-    store ──► Hub, a few looks a second ──► each Subscription's news ──► server-sent events
+    store ──► ChangeFeed, two polls a second ──► Subscription.changes() ──► server-sent events
 
-A subscription holds what its client was not told yet, each kind once: a slow client is told less often, and nothing
-piles up.
+A subscription holds what its client has not been told yet, each kind of change once. So a slow client is told less
+often, and nothing piles up.
 """
 
 import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
+from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from dashboard.lookups import steps_done
-from dashboard.schemas import Change
+from dashboard.schemas import ChangeNotice
 from store.database import Database, StoreError
 from store.reading.reader import RunReader
+from store.schema.tables import RunRow
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-Subject = int | None  # a run, or all of them
-_AWAY_S = 3.0  # from one look to the next while the store does not answer
+Subject = int | None  # the number of a run; None: the list of runs
+_RETRY_S = 3.0  # seconds between polls while the store does not answer
 
 
-class NoRoom(RuntimeError):
-    """Too many watch already."""
+class TooManySubscriptions(RuntimeError):
+    """A new subscription would exceed a limit. The message says which."""
+
+
+def steps_done(database: Database, run_ids: Collection[int]) -> dict[int, int]:
+    """Return the number of steps that each run has done, without the runs that do not exist. Raises StoreError."""
+    with database.read() as connection:
+        found = connection.execute(select(RunRow.id, RunRow.step).where(RunRow.id.in_(run_ids)))
+        return {row.id: row.step for row in found}
 
 
 class Subscription:
-    """What one client watches."""
+    """What one client watches, and the changes that it has not been told yet."""
 
-    def __init__(self, subjects: Sequence[Subject], longest_s: float) -> None:
+    def __init__(self, subjects: Sequence[Subject], max_duration_s: float) -> None:
         self.subjects = tuple(dict.fromkeys(subjects))
         self._kinds: dict[Subject, set[str]] = {}
         self._steps: dict[Subject, int | None] = {}
         self._woken = asyncio.Event()
         self._closed = False
-        self._ends_at = time.monotonic() + longest_s
+        self._ends_at = time.monotonic() + max_duration_s
 
     def put(self, subject: Subject, kinds: Sequence[str], step: int | None) -> None:
+        """Add changes of a subject, which is at `step` now."""
         self._kinds.setdefault(subject, set()).update(kinds)
         self._steps[subject] = step
         self._woken.set()
 
     def close(self) -> None:
+        """End `changes`."""
         self._closed = True
         self._woken.set()
 
-    async def news(self) -> AsyncIterator[Change]:
-        """What changed, as it comes, until the hub closes or the time is over."""
+    async def changes(self) -> AsyncIterator[ChangeNotice]:
+        """Yield changes as they come, until the subscription is closed or its time is over."""
         while not self._closed:
             try:
                 await asyncio.wait_for(self._woken.wait(), self._ends_at - time.monotonic())
@@ -60,36 +70,40 @@ class Subscription:
             self._woken.clear()
             kinds, self._kinds = self._kinds, {}
             for subject, what in kinds.items():
-                yield Change(run_id=subject, what=tuple(sorted(what)), step=self._steps[subject])
+                yield ChangeNotice(run_id=subject, what=tuple(sorted(what)), step=self._steps[subject])
 
 
-class Hub:
-    """Looks at the store for all subscriptions, as long as there are any.
+class ChangeFeed:
+    """Polls the store for all subscriptions, as long as there are any.
 
     Args:
-        every_s: from one look to the next.
-        most: subscriptions.
-        most_per_caller: of one session, or of one network of those who have none.
-        most_per_network: of all sessions there, which anybody with a token can have many of.
-        most_runs: different ones that are watched: each is asked for when anything is new.
-        longest_s: a subscription ends then. Who watches on has to show again that they may.
+        poll_every_s: seconds between polls.
+        max_subscriptions: number of subscriptions in all.
+        max_per_caller: number of subscriptions of one session, or of one network for callers without a session.
+        max_per_network: number of subscriptions from one network; anybody with a token can open many sessions.
+        max_runs: number of different runs that are watched; each costs a query whenever anything is new.
+        max_duration_s: seconds after which a subscription ends, so that the client has to prove its access again.
     """
 
     def __init__(
         self,
         database: Database,
         *,
-        every_s: float = 0.5,
-        most: int = 400,
-        most_per_caller: int = 40,
-        most_per_network: int = 200,
-        most_runs: int = 300,
-        longest_s: float = 3600.0,
+        poll_every_s: float = 0.5,
+        max_subscriptions: int = 400,
+        max_per_caller: int = 40,
+        max_per_network: int = 200,
+        max_runs: int = 300,
+        max_duration_s: float = 3600.0,
     ) -> None:
-        self._database, self._reader, self._every_s = database, RunReader(database), every_s
-        self._most, self._most_runs, self._longest_s = most, most_runs, longest_s
-        self._most_per_caller, self._most_per_network = most_per_caller, most_per_network
-        self._tokens: dict[Subject, str] = {}  # of what was seen last, of all that somebody watches
+        self._database, self._reader, self._poll_every_s = database, RunReader(database), poll_every_s
+        self._max_subscriptions, self._max_runs, self._max_duration_s = (
+            max_subscriptions,
+            max_runs,
+            max_duration_s,
+        )
+        self._max_per_caller, self._max_per_network = max_per_caller, max_per_network
+        self._tokens: dict[Subject, str] = {}  # last seen state of each watched subject, as the store's token
         self._subscriptions: set[Subscription] = set()
         self._callers: Counter[str] = Counter()
         self._networks: Counter[str] = Counter()
@@ -100,18 +114,18 @@ class Hub:
     async def subscribe(
         self, subjects: Sequence[Subject], caller: str, network: str
     ) -> AsyncIterator[Subscription]:
-        """Whatever changes after this is entered is told.
+        """Subscribe to changes that happen after this is entered.
 
         Args:
-            caller: a session, or whatever else is counted.
-            network: where from.
+            caller: key that this client's subscriptions are counted by; see identity.Caller.
+            network: network of the client; see identity.network_of.
 
         Raises:
-            NoRoom: too many subscriptions, of all or of this caller, or of too many runs.
+            TooManySubscriptions: a limit is reached.
             StoreError: the store does not answer.
         """
-        subscription = Subscription(subjects, self._longest_s)
-        self._demand_room(subscription, caller, network)
+        subscription = Subscription(subjects, self._max_duration_s)
+        self._require_room(subscription, caller, network)
         self._subscriptions.add(subscription)
         self._callers[caller] += 1
         self._networks[network] += 1
@@ -123,59 +137,65 @@ class Hub:
             yield subscription
         finally:
             self._subscriptions.discard(subscription)
-            self._callers -= Counter([caller])  # which leaves those out that are at 0
+            self._callers -= Counter([caller])  # subtraction drops counts of 0
             self._networks -= Counter([network])
-            self._forget()
+            self._forget_unwatched()
 
     async def run(self) -> None:
-        """Look, for ever: whatever a look runs into, the next one may see more, and pages that watch rely on it."""
-        trouble: set[type[Exception]] = set()  # each kind is told once, until a look succeeds
+        """Poll forever. A poll that fails is logged and tried again, because open pages rely on it."""
+        trouble: set[type[Exception]] = set()  # each kind of error is logged once, until a poll succeeds
         while True:
             await self._watched.wait()
             try:
-                await self._look()
+                await self._poll()
             except Exception as error:
                 if type(error) not in trouble:
                     known = isinstance(error, StoreError)
-                    _log.warning("The stream of news waits: %r", error, exc_info=None if known else error)
+                    logger.warning(
+                        "The change feed cannot read the store: %r",
+                        error,
+                        exc_info=None if known else error,
+                    )
                 trouble.add(type(error))
             else:
                 trouble.clear()
-            await asyncio.sleep(_AWAY_S if trouble else self._every_s)
+            await asyncio.sleep(_RETRY_S if trouble else self._poll_every_s)
 
     def close(self) -> None:
-        """End all streams: a server that stops waits for them."""
+        """End all subscriptions. A server that stops waits for their streams."""
         self._closed = True
         for subscription in self._subscriptions:
             subscription.close()
 
-    def _demand_room(self, subscription: Subscription, caller: str, network: str) -> None:
-        if self._closed or len(self._subscriptions) >= self._most:
-            raise NoRoom("too many pages are open. Close some, or ask again later.")
-        if self._callers[caller] >= self._most_per_caller:
-            raise NoRoom(f"you watch {self._most_per_caller} times already. Close some pages.")
-        if self._networks[network] >= self._most_per_network:
-            raise NoRoom(f"{network} watches {self._most_per_network} times already. Close some pages.")
+    def _require_room(self, subscription: Subscription, caller: str, network: str) -> None:
+        if self._closed or len(self._subscriptions) >= self._max_subscriptions:
+            raise TooManySubscriptions("too many pages are open. Close some, or try again later.")
+        if self._callers[caller] >= self._max_per_caller:
+            raise TooManySubscriptions(f"you have {self._max_per_caller} pages open already. Close some.")
+        if self._networks[network] >= self._max_per_network:
+            raise TooManySubscriptions(
+                f"{network} has {self._max_per_network} pages open already. Close some."
+            )
         watched = self._watched_subjects() | set(subscription.subjects) | {None}
-        if len(watched) > self._most_runs + 1:
-            raise NoRoom(
-                f"more than {self._most_runs} runs would be watched. Name fewer, or close some pages."
+        if len(watched) > self._max_runs + 1:
+            raise TooManySubscriptions(
+                f"more than {self._max_runs} runs would be watched. Watch fewer, or close some pages."
             )
 
-    async def _look(self) -> None:
-        """First whether there is anything new at all: mostly there is not, whatever number of runs is watched."""
-        overall = await self._new_of(None)
+    async def _poll(self) -> None:
+        """Ask the store for changes: first for any at all, as mostly there are none; then run by run."""
+        overall = await self._changes_of(None)
         if not overall:
             return
-        self._tell(None, overall, None)
+        self._notify(None, overall, None)
         runs = [subject for subject in self._tokens if subject is not None]
-        changed = {run: kinds for run in runs if (kinds := await self._new_of(run))}
+        changed = {run: kinds for run in runs if (kinds := await self._changes_of(run))}
         if changed:
             steps = await run_in_threadpool(steps_done, self._database, list(changed))
             for run, kinds in changed.items():
-                self._tell(run, kinds, steps.get(run))
+                self._notify(run, kinds, steps.get(run))
 
-    async def _new_of(self, subject: Subject) -> tuple[str, ...]:
+    async def _changes_of(self, subject: Subject) -> tuple[str, ...]:
         before = self._tokens.get(subject)
         if before is None:  # nobody watches it any more
             return ()
@@ -184,13 +204,13 @@ class Hub:
             self._tokens[subject] = token
         return kinds
 
-    def _tell(self, subject: Subject, kinds: Sequence[str], step: int | None) -> None:
+    def _notify(self, subject: Subject, kinds: Sequence[str], step: int | None) -> None:
         for subscription in self._subscriptions:
             if subject in subscription.subjects:
                 subscription.put(subject, kinds, step)
 
-    def _forget(self) -> None:
-        """What nobody watches is not looked at."""
+    def _forget_unwatched(self) -> None:
+        """Drop the tokens of subjects that nobody watches any more."""
         watched = self._watched_subjects()
         self._tokens = {
             subject: token for subject, token in self._tokens.items() if subject in watched | {None}

@@ -1,4 +1,4 @@
-"""Pictures of sampled rollouts, out of a run's folder or bucket."""
+"""Reads pictures of sampled frames from a run's folder or bucket, and nothing else."""
 
 import os
 import stat
@@ -6,43 +6,43 @@ import threading
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from store.files import TROUBLE, Files
+from store.files import FILE_ERRORS, Files
 
-_TYPES = {".webp": "image/webp", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
+_CONTENT_TYPES = {".webp": "image/webp", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 MAX_BYTES = 8 * 2**20
-# A bucket that hangs keeps a reader for minutes, and must not take all of the server's threads (40).
-_readers = threading.BoundedSemaphore(8)
-_WAIT_S = 2.0
+# A bucket that hangs blocks a thread for minutes, and must not block all of the server's threads (40).
+_bucket_readers = threading.BoundedSemaphore(8)
+_BUSY_TIMEOUT_S = 2.0
 
 
 class FrameRefused(ValueError):
-    """A picture that is not served, with the reason."""
+    """The picture is not served. The message says why."""
 
 
 class FramesBusy(RuntimeError):
-    """As many pictures as may be are being read; this one may be had later."""
+    """Too many pictures are being read from buckets; retry later."""
 
 
 def read_frame(folder: str, file: str) -> tuple[bytes, str]:
-    """The picture `file` of a run, and its content type.
+    """Return the picture `file` of a run, and its content type.
 
     Args:
-        folder: the run's, a path or a bucket's address.
-        file: relative to it. Nothing outside the folder is read, whatever it says and links to.
+        folder: folder of the run, as a path or a bucket address.
+        file: path relative to the folder. Nothing outside the folder is read, whatever the path or its links say.
 
     Raises:
-        FrameRefused: there is none, or it is not a picture of the run.
-        FramesBusy: the bucket is slow, and others wait for it.
+        FrameRefused: the file does not exist, or is not a picture of the run.
+        FramesBusy: the bucket is slow and too many requests wait for it.
     """
     name = PurePosixPath(file)
-    content_type = _TYPES.get(name.suffix.lower())
+    content_type = _CONTENT_TYPES.get(name.suffix.lower())
     if content_type is None:
-        raise FrameRefused(f"{file!r}: is no picture (of {', '.join(_TYPES)}).")
+        raise FrameRefused(f"{file!r}: is not a picture ({', '.join(_CONTENT_TYPES)}).")
     if name.is_absolute() or ".." in name.parts or "\\" in file or "\0" in file or "::" in file:
-        raise FrameRefused(f"{file!r}: is not inside the run's folder.")
+        raise FrameRefused(f"{file!r}: is outside the run's folder.")
     try:
         data = _read(folder, name)
-    except TROUBLE as error:
+    except FILE_ERRORS as error:
         if isinstance(error, FrameRefused):
             raise
         reason = getattr(error, "strerror", None) or type(error).__name__
@@ -61,24 +61,24 @@ def _read(folder: str, name: PurePosixPath) -> bytes:
 
 
 def _from_bucket(address: str, name: PurePosixPath) -> bytes:
-    if not _readers.acquire(timeout=_WAIT_S):
+    if not _bucket_readers.acquire(timeout=_BUSY_TIMEOUT_S):
         raise FramesBusy(
-            f"{str(name)!r}: the bucket is too slow for as many pictures at once. Ask again later."
+            f"{str(name)!r}: the bucket is too slow for this many pictures at once. Try again later."
         )
     try:
-        return Files(address).read(str(name), MAX_BYTES + 1)  # there are no links
+        return Files(address).read(str(name), MAX_BYTES + 1)  # buckets have no links
     finally:
-        _readers.release()
+        _bucket_readers.release()
 
 
 def _from_disk(folder: Path, name: PurePosixPath) -> bytes:
     root = folder.resolve(strict=True)
-    path = (root / name).resolve(strict=True)  # where links lead
+    path = (root / name).resolve(strict=True)  # with links followed
     if not path.is_relative_to(root):
-        raise FrameRefused(f"{str(name)!r}: leads out of the run's folder.")
-    # Not blocking, and not through a link that was put there since: a pipe would keep the server waiting for ever.
+        raise FrameRefused(f"{str(name)!r}: leads outside the run's folder.")
+    # O_NONBLOCK, because a pipe would block the server forever; O_NOFOLLOW, because a link may have appeared since.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as opened:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise FrameRefused(f"{str(name)!r}: is no file.")
+            raise FrameRefused(f"{str(name)!r}: is not a file.")
         return opened.read(MAX_BYTES + 1)

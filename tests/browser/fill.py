@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 from sqlalchemy import update
 
-from evaluation.viubench import COLUMNS, Column, random_guess
+from evaluation.viubench import COLUMNS, PaperColumn, random_guess
 from pretext.tasks.jigsaw import JigsawParams
 from store.database import Database
-from store.records import BENCH, Action, EvaluationRecord, StoredState, WorkerStatus
-from store.requests import ask, finish
+from store.records import Action, EvaluationRecord, WorkerStatus
+from store.requests import add_request, finish_request
 from store.runs import register_run
-from store.schema.tables import Run
+from store.schema.tables import RunRow
 from store.writing.writer import RunWriter
 from tests.browser.groups import QUESTIONS, group
+from vocabulary.run_states import StoredState
+from vocabulary.stages import BENCH
 
 TASKS = tuple(QUESTIONS)
 UNTRAINED = 'eval-Qwen3-VL-8B, "base"'  # a model that a bench was asked of, and no run of ours trained
@@ -262,10 +264,10 @@ def _requests(database: Database, numbers: Mapping[str, int]) -> None:
         ("demo", "checkpoint", "Jun (operator) at 10.0.3.22", "a checkpoint was written after step 60"),
     ]  # fmt: skip
     for name, action, by, outcome in asked:
-        finish(database, ask(database, numbers[name] if name else None, action, by), outcome)
+        finish_request(database, add_request(database, numbers[name] if name else None, action, by), outcome)
 
 
-def _guess(column: Column) -> float | None:
+def _guess(column: PaperColumn) -> float | None:
     """None for grounding, where it depends on the samples."""
     if isinstance(column.params, JigsawParams):
         return 100 / math.factorial(column.params.num_clips)
@@ -283,7 +285,7 @@ def _set_times(database: Database, run_id: int, plan: Plan) -> None:
     if plan.state == "queued":
         values["heartbeat_at"] = now + _HOUR  # whoever starts it goes on saying so while the tests run
     with database.write() as connection:
-        connection.execute(update(Run).where(Run.id == run_id).values(**values))
+        connection.execute(update(RunRow).where(RunRow.id == run_id).values(**values))
 
 
 def _skill(plan: Plan, step: int) -> float:

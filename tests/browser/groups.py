@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from store.records import Clip, Completion, Frame, GroupRecord
+from store.records import ClipRecord, CompletionRecord, FrameRecord, GroupRecord
 from tests.browser import pictures
 
 _FRAMES = 12
@@ -39,11 +39,11 @@ def group(
         policy_version=max(0, step - behind),
         held_out=held_out,
         question=QUESTIONS[task],
-        answer=answer,
+        truth=answer,
         details=f"videos/landscape-{prompt % _SCENES}.mp4, {_FRAMES} frames of 2 fps",
         frames=clips,
         completions=tuple(
-            Completion(
+            CompletionRecord(
                 text=text,
                 reward=reward,
                 advantage=float(advantage),
@@ -74,7 +74,7 @@ def _completion(
     return wrong[worse], [0.62, 0.33, 0.0][worse], True
 
 
-def _grounding(folder: Path, prompt: int) -> tuple[tuple[Clip, ...], str, list[str]]:
+def _grounding(folder: Path, prompt: int) -> tuple[tuple[ClipRecord, ...], str, list[str]]:
     first, last = 3 + prompt % 4, 6 + prompt % 5
     frames = []
     for place in range(_FRAMES):
@@ -84,10 +84,10 @@ def _grounding(folder: Path, prompt: int) -> tuple[tuple[Clip, ...], str, list[s
         frames.append(_frame(folder, f"grounding-{prompt}-{place}", picture, place * _SECONDS, edited))
     start, end = first * _SECONDS, (last + 1) * _SECONDS
     wrong = [f"{start - 2.5} - {end}", f"{start - 5} - {end + 5}", "0.0 - 2.5"]
-    return (Clip(label="", frames=tuple(frames)),), f"{start} - {end}", wrong
+    return (ClipRecord(label="", frames=tuple(frames)),), f"{start} - {end}", wrong
 
 
-def _jigsaw(folder: Path, prompt: int) -> tuple[tuple[Clip, ...], str, list[str]]:
+def _jigsaw(folder: Path, prompt: int) -> tuple[tuple[ClipRecord, ...], str, list[str]]:
     shown = [2, 0, 3, 1] if prompt % 2 else [1, 0, 2, 3]
     clips = []
     for number, part in enumerate(shown):
@@ -101,12 +101,12 @@ def _jigsaw(folder: Path, prompt: int) -> tuple[tuple[Clip, ...], str, list[str]
             )
             for place in range(3)
         ]
-        clips.append(Clip(label=f"Clip {number + 1}", true_place=part, frames=tuple(frames)))
+        clips.append(ClipRecord(label=f"Clip {number + 1}", true_place=part, frames=tuple(frames)))
     answer = "".join(str(shown.index(part) + 1) for part in range(4))
     return tuple(clips), answer, [answer[:2] + answer[:1:-1], answer[::-1], "1234"]
 
 
-def _counting(folder: Path, prompt: int) -> tuple[tuple[Clip, ...], str, list[str]]:
+def _counting(folder: Path, prompt: int) -> tuple[tuple[ClipRecord, ...], str, list[str]]:
     rng = np.random.default_rng(prompt)
     counts, frames = [0, 0, 0], []
     for place in range(_FRAMES):
@@ -120,7 +120,7 @@ def _counting(folder: Path, prompt: int) -> tuple[tuple[Clip, ...], str, list[st
         frames.append(_frame(folder, name, picture, place * _SECONDS, bool(boxes), tuple(boxes)))
     circles, squares, triangles = counts
     wrong = [f"{circles},{squares},{triangles + 1}", f"{circles + 1},{squares},0", "1,1,1"]
-    return (Clip(label="", frames=tuple(frames)),), f"{circles},{squares},{triangles}", wrong
+    return (ClipRecord(label="", frames=tuple(frames)),), f"{circles},{squares},{triangles}", wrong
 
 
 def _frame(
@@ -130,11 +130,11 @@ def _frame(
     time_s: float,
     edited: bool,
     boxes: tuple[pictures.Box, ...] = (),
-) -> Frame:
+) -> FrameRecord:
     file = f"frames/{name}.webp"
     if not (folder / file).exists():
         pictures.save(picture, folder / file)
-    return Frame(time_s=time_s, edited=edited, file=file, boxes=boxes)
+    return FrameRecord(time_s=time_s, edited=edited, file=file, boxes=boxes)
 
 
 _SHOWN = {"grounding": _grounding, "jigsaw": _jigsaw, "counting": _counting}

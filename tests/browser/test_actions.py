@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import update
 
 from store.reading.reader import RunReader
-from store.records import Request
-from store.requests import ask, finish
+from store.records import RunRequest
+from store.requests import add_request, finish_request
 from store.runs import register_run
-from store.schema.tables import Run
+from store.schema.tables import RunRow
 from store.writing.writer import RunWriter
 from tests.browser.conftest import WAIT_MS, Dashboard, served
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Open = Callable[..., "Page"]
 
 
-def _requests(dashboard: Dashboard, name: str) -> Sequence[Request]:
+def _requests(dashboard: Dashboard, name: str) -> Sequence[RunRequest]:
     """Newest first."""
     return RunReader(dashboard.database).requests(dashboard.runs[name][0]).items
 
@@ -39,14 +39,14 @@ def test_a_reader_is_asked_for_the_token_and_the_run_is_told(
     before = _requests(dashboard, "demo")
     dialog.get_by_label("Token").fill("not the token")
     dialog.get_by_role("button", name="Checkpoint now").click()
-    dialog.get_by_text("is not known").wait_for()
+    dialog.get_by_text("is wrong").wait_for()
     assert _requests(dashboard, "demo") == before
     dialog.get_by_label("Token").fill(dashboard.token)
     dialog.get_by_label("Your name (for the log)").fill("Mia")
     with page.expect_request(lambda request: request.url.endswith("/api/session")) as asked:
         dialog.get_by_role("button", name="Checkpoint now").click()
     assert asked.value.post_data_json == {"token": dashboard.token, "name": "Mia"}
-    dialog.get_by_text("saves after the step").wait_for()
+    dialog.get_by_text("saves after its current step").wait_for()
     page.keyboard.press("Escape")
     dialog.wait_for(state="detached")
     request, *others = _requests(dashboard, "demo")
@@ -125,7 +125,7 @@ def test_a_run_that_lives_and_does_not_get_on_is_to_be_stopped_first(
         writer.step(step, time.time() - 1000 + 2 * step, {"reward/mean": 0.5})
     page = open_page(dashboard.at(f"run/{run_id}/curves"))
     page.locator(".head .state").get_by_text("running").wait_for()
-    began = update(Run).where(Run.id == run_id).values(started_at=time.time() - 2000)
+    began = update(RunRow).where(RunRow.id == run_id).values(started_at=time.time() - 2000)
     with dashboard.database.write() as connection:
         connection.execute(began)
     page.get_by_text("Its process lives").wait_for()
@@ -141,7 +141,7 @@ def test_a_run_that_never_began_is_started_again(dashboard: Dashboard, open_page
     )
     with dashboard.database.write() as connection:
         long_ago = {"created_at": time.time() - 600, "heartbeat_at": time.time() - 600}
-        connection.execute(update(Run).where(Run.id == run_id).values(**long_ago))
+        connection.execute(update(RunRow).where(RunRow.id == run_id).values(**long_ago))
     page = open_page(dashboard.at(f"run/{run_id}/curves"), signed_in=True)
     notice = page.get_by_role("alert").inner_text()
     assert "has not begun" in notice
@@ -185,7 +185,7 @@ def test_a_dialog_can_be_used_again_though_nothing_answers(browser: "Browser", d
 
 def test_the_log_is_paged(dashboard: Dashboard, open_page: Open) -> None:
     for number in range(60):
-        finish(dashboard.database, ask(dashboard.database, None, "start", f"robot {number}"), "refused")
+        finish_request(dashboard.database, add_request(dashboard.database, None, "start", f"robot {number}"), "refused")
     page = open_page(dashboard.at("log"))
     page.get_by_role("row", name="robot 59", exact=False).wait_for()
     page.get_by_role("button", name="Older").click()

@@ -1,7 +1,8 @@
-"""A dashboard in a process of its own, and one that writes to its store.
+"""A dashboard in its own process, and a process that writes to its store.
 
 python -m tests.contract.dashboard_process serve FOLDER     # prints its address
-python -m tests.contract.dashboard_process write FOLDER     # a step for each line that it reads
+python -m tests.contract.dashboard_process write FOLDER     # records a step for each line on stdin
+python -m tests.contract.dashboard_process fuzz FOLDER      # a server without rate limits; prints its address
 """
 
 import itertools
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import uvicorn
 
-from dashboard.access.security import Gate
+from dashboard.access.security import Authenticator
 from dashboard.app import create_app
 from dashboard.serve import serve
 from dashboard.settings import from_environment
@@ -40,10 +41,10 @@ def main() -> None:
 
 
 def _serve_to_fuzzer(folder: Path, database: Database) -> None:
-    """With tokens of the environment, and without allowances: ages pass from one request to the next."""
+    """Serve with the environment's tokens, and without rate limits: for them, ages pass between two requests."""
     settings = from_environment(runs_dir=folder)
     app = create_app(settings, database, Recorder())
-    app.state.gate = Gate(settings, clock=itertools.count(step=1000).__next__)
+    app.state.authenticator = Authenticator(settings, clock=itertools.count(step=1000).__next__)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
         uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listener])

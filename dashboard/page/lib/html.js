@@ -4,4 +4,11 @@ import { h } from "../vendor/preact.js";
 
 export const html = htm.bind(h);
 export { render } from "../vendor/preact.js";
-export { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact-hooks.js";
+export {
+  useCallback,
+  useEffect,
+  useLayoutEffect,
+  useMemo,
+  useRef,
+  useState,
+} from "../vendor/preact-hooks.js";

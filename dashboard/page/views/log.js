@@ -12,7 +12,9 @@ export function Log() {
   const offset = Number(useRoute().query.get("offset") ?? 0);
   const { data, error, reload } = useLoaded(() => get("/api/requests", { offset, limit: PAGE }), [offset]);
   useChanges(undefined, reload);
-  const page = /** @type {import("../lib/types.js").Page<import("../lib/types.js").Request> | undefined} */ (data);
+  const page = /** @type {import("../lib/types.js").Page<import("../lib/types.js").Request> | undefined} */ (
+    data
+  );
   return html`<section class="page" aria-labelledby="title">
     <div class="head"><h1 id="title">Log</h1>${page && html`<span class="soft num">${page.total}</span>`}</div>
     <p class="soft">What people asked of runs, from this page or by <code>videossr runs</code>. Whoever acts may give a name with the token; the server does not verify it.</p>

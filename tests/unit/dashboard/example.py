@@ -1,4 +1,4 @@
-"""A store with runs of several states, pictures on disk, and a launcher that writes down what it is asked."""
+"""A store with runs in several states, pictures on disk, and a launcher that records its calls."""
 
 import shutil
 import time
@@ -13,8 +13,8 @@ from sqlalchemy import func, update
 from cluster.config.schema import Config
 from dashboard.launching.launcher import Launched, LaunchError
 from store.database import Database, open_database
-from store.records import Clip, EvaluationRecord, Frame, GroupRecord, RunDetail, WorkerStatus
-from store.schema.tables import Run
+from store.records import ClipRecord, EvaluationRecord, FrameRecord, GroupRecord, RunDetail, WorkerStatus
+from store.schema.tables import RunRow
 from store.writing.writer import RunWriter
 from tests.unit.store.examples import group, new_run
 
@@ -24,7 +24,7 @@ STEPS = 40
 
 @dataclass
 class Recorder:
-    """A Launcher. Refuses overrides of train.steps=0, and has no cluster when told so."""
+    """A Launcher that records its calls. It refuses train.steps=0, and raises LaunchError without `has_cluster`."""
 
     asked: list[tuple[str, ...]] = field(default_factory=list)
     has_cluster: bool = True
@@ -40,7 +40,7 @@ class Recorder:
 
     def resume(self, run: RunDetail, by: str) -> Launched:
         self.asked.append(("resume", run.name, by))
-        return Launched(run.id, f"{run.name} goes on")
+        return Launched(run.id, f"{run.name} resumes")
 
     def end(self, run: RunDetail) -> str:
         if run.name != "alpha":
@@ -53,7 +53,7 @@ class Recorder:
 
 
 def make_example(folder: Path) -> None:
-    """Runs 1 alpha (running), 2 beta (done), 3 gamma (stopped), 4 delta (stalled) and 5 epsilon (queued)."""
+    """Write runs 1 alpha (running), 2 beta (done), 3 gamma (stopped), 4 delta (stalled) and 5 epsilon (queued)."""
     database = open_database(f"sqlite:///{folder / 'videossr.db'}")
     _run(database, folder, "alpha", "running")
     _run(database, folder, "beta", "done")
@@ -64,16 +64,18 @@ def make_example(folder: Path) -> None:
 
 
 def open_copy(example: Path, folder: Path) -> Database:
-    """The same in `folder`, as if its running runs had just been heard of, and would be for an hour."""
+    """Return a copy of the store in `folder`, in which alpha has sent a sign of life and stays alive for an hour."""
     shutil.copytree(example, folder, dirs_exist_ok=True)
     database = open_database(f"sqlite:///{folder / 'videossr.db'}")
     heard = time.time() + 3600
     with database.write() as connection:
-        connection.execute(update(Run).values(folder=func.replace(Run.folder, str(example), str(folder))))
         connection.execute(
-            update(Run).where(Run.name == "alpha").values(heartbeat_at=heard, started_at=heard)
+            update(RunRow).values(folder=func.replace(RunRow.folder, str(example), str(folder)))
         )
-        connection.execute(update(Run).where(Run.name == "delta").values(heartbeat_at=1, started_at=1))
+        connection.execute(
+            update(RunRow).where(RunRow.name == "alpha").values(heartbeat_at=heard, started_at=heard)
+        )
+        connection.execute(update(RunRow).where(RunRow.name == "delta").values(heartbeat_at=1, started_at=1))
     return database
 
 
@@ -113,6 +115,6 @@ def _group(step: int) -> GroupRecord:
         "frames/9.png",
     )
     frames = tuple(
-        Frame(time_s=float(place), edited=place == 1, file=file) for place, file in enumerate(files)
+        FrameRecord(time_s=float(place), edited=place == 1, file=file) for place, file in enumerate(files)
     )
-    return group(step, frames=(Clip(label="Clip 1", frames=frames),))
+    return group(step, frames=(ClipRecord(label="Clip 1", frames=frames),))

@@ -79,7 +79,8 @@ function Asked({ run, changes }) {
     [run.id, offset],
   );
   useEffect(() => void (changes.requests && reload()), [changes.requests]);
-  const page = /** @type {import("../../lib/types.js").Page<import("../../lib/types.js").Request> | undefined} */ (data);
+  const page =
+    /** @type {import("../../lib/types.js").Page<import("../../lib/types.js").Request> | undefined} */ (data);
   if (!page?.total) return null;
   return html`<h2>Actions</h2><${Requests} requests=${page.items} ofRun /><${Pages} page=${page} go=${setOffset} />`;
 }

@@ -34,7 +34,10 @@ export function Runs() {
     () => get("/api/runs", { text, state: states, sort, offset, limit: PAGE }),
     [text, states.join(), sort, offset],
   );
-  const page = /** @type {import("../../lib/types.js").Page<import("../../lib/types.js").RunSummary> | undefined} */ (data);
+  const page =
+    /** @type {import("../../lib/types.js").Page<import("../../lib/types.js").RunSummary> | undefined} */ (
+      data
+    );
   const curves = useCurves(page?.items ?? []);
   const [changes, setChanges] = useState(0);
   useChanges(undefined, () => {

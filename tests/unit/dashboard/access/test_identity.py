@@ -1,16 +1,16 @@
-"""Names and addresses in logs and allowances."""
+"""Names and addresses in logs and rate limits."""
 
 import pytest
 
 from dashboard.access.identity import cleaned_address, cleaned_name, name_in_header, network_of
-from dashboard.schemas import MAX_NAME
+from dashboard.schemas import MAX_NAME_LENGTH
 
 
-def test_names_are_one_line_that_one_sees() -> None:
+def test_names_are_one_visible_line() -> None:
     every = cleaned_name("a" + "".join(map(chr, range(0x3000))) + "b")
     assert every is not None
     assert every.isprintable()
-    assert len(every) == MAX_NAME
+    assert len(every) == MAX_NAME_LENGTH
     assert not set("()") & set(cleaned_name("a(b)c") or "")
     assert name_in_header("J\u00c3\u00b6rg") == "Jörg"  # as a server reads the bytes of UTF-8
     assert name_in_header("J\u00f6rg") == "J\ufffdrg"
@@ -18,7 +18,7 @@ def test_names_are_one_line_that_one_sees() -> None:
 
 
 @pytest.mark.parametrize("host", [None, "", "a" * 65, "10.0.0.1\n", "10.0.0.1 (operator)", "é", "a/b"])
-def test_what_a_proxy_hands_on_is_not_taken_as_it_is(host: str | None) -> None:
+def test_an_invalid_address_from_a_proxy_is_replaced(host: str | None) -> None:
     assert cleaned_address(host) == "an unknown address"
 
 
@@ -34,5 +34,5 @@ def test_what_a_proxy_hands_on_is_not_taken_as_it_is(host: str | None) -> None:
         ("an unknown address", "an unknown address"),
     ],
 )
-def test_one_customer_counts_as_one(address: str, network: str) -> None:
+def test_a_network_counts_as_one(address: str, network: str) -> None:
     assert network_of(address) == network

@@ -1,6 +1,6 @@
-"""The token bucket, on a clock of its own."""
+"""The rate limiter, on a clock that the test sets."""
 
-from dashboard.access.rate_limit import Allowance
+from dashboard.access.rate_limit import RateLimiter
 
 
 class Clock:
@@ -10,30 +10,30 @@ class Clock:
         return self.now
 
 
-def test_a_burst_and_then_a_steady_rate() -> None:
+def test_a_burst_is_allowed_and_then_a_steady_rate() -> None:
     clock = Clock()
-    allowance = Allowance(burst=3, every_s=10, clock=clock)
-    assert [allowance.take("a") for _ in range(3)] == [0, 0, 0]
-    assert allowance.take("a") == 10
+    limiter = RateLimiter(burst=3, every_s=10, clock=clock)
+    assert [limiter.take("a") for _ in range(3)] == [0, 0, 0]
+    assert limiter.take("a") == 10
     clock.now += 9
-    assert allowance.wait_s("a") == 1
+    assert limiter.wait_s("a") == 1
     clock.now += 1
-    assert allowance.take("a") == 0
-    assert allowance.take("a") == 10
+    assert limiter.take("a") == 0
+    assert limiter.take("a") == 10
 
 
-def test_asking_uses_nothing_up_and_waiting_long_gives_no_more_than_a_burst() -> None:
+def test_wait_s_takes_nothing_and_a_long_wait_gives_one_burst_at_most() -> None:
     clock = Clock()
-    allowance = Allowance(burst=2, every_s=1, clock=clock)
+    limiter = RateLimiter(burst=2, every_s=1, clock=clock)
     for _ in range(10):
-        assert allowance.wait_s("a") == 0
+        assert limiter.wait_s("a") == 0
     clock.now += 1000
-    assert [allowance.take("a") == 0 for _ in range(3)] == [True, True, False]
+    assert [limiter.take("a") == 0 for _ in range(3)] == [True, True, False]
 
 
-def test_clients_do_not_share_and_are_not_remembered_for_ever() -> None:
-    allowance = Allowance(burst=1, every_s=1000, max_clients=5, clock=Clock())
-    assert allowance.take("a") == 0
-    assert allowance.take("a") > 0
-    assert all(allowance.take(f"other {number}") == 0 for number in range(5))
-    assert allowance.take("a") == 0  # forgotten
+def test_clients_have_separate_buckets_and_old_ones_are_forgotten() -> None:
+    limiter = RateLimiter(burst=1, every_s=1000, max_clients=5, clock=Clock())
+    assert limiter.take("a") == 0
+    assert limiter.take("a") > 0
+    assert all(limiter.take(f"other {number}") == 0 for number in range(5))
+    assert limiter.take("a") == 0  # forgotten

@@ -8,8 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from dashboard.access import middleware
-from dashboard.access.middleware import Guard
-from dashboard.access.security import Gate
+from dashboard.access.middleware import RequestGuard
+from dashboard.access.security import Authenticator
 from dashboard.settings import Settings, from_environment
 from tests.unit.dashboard.conftest import NewClient
 from tests.unit.dashboard.example import READ_TOKEN, TOKEN
@@ -28,10 +28,10 @@ def open_settings(settings: Settings) -> Settings:
 
 @pytest.mark.parametrize("path", READS)
 def test_without_a_token_nothing_is_read(new_client: NewClient, path: str) -> None:
-    answer = new_client(token=None).get(path)
-    assert answer.status_code == 401
-    assert "VIDEOSSR_READ_TOKEN" in answer.json()["detail"]
-    assert answer.headers["www-authenticate"] == "Bearer"
+    response = new_client(token=None).get(path)
+    assert response.status_code == 401
+    assert "VIDEOSSR_READ_TOKEN" in response.json()["detail"]
+    assert response.headers["www-authenticate"] == "Bearer"
     for token in (TOKEN, READ_TOKEN):
         assert new_client(token=token).get(path).status_code in (200, 404)
 
@@ -58,10 +58,10 @@ def test_only_operators_act(new_client: NewClient, open_settings: Settings, path
     assert new_client().post(path, json=body).status_code == 202
 
 
-def test_me_says_what_may_be_done(new_client: NewClient, open_settings: Settings) -> None:
+def test_me_tells_what_the_caller_may_do(new_client: NewClient, open_settings: Settings) -> None:
     def me(**changes: object) -> dict[str, object]:
-        answer: dict[str, object] = new_client(**changes).get("/api/me").json()
-        return answer
+        response: dict[str, object] = new_client(**changes).get("/api/me").json()
+        return response
 
     assert me() == {"role": "operator", "needs_token": True, "can_start": True, "configs": ["demo"]}
     assert me(token=READ_TOKEN) == {"role": "reader", "needs_token": True, "can_start": False, "configs": []}
@@ -70,12 +70,12 @@ def test_me_says_what_may_be_done(new_client: NewClient, open_settings: Settings
 
 
 def log_in(client: TestClient, token: str, **more: str) -> str:
-    answer = client.post("/api/session", json={"token": token, **more}, headers={"Origin": HOME})
-    assert answer.status_code == 200, answer.text
-    return str(answer.headers["set-cookie"])
+    response = client.post("/api/session", json={"token": token, **more}, headers={"Origin": HOME})
+    assert response.status_code == 200, response.text
+    return str(response.headers["set-cookie"])
 
 
-def test_a_session_stands_for_its_token(new_client: NewClient) -> None:
+def test_a_session_has_the_role_of_its_token(new_client: NewClient) -> None:
     client = new_client(token=None)
     cookie = log_in(client, TOKEN)
     assert {"HttpOnly", "SameSite=strict"} <= set(cookie.split("; "))
@@ -87,7 +87,7 @@ def test_a_session_stands_for_its_token(new_client: NewClient) -> None:
     assert client.get("/api/runs").status_code == 401
 
 
-def test_over_https_the_cookie_is_secure_and_of_this_host_alone(new_client: NewClient) -> None:
+def test_over_https_the_cookie_is_secure_and_bound_to_this_host(new_client: NewClient) -> None:
     client = new_client(token=None)
     log_in(client, TOKEN)
     (name, of_http), *_ = client.cookies.items()
@@ -98,7 +98,7 @@ def test_over_https_the_cookie_is_secure_and_of_this_host_alone(new_client: NewC
     assert {"Secure", "HttpOnly", "Path=/", "SameSite=strict"} <= set(cookie.split("; "))
     assert "Domain" not in cookie
     assert client.get("/api/me").json()["role"] == "operator"
-    # What a page of http put there counts for nothing.
+    # A cookie that an http page has set is ignored.
     plain = {"Cookie": f"{name}={of_http}"}
     assert new_client(token=None).get("https://127.0.0.1:8470/api/me", headers=plain).json()["role"] is None
     gone = client.delete("/api/session").headers["set-cookie"]
@@ -107,7 +107,7 @@ def test_over_https_the_cookie_is_secure_and_of_this_host_alone(new_client: NewC
     assert client.get("/api/me").json()["role"] is None
 
 
-def test_a_page_of_http_does_not_act_over_https(new_client: NewClient) -> None:
+def test_an_http_page_cannot_act_over_https(new_client: NewClient) -> None:
     client = new_client()
     client.base_url = "https://127.0.0.1:8470"
     for origin, code in ((HOME, 403), (HOME.replace("http", "https"), 202)):
@@ -129,7 +129,7 @@ SIGNS = "\0\x1b[31m\r\nx\u202e\u2028"
         (None, "operator at testclient"),
     ],
 )
-def test_who_somebody_says_they_are_stands_in_the_log(
+def test_the_name_a_caller_gives_is_cleaned_and_logged(
     new_client: NewClient, said: str | None, written: str
 ) -> None:
     client = new_client(token=None)
@@ -144,16 +144,16 @@ def test_who_somebody_says_they_are_stands_in_the_log(
 
 
 def test_long_names_are_refused_or_cut(new_client: NewClient) -> None:
-    answer = new_client(token=None).post("/api/session", json={"token": TOKEN, "name": "a" * 61})
-    assert answer.status_code == 422
-    assert "Change name" in answer.json()["detail"]
+    response = new_client(token=None).post("/api/session", json={"token": TOKEN, "name": "a" * 61})
+    assert response.status_code == 422
+    assert "Change name" in response.json()["detail"]
     client = new_client()
     assert client.post("/api/runs/1/stop", headers={"X-Videossr-User": "a" * 5000}).status_code == 202
     event = client.get("/api/runs/1/events").json()[-1]["message"]
-    assert event.startswith(f"{'a' * 60} (operator) at testclient asks for")
+    assert event.startswith(f"{'a' * 60} (operator) at testclient requests")
 
 
-def test_sessions_end_with_their_tokens_and_cannot_be_made_up(
+def test_sessions_end_when_tokens_change_and_cannot_be_forged(
     new_client: NewClient, settings: Settings
 ) -> None:
     client = new_client(token=None)
@@ -165,7 +165,7 @@ def test_sessions_end_with_their_tokens_and_cannot_be_made_up(
     assert client.get("/api/runs").status_code == 200
 
 
-def test_a_session_alone_acts_from_our_page_only(new_client: NewClient) -> None:
+def test_a_session_acts_only_from_our_own_page(new_client: NewClient) -> None:
     client = new_client(token=None)
     log_in(client, TOKEN)
     for headers in (
@@ -180,32 +180,34 @@ def test_a_session_alone_acts_from_our_page_only(new_client: NewClient) -> None:
     assert client.post("/api/runs/1/stop", headers={"Origin": HOME}).status_code == 202
 
 
-def test_other_pages_do_not_read_either(new_client: NewClient, open_settings: Settings) -> None:
+def test_other_sites_pages_cannot_read(new_client: NewClient, open_settings: Settings) -> None:
     client = new_client(token=None, settings=open_settings)
     assert client.get("/api/runs", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
     for site in ("cross-site", "same-site"):
         assert client.get("/api/runs", headers={"Sec-Fetch-Site": site}).status_code == 403
-    answer = client.get("/api/runs", headers={"Origin": "http://evil.example"})
-    assert not [name for name in answer.headers if name.startswith("access-control")]
+    response = client.get("/api/runs", headers={"Origin": "http://evil.example"})
+    assert not [name for name in response.headers if name.startswith("access-control")]
     assert client.options("/api/runs", headers={"Origin": "http://evil.example"}).status_code == 405
 
 
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8470", "127.0.0.1.evil.example", "", "[::1", "10.0.0.1"]
 )
-def test_at_home_other_names_are_refused(new_client: NewClient, open_settings: Settings, host: str) -> None:
+def test_on_loopback_other_host_names_are_refused(
+    new_client: NewClient, open_settings: Settings, host: str
+) -> None:
     for path in ("/", "/api/runs", "/docs", "/healthz"):
-        answer = new_client(token=None, settings=open_settings).get(path, headers={"Host": host})
-        assert answer.status_code == 403
-        assert "is not this machine" in answer.json()["detail"]
+        response = new_client(token=None, settings=open_settings).get(path, headers={"Host": host})
+        assert response.status_code == 403
+        assert "is not this machine" in response.json()["detail"]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8470", "localhost:8470", "[::1]:8470", "LOCALHOST"])
-def test_at_home_its_own_names_are_taken(new_client: NewClient, host: str) -> None:
+def test_on_loopback_its_own_names_are_accepted(new_client: NewClient, host: str) -> None:
     assert new_client().get("/api/runs", headers={"Host": host}).status_code == 200
 
 
-def test_elsewhere_any_name_is_taken(new_client: NewClient, settings: Settings) -> None:
+def test_on_other_addresses_any_host_name_is_accepted(new_client: NewClient, settings: Settings) -> None:
     client = new_client(settings=replace(settings, host="0.0.0.0"))
     assert client.get("/api/runs", headers={"Host": "runs.example"}).status_code == 200
     headers = {"Host": "runs.example", "Origin": "https://runs.example"}
@@ -213,17 +215,17 @@ def test_elsewhere_any_name_is_taken(new_client: NewClient, settings: Settings) 
 
 
 def stop_clock(client: TestClient, settings: Settings) -> TestClient:
-    """So that nothing is given back on a slow machine."""
-    client.app.state.gate = Gate(settings, clock=lambda: 0.0)  # type: ignore[attr-defined]
+    """Freeze the rate limiters' clock, so that no use is given back on a slow machine."""
+    client.app.state.authenticator = Authenticator(settings, clock=lambda: 0.0)  # type: ignore[attr-defined]
     return client
 
 
-def test_wrong_tokens_wear_out_and_right_ones_pass(new_client: NewClient, settings: Settings) -> None:
+def test_wrong_tokens_are_limited_and_right_ones_pass(new_client: NewClient, settings: Settings) -> None:
     client = stop_clock(new_client(token=None), settings)
-    answers = [client.post("/api/session", json={"token": f"guess {number}"}) for number in range(40)]
-    assert [answer.status_code for answer in answers] == [401] * 10 + [429] * 30
-    assert 1 <= int(answers[-1].headers["retry-after"]) <= 7
-    # A colleague at the same address is not kept out, neither with the token nor with a new session.
+    responses = [client.post("/api/session", json={"token": f"guess {number}"}) for number in range(40)]
+    assert [response.status_code for response in responses] == [401] * 10 + [429] * 30
+    assert 1 <= int(responses[-1].headers["retry-after"]) <= 7
+    # A colleague at the same address is not locked out, neither with the token nor with a new session.
     for token in (TOKEN, READ_TOKEN):
         headers = {"Authorization": f"Bearer {token}"}
         assert client.get("/api/runs", headers=headers).status_code == 200
@@ -239,15 +241,15 @@ def test_a_wrong_token_counts_once_and_is_logged_without_it(
     codes = [client.post("/api/runs/1/stop").status_code for _ in range(11)]
     assert codes == [401] * 10 + [429]
     assert len(caplog.messages) == 10
-    assert set(caplog.messages) == {"A wrong token from testclient."}
+    assert set(caplog.messages) == {"Wrong token from testclient."}
 
 
-def test_wrong_bearers_wear_out_too(new_client: NewClient, settings: Settings) -> None:
+def test_wrong_bearer_tokens_are_limited_too(new_client: NewClient, settings: Settings) -> None:
     client = stop_clock(new_client(token="wrong"), settings)
     assert [client.get("/api/runs").status_code for _ in range(11)] == [401] * 10 + [429]
 
 
-def test_posts_wear_out(client: TestClient, settings: Settings) -> None:
+def test_posts_are_limited(client: TestClient, settings: Settings) -> None:
     stop_clock(client, settings)
     codes = [client.post("/api/runs/99/stop").status_code for _ in range(31)]
     assert codes == [404] * 30 + [429]
@@ -257,15 +259,15 @@ def test_posts_wear_out(client: TestClient, settings: Settings) -> None:
     assert client.post("/api/runs/99/stop", headers={"Origin": HOME}).status_code == 404
 
 
-def test_curves_wear_out_and_nothing_else_does(client: TestClient, settings: Settings) -> None:
+def test_curves_are_limited_and_nothing_else_is(client: TestClient, settings: Settings) -> None:
     stop_clock(client, settings)
     paths = ("/api/series?run=1&name=a", "/api/curves?run=1&name=a", "/api/runs/99/metrics.csv")
     codes = [client.get(paths[number % 3]).status_code for number in range(120)]
     assert codes == [200, 200, 404] * 40
     for path in paths:
-        answer = client.get(path)
-        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
-        assert answer.json()["detail"] == "too many requests for curves. Wait 1 s."
+        response = client.get(path)
+        assert (response.status_code, response.headers["retry-after"]) == (429, "1")
+        assert response.json()["detail"] == "too many requests for curves. Wait 1 s."
     assert client.get("/api/runs").status_code == 200
     reader = {"Authorization": f"Bearer {READ_TOKEN}"}  # somebody else
     assert client.get(paths[0], headers=reader).status_code == 200
@@ -283,14 +285,14 @@ def test_the_documentation_works_with_a_session(new_client: NewClient, open_sett
 
 
 @pytest.mark.parametrize("path", ["/", "/api/runs", "/nothing"])
-def test_over_https_browsers_are_told_to_stay_there(client: TestClient, path: str) -> None:
+def test_https_responses_have_hsts(client: TestClient, path: str) -> None:
     assert "strict-transport-security" not in client.get(path).headers
     client.base_url = "https://127.0.0.1:8470"
     assert client.get(path).headers["strict-transport-security"] == "max-age=31536000"
 
 
-def test_bodies_that_trickle_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(middleware, "MAX_BODY_S", 0.2)
+def test_slow_bodies_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware, "BODY_TIMEOUT_S", 0.2)
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
@@ -301,20 +303,20 @@ def test_bodies_that_trickle_are_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         sent.append(message)
 
     async def reached(*_: Any) -> None:
-        raise AssertionError("the application is not asked")
+        raise AssertionError("the application was called")
 
     scope = {"type": "http", "method": "POST", "path": "/api/session", "scheme": "http", "headers": []}
-    asyncio.run(asyncio.wait_for(Guard(reached, loopback=False)(scope, receive, send), 20))
+    asyncio.run(asyncio.wait_for(RequestGuard(reached, loopback=False)(scope, receive, send), 20))
     assert sent[0]["status"] == 408
     assert dict(sent[0]["headers"])[b"connection"] == b"close"
-    assert b"was not there after 0.2 s" in sent[1]["body"]
+    assert b"did not arrive within 0.2 s" in sent[1]["body"]
 
 
 def test_long_bodies_are_refused(client: TestClient) -> None:
     long = {"config": {"yaml": "a" * 70_000}}
-    answer = client.post("/api/runs", json=long)
-    assert answer.status_code == 413
-    chunks = (b" " * 1000 for _ in range(100))  # not announced
+    response = client.post("/api/runs", json=long)
+    assert response.status_code == 413
+    chunks = (b" " * 1000 for _ in range(100))  # without Content-Length
     assert client.post("/api/runs", content=chunks).status_code == 413
     assert client.post("/api/session", content=b" " * 65_537).status_code == 413
 
@@ -322,7 +324,7 @@ def test_long_bodies_are_refused(client: TestClient) -> None:
 @pytest.mark.parametrize(
     "path", ["/", "/api/runs", "/docs", "/openapi.json", "/nothing", "/api/runs/99", "/healthz"]
 )
-def test_browsers_are_told_to_keep_to_this_site(client: TestClient, path: str) -> None:
+def test_responses_have_security_headers(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
     policy = headers["content-security-policy"]
     assert "default-src 'none'; script-src 'self';" in policy
@@ -336,6 +338,6 @@ def test_browsers_are_told_to_keep_to_this_site(client: TestClient, path: str) -
     assert headers["cache-control"] == ("no-store" if path.startswith("/api") else "no-cache")
 
 
-def test_refusals_are_headed_too(client: TestClient) -> None:
-    answer = client.get("/", headers={"Host": "evil.example"})
-    assert answer.headers["x-content-type-options"] == "nosniff"
+def test_refusals_have_security_headers_too(client: TestClient) -> None:
+    response = client.get("/", headers={"Host": "evil.example"})
+    assert response.headers["x-content-type-options"] == "nosniff"

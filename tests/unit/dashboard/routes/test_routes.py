@@ -1,4 +1,4 @@
-"""What the API answers, over a real store."""
+"""The API's responses, over a real store."""
 
 import csv
 import io
@@ -13,9 +13,10 @@ from sqlalchemy import update
 from store.database import Database
 from store.reading.reader import RunReader
 from store.records import EvaluationRecord, WorkerStatus
-from store.schema.tables import Run
+from store.schema.tables import RunRow
 from store.writing.writer import RunWriter
 from tests.unit.dashboard.example import STEPS
+from vocabulary.metrics import METRICS
 
 
 def test_the_list_of_runs(client: TestClient) -> None:
@@ -54,10 +55,10 @@ def test_a_run_and_its_lists(client: TestClient) -> None:
     ["", "/events", "/workers", "/evaluations", "/requests", "/config", "/steps", "/groups", "/groups/1",
      "/groups/1/frames/0/0", "/prompts/x", "/metrics.csv"],
 )  # fmt: skip
-def test_a_run_that_is_not_there(client: TestClient, rest: str) -> None:
-    answer = client.get(f"/api/runs/99{rest}")
-    assert answer.status_code == 404
-    assert "run 99" in answer.json()["detail"]
+def test_an_unknown_run_is_404(client: TestClient, rest: str) -> None:
+    response = client.get(f"/api/runs/99{rest}")
+    assert response.status_code == 404
+    assert "run 99" in response.json()["detail"]
 
 
 def test_configs_are_compared_by_dotted_keys(client: TestClient) -> None:
@@ -83,7 +84,14 @@ def test_curves(client: TestClient) -> None:
     assert [len(curve["steps"]) for curve in small] == [5, 5]
 
 
-def test_curves_named_twice_come_once(client: TestClient) -> None:
+def test_the_catalogue_of_metrics(client: TestClient) -> None:
+    found = {metric["name"]: metric for metric in client.get("/api/metrics").json()}
+    assert found.keys() == {each.name for each in METRICS}
+    assert (found["policy/kl"]["title"], found["policy/kl"]["unit"]) == ("KL", "nats/token")
+    assert all(metric["title"] and metric["meaning"] for metric in found.values())
+
+
+def test_curves_named_twice_are_returned_once(client: TestClient) -> None:
     params = {"run": [1, 2, 1], "name": ["reward/mean", "reward/mean"]}
     found = client.get("/api/series", params=params).json()
     assert [curve["run_id"] for curve in found] == [1, 2]
@@ -105,21 +113,21 @@ NAMES = "&".join(f"name={number}" for number in range(59))
         ("run=1&name=a&since_step=5&last_step=4", "since_step=5: is after last_step=4"),
     ],
 )
-def test_curves_that_cannot_be_are_refused_before_the_store_is_asked(
+def test_impossible_curves_are_refused_before_the_store_is_read(
     client: TestClient, database: Database, tmp_path: Path, query: str, words: str
 ) -> None:
     database.close()
     for path in tmp_path.glob("videossr.db*"):
         path.unlink()
     (tmp_path / "videossr.db").mkdir()
-    answer = client.get(f"/api/series?{query}")
-    assert answer.status_code == 422
-    assert words in answer.json()["detail"]
+    response = client.get(f"/api/series?{query}")
+    assert response.status_code == 422
+    assert words in response.json()["detail"]
     fits = f"/api/series?{RUNS}&{NAMES}&run=1&name=1&max_points=691&first_step=4&last_step=4&since_step=4"
-    assert client.get(fits).status_code == 503  # it is asked, and is away
+    assert client.get(fits).status_code == 503  # the store is read, and does not answer
 
 
-def test_long_lists_come_in_parts(client: TestClient, database: Database) -> None:
+def test_long_lists_can_be_paged(client: TestClient, database: Database) -> None:
     writer = RunWriter(database, 1, flush_s=0.05)
     for index in range(1, 5):
         writer.worker(WorkerStatus(role="rollout", index=index, node="a", updated_at=1.0))
@@ -150,18 +158,18 @@ def test_long_lists_come_in_parts(client: TestClient, database: Database) -> Non
         f"/api/stream?run={2**31}", "/api/runs/1/groups?sort=task",
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_refused_in_words(client: TestClient, query: str) -> None:
-    answer = client.get(query)
-    assert answer.status_code == 422
-    assert "Change " in answer.json()["detail"]
+def test_invalid_parameters_are_refused_in_words(client: TestClient, query: str) -> None:
+    response = client.get(query)
+    assert response.status_code == 422
+    assert "Change " in response.json()["detail"]
 
 
-def test_csv_is_whole_and_exact(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dashboard.routes.metrics._ROWS", 7)  # so that it takes several pieces
-    answer = client.get("/api/runs/1/metrics.csv")
-    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
-    assert answer.headers["content-disposition"] == 'attachment; filename="alpha.csv"'
-    rows = list(csv.DictReader(io.StringIO(answer.text)))
+def test_csv_is_complete_and_exact(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboard.routes.metrics._CSV_ROWS_AT_ONCE", 7)  # several chunks
+    response = client.get("/api/runs/1/metrics.csv")
+    assert response.headers["content-type"] == "text/csv; charset=utf-8"
+    assert response.headers["content-disposition"] == 'attachment; filename="alpha.csv"'
+    rows = list(csv.DictReader(io.StringIO(response.text)))
     assert [int(row["step"]) for row in rows] == list(range(STEPS))
     assert [float(row["reward/mean"]) for row in rows] == [step / STEPS for step in range(STEPS)]
     assert rows[0]["policy/loss"] == ""
@@ -192,47 +200,47 @@ def test_pictures(client: TestClient, tmp_path: Path) -> None:
     (tmp_path / "alpha/frames/link.png").symlink_to(tmp_path / "secret.png")
     frames = client.get("/api/runs/1/groups/1").json()["frames"][0]["frames"]
     for frame, kind in zip(frames[:3], ("webp", "png", "jpeg"), strict=True):
-        answer = client.get(frame["url"])
-        assert answer.headers["content-type"] == f"image/{kind}"
-        assert answer.headers["cache-control"] == "private, max-age=31536000, immutable"
-        assert Image.open(io.BytesIO(answer.content)).size == (32, 24)
+        response = client.get(frame["url"])
+        assert response.headers["content-type"] == f"image/{kind}"
+        assert response.headers["cache-control"] == "private, max-age=31536000, immutable"
+        assert Image.open(io.BytesIO(response.content)).size == (32, 24)
     for frame, words in zip(
-        frames[3:], ("not inside", "leads out", "no picture", "cannot be read"), strict=True
+        frames[3:], ("is outside", "leads outside", "not a picture", "cannot be read"), strict=True
     ):
-        answer = client.get(frame["url"])
-        assert answer.status_code == 404
-        assert words in answer.json()["detail"]
-        assert "secret" not in answer.text.replace("secret.png", "")
+        response = client.get(frame["url"])
+        assert response.status_code == 404
+        assert words in response.json()["detail"]
+        assert "secret" not in response.text.replace("secret.png", "")
     assert client.get("/api/runs/1/groups/1/frames/0/99").status_code == 404
     assert client.get("/api/runs/1/groups/1/frames/1/0").status_code == 404
 
 
-def test_a_picture_of_a_busy_bucket_is_to_be_asked_for_later(
+def test_a_picture_in_a_busy_bucket_is_503_with_retry_after(
     client: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with database.write() as connection:
-        connection.execute(update(Run).values(folder="s3://bucket/run"))
+        connection.execute(update(RunRow).values(folder="s3://bucket/run"))
     places = threading.BoundedSemaphore(1)
-    monkeypatch.setattr("dashboard.services.frames._readers", places)
-    monkeypatch.setattr("dashboard.services.frames._WAIT_S", 0.05)
+    monkeypatch.setattr("dashboard.services.frames._bucket_readers", places)
+    monkeypatch.setattr("dashboard.services.frames._BUSY_TIMEOUT_S", 0.05)
     with places:
-        answer = client.get("/api/runs/1/groups/1/frames/0/0")
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-    assert "too slow for as many pictures" in answer.json()["detail"]
+        response = client.get("/api/runs/1/groups/1/frames/0/0")
+    assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+    assert "too slow for this many pictures" in response.json()["detail"]
 
 
-def test_a_picture_needs_no_more_than_the_runs_folder(
+def test_a_picture_needs_only_the_runs_folder_from_the_store(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def whole_run(reader: RunReader, run_id: int) -> None:
-        raise AssertionError("a page of frames would ask for this each time")
+        raise AssertionError("the whole run was read for one picture")
 
     monkeypatch.setattr(RunReader, "run", whole_run)
     assert client.get("/api/runs/1/groups/1/frames/0/0").status_code == 200
     assert client.get("/api/runs/99/groups/1/frames/0/0").status_code == 404
 
 
-def test_a_picture_sampled_anew_has_another_address(client: TestClient) -> None:
+def test_a_picture_sampled_again_has_another_address(client: TestClient) -> None:
     first, second = (
         client.get(f"/api/runs/1/groups/{number}").json()["frames"][0]["frames"][0]["url"]
         for number in (1, 2)
@@ -259,9 +267,9 @@ def test_docs_are_served_from_here(client: TestClient) -> None:
         assert client.get(path).status_code == 200
 
 
-def test_long_answers_are_packed(client: TestClient) -> None:
-    answer = client.get("/api/runs", headers={"Accept-Encoding": "gzip"})
-    assert answer.headers["content-encoding"] == "gzip"
+def test_long_responses_are_compressed(client: TestClient) -> None:
+    response = client.get("/api/runs", headers={"Accept-Encoding": "gzip"})
+    assert response.headers["content-encoding"] == "gzip"
 
 
 def test_health(client: TestClient, database: Database, tmp_path: Path) -> None:
@@ -273,6 +281,6 @@ def test_health(client: TestClient, database: Database, tmp_path: Path) -> None:
     (tmp_path / "videossr.db").mkdir()
     assert client.get("/healthz").status_code == 200
     for path in ("/readyz", "/api/runs", "/api/runs/1"):
-        answer = client.get(path)
-        assert answer.status_code == 503
-        assert str(tmp_path) not in answer.text
+        response = client.get(path)
+        assert response.status_code == 503
+        assert str(tmp_path) not in response.text
