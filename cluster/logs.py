@@ -11,11 +11,16 @@ these lines. Where it is not set:
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable
-from contextlib import suppress
-from typing import TextIO
+from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
+from tempfile import TemporaryFile
+from types import TracebackType
+from typing import Self, TextIO
 
 from cluster.config.errors import ConfigError
+from cluster.terminal import error_stream, redirect_messages
 
 LEVEL_ENV = "VIDEOSSR_LOG"
 
@@ -36,25 +41,25 @@ _PACKAGES = (
 )
 
 
-class _StandardError(logging.StreamHandler[TextIO]):
-    """Writes to what `sys.stderr` is at the moment of writing."""
+class _Terminal(logging.StreamHandler[TextIO]):
+    """Writes to wherever error messages go at the moment."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
 
     @property
     def stream(self) -> TextIO:  # type: ignore[override]
-        return sys.stderr
+        return error_stream()
 
 
 def set_up_logging() -> None:
     """Send our log lines to the terminal. Raises ConfigError for an unknown VIDEOSSR_LOG."""
-    _send_to(_StandardError(), log_level("WARNING"))
+    _send_to(_Terminal(), log_level("WARNING"))
 
 
 def set_up_worker_logging() -> None:
     """Send our log lines to standard error, which Ray keeps in a file for each worker process."""
-    _send_to(_StandardError(), log_level("INFO"))
+    _send_to(_Terminal(), log_level("INFO"))
 
 
 def worker_hook() -> Callable[[], None]:
@@ -85,9 +90,89 @@ def log_level(default: str) -> str:
 
 
 def _send_to(handler: logging.Handler, level: str) -> None:
+    """Make `handler` the only one of our packages."""
     handler.setFormatter(logging.Formatter(_FORMAT))
     handler.setLevel(level)
     for package in _PACKAGES:
         logger = logging.getLogger(package)
         logger.handlers = [handler]
         logger.setLevel(level)
+
+
+class DriverLog:
+    """Keeps what libraries print in this process, and our log lines, in a file. Use as a context manager.
+
+    Messages by `cluster.terminal` still reach the terminal. Ray, DeepSpeed, vLLM and their C++ parts print to standard
+    output and standard error as soon as they are imported, so both are redirected, as Python's streams and as file
+    descriptors. The file is a temporary one until `keep_in` names another.
+    """
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+        self._stack = ExitStack()
+        # Never closed: loggers that libraries make in the meantime write to it until the process ends.
+        self._file = open(os.dup(TemporaryFile().fileno()), "w+", encoding="utf-8", errors="replace", buffering=1)  # noqa: SIM115
+
+    def __enter__(self) -> Self:
+        stack = self._stack
+        output, errors = (self._terminal(number, stream) for number, stream in ((1, sys.stdout), (2, sys.stderr)))
+        stack.callback(redirect_messages, None, None)
+        redirect_messages(output, errors)
+        for number in (1, 2):
+            saved = os.dup(number)
+            stack.callback(os.close, saved)
+            stack.callback(os.dup2, saved, number)
+        self._redirect_descriptors()
+        stack.enter_context(redirect_stdout(self._file))
+        stack.enter_context(redirect_stderr(self._file))
+        self._add_handler()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None and not isinstance(error, ConfigError | KeyboardInterrupt):
+            traceback.print_exception(error, file=self._file)
+        self._stack.close()
+
+    def keep_in(self, path: Path) -> None:
+        """Append to `path` from now on, beginning with what the temporary file holds."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file.flush()
+        self._file.seek(0)
+        text = self._file.read()
+        with path.open("a", encoding="utf-8") as kept:
+            os.dup2(kept.fileno(), self._file.fileno())
+        self._file.write(text)
+        self._redirect_descriptors()
+        self.path = path
+
+    def _redirect_descriptors(self) -> None:
+        for number in (1, 2):
+            os.dup2(self._file.fileno(), number)
+
+    def _add_handler(self) -> None:
+        """Send our log lines to the file too."""
+        handler = logging.StreamHandler(self._file)
+        handler.setFormatter(logging.Formatter(_FORMAT))
+        handler.setLevel(log_level("INFO"))
+        for package in _PACKAGES:
+            logger = logging.getLogger(package)
+            self._stack.callback(logger.removeHandler, handler)
+            self._stack.callback(logger.setLevel, logger.level)
+            logger.addHandler(handler)
+            logger.setLevel(handler.level)
+
+    def _terminal(self, number: int, stream: TextIO) -> TextIO:
+        """Return a stream that stays connected to the terminal when descriptor `number` is redirected."""
+        try:
+            if stream.fileno() != number:
+                return stream
+        except (OSError, ValueError):  # it is no file: a test reads it
+            return stream
+        terminal = open(os.dup(number), "w", encoding=stream.encoding, errors=stream.errors, buffering=1)  # noqa: SIM115
+        self._stack.callback(terminal.close)
+        return terminal

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -16,19 +16,47 @@ STOPPED = 130  # exit status that shells report for Ctrl-C
 LOG_INTERVAL_S = 15.0  # between two progress lines where standard output is no terminal
 
 
+class _Screen:
+    """Where messages to the user go: past a redirection of standard output, and above a moving progress bar."""
+
+    def __init__(self) -> None:
+        self.output: TextIO | None = None  # None: sys.stdout, whatever it is when something is printed
+        self.errors: TextIO | None = None  # None: sys.stderr
+        self.bar: Progress | None = None
+
+    def print(self, text: str, end: str) -> None:
+        if self.bar is not None:
+            self.bar.console.print(text, end=end, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, end=end, file=self.output or sys.stdout, flush=True)
+
+
+_SCREEN = _Screen()
+
+
+def redirect_messages(output: TextIO | None, errors: TextIO | None) -> None:
+    """Print messages to these streams from now on; None: to sys.stdout and sys.stderr."""
+    _SCREEN.output, _SCREEN.errors = output, errors
+
+
+def error_stream() -> TextIO:
+    """Return the stream for error messages."""
+    return _SCREEN.errors or sys.stderr
+
+
 def say(text: str) -> None:
     """Print a message, at once."""
-    print(text, flush=True)
-
-
-def say_error(text: str) -> None:
-    """Print a message to standard error, at once."""
-    print(text, file=sys.stderr, flush=True)
+    _SCREEN.print(text, end="\n")
 
 
 def write(text: str) -> None:
     """Print text that has its own line ends, at once."""
-    print(text, end="", flush=True)
+    _SCREEN.print(text, end="")
+
+
+def say_error(text: str) -> None:
+    """Print a message to standard error, at once."""
+    print(text, file=error_stream(), flush=True)
 
 
 def progress_bar(title: str, *fields: str) -> "Progress | None":
@@ -38,18 +66,33 @@ def progress_bar(title: str, *fields: str) -> "Progress | None":
         title: what the bar shows first; may name a field, as in "{task.description}".
         fields: names of the text fields behind the bar. `add_task` and `update` take them as keywords.
     """
-    if not sys.stdout.isatty():
+    output = _SCREEN.output or sys.stdout
+    if not output.isatty():
         return None
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    return Progress(
+    class Bar(Progress):
+        """A bar below which no message is printed while it moves."""
+
+        def start(self) -> None:
+            super().start()
+            _SCREEN.bar = self
+
+        def stop(self) -> None:
+            _SCREEN.bar = None
+            super().stop()
+
+    return Bar(
         TextColumn(title),
         MofNCompleteColumn(),
         BarColumn(bar_width=None),
         *(TextColumn(f"{{task.fields[{field}]}}") for field in fields),
         TimeRemainingColumn(compact=True),
-        console=Console(),
+        console=Console(file=output),
+        # What libraries print belongs in the log, not above the bar.
+        redirect_stdout=False,
+        redirect_stderr=False,
     )
 
 

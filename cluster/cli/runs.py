@@ -134,9 +134,9 @@ def _stop(options: argparse.Namespace) -> int:
 def _request_stop(database: "Database", run: "RunDetail") -> str:
     """Ask the run to stop after its current step. Return what to tell the user."""
     from cluster.jobs.submit import current_user
-    from store.requests import ask
+    from store.requests import add_request
 
-    number = ask(database, run.id, "stop", current_user())
+    number = add_request(database, run.id, "stop", current_user())
     if run.state == "stalled":
         return (
             f"{run.name} was asked to stop (request {number}), but it is stalled. If its process is gone, nothing "

@@ -4,10 +4,16 @@ import argparse
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.cli.options import add_command_parser, add_dashboard
+from cluster.config.errors import ConfigError
+from cluster.logs import DriverLog
 from cluster.terminal import DONE, FAILED, STOPPED, say, say_error
+from vocabulary.text import first_line
+
+if TYPE_CHECKING:
+    from cluster.config.schema import Config
 
 
 def add_command(commands: Any) -> None:
@@ -65,21 +71,36 @@ def train_here(
         from cluster.training.dry_run import dry_run
 
         return dry_run(config)
-    from cluster.jobs.dashboard_process import dashboard_during_run
-    from cluster.runs.folder import runs_folder
-    from cluster.training.train import RunFailed, train
+    return _run(config, _how_to_resume(file, overrides, resume, config.name), resume is not None, dashboard)
 
-    how_to_resume = _how_to_resume(file, overrides, resume, config.name)
+
+def _run(config: "Config", how_to_resume: str, resume: bool, dashboard: bool) -> int:
+    log = DriverLog()
     try:
-        with dashboard_during_run(runs_folder(config), say, enabled=dashboard):
-            train(config, resume=resume is not None, say=say)
-    except RunFailed as error:
-        say_error(f"The run failed: {error}\n{how_to_resume}")
-        return FAILED
+        with log:
+            from cluster.jobs.dashboard_process import dashboard_during_run
+            from cluster.runs.folder import runs_folder
+            from cluster.training.train import train
+
+            with dashboard_during_run(runs_folder(config), say, enabled=dashboard):
+                train(config, resume=resume, say=say, keep_log_in=log.keep_in)
+    except ConfigError:
+        raise
     except KeyboardInterrupt:
         say_error(f"\nStopped. {how_to_resume}")
         return STOPPED
+    except Exception as error:
+        if log.path is None:  # there is no file for the traceback
+            raise
+        say_error(f"The run failed: {_reason(error)}\nDetails: {log.path}\n{how_to_resume}")
+        return FAILED
     return DONE
+
+
+def _reason(error: Exception) -> str:
+    from cluster.training.train import RunFailed
+
+    return str(error) if isinstance(error, RunFailed) else f"{type(error).__name__}: {first_line(error)}"
 
 
 def _how_to_resume(file: Path, overrides: Sequence[str], resume: str | None, name: str) -> str:

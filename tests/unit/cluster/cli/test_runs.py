@@ -16,7 +16,7 @@ from cluster.cli.main import main
 from cluster.cli.runs_text import span
 from store.database import database_url, open_database
 from store.reading.reader import RunReader
-from store.requests import take
+from store.requests import take_requests
 from tests.unit.cluster.stored import store_run
 
 HOLD = """
@@ -112,7 +112,7 @@ def test_a_stop_reaches_the_run_through_the_store(tmp_path: Path, capsys: pytest
     assert run(tmp_path, "stop", "demo") == 0
     assert "demo stops after its current step (request 1)." in capsys.readouterr().out
     database = open_database(database_url(tmp_path))
-    (asked,) = take(database, number)
+    (asked,) = take_requests(database, number)
     assert (asked.action, asked.run_id) == ("stop", number)
     assert asked.asked_by.endswith(f"at {socket.gethostname()}")
     database.close()
