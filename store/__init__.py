@@ -1,5 +1,16 @@
-"""The run store: what runs say of themselves, in SQLite or PostgreSQL, for whoever watches them.
+"""The run store: what runs record, in SQLite or PostgreSQL, for pages and commands that show runs.
 
-A run writes through `writer.RunWriter`, a page reads through `reader.RunReader`, and what people ask of a run goes
-through `requests`. Steps are numbered from 0, as the learner's are. Times are seconds since the epoch, UTC.
+Bottom to top; each part imports only from those above it in this list:
+
+- `records`: what goes into the store and comes out of it.
+- `files`: files under a folder or in a bucket (pictures of a group's frames, checkpoints).
+- `schema/`: tables, and migrations from older versions.
+- `database`: opening a store; transactions; errors in plain words.
+- `writing/`: `RunWriter`, through which a run writes without ever waiting for the database.
+- `reading/`: `RunReader`, through which everybody else reads.
+- `requests`: what people ask of a run (stop, write a checkpoint), and what came of it.
+- `runs`: a run's row: created, renamed, queued, ended.
+
+Writers of the store: `actors/record/store_sink.py` (a run's record), `cluster/runs/record.py` (its row). Readers:
+`dashboard/` and `videossr runs`. Steps count from 0, as the learner's do. Times are seconds since the epoch, UTC.
 """

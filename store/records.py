@@ -1,4 +1,7 @@
-"""What goes into the store and comes out of it. Frozen; steps count from 0, times are seconds since the epoch, UTC."""
+"""Records that go into the store and come out of it.
+
+All are frozen. Steps count from 0. Times are seconds since the epoch, UTC.
+"""
 
 import math
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -15,9 +18,10 @@ T = TypeVar("T")
 
 
 def clean(value: Any) -> Any:
-    """`value` as both databases hold it: what is not finite becomes None, in texts U+FFFD stands for NUL.
+    """Return `value` in a form that both databases accept.
 
-    PostgreSQL holds neither NUL in a text nor NaN in JSON, and half a surrogate pair has no bytes in UTF-8.
+    Numbers that are not finite become None. In texts, NUL becomes U+FFFD and half a surrogate pair becomes "?".
+    PostgreSQL accepts neither NUL in a text nor NaN in JSON, and half a surrogate pair cannot be encoded as UTF-8.
     """
     if isinstance(value, str):
         return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
@@ -30,122 +34,142 @@ def clean(value: Any) -> Any:
     return value
 
 
-Words = Annotated[str, BeforeValidator(clean)]
-Value = Annotated[float | None, BeforeValidator(clean)]  # None: not a finite number
+CleanText = Annotated[str, BeforeValidator(clean)]
+FiniteFloat = Annotated[float | None, BeforeValidator(clean)]  # None: not a finite number
 
 
 class Record(BaseModel):
+    """Base class of all records."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-# --- what a run writes, and a page reads --------------------------------------------------------------
+# --- written by runs, read by pages --------------------------------------------------------------
 
 
 class WorkerStatus(Record):
-    role: Words  # "rollout", "learner", "prompts", "rewards"
+    """The latest status of a worker."""
+
+    role: CleanText  # a vocabulary.workers.WorkerRole
     index: int  # within the role
-    node: Words
-    gpu: Words | None = None
+    node: CleanText
+    gpu: CleanText | None = None
     pid: int | None = None
-    policy_version: int | None = None  # that it holds
-    queue: int | None = None  # pieces of work that wait for it
+    policy_version: int | None = None  # of the weights it holds
+    queue: int | None = None  # number of prompts it was given and has not finished
     restarts: int = 0
-    state: Words = "running"
-    updated_at: float  # when it said so
+    state: CleanText = "running"  # a vocabulary.workers.Liveness
+    updated_at: float  # when the worker reported this
 
 
 class FrameRecord(Record):
-    time_s: float  # in the video
+    """One frame as the model saw it."""
+
+    time_s: float  # presentation time in the video
     edited: bool
-    file: Words  # where its picture is, relative to the run's folder or bucket
-    boxes: tuple[tuple[float, float, float, float, Words], ...] = ()  # x, y, width, height in pixels; label
+    file: CleanText  # path of its picture, relative to the run's folder or bucket
+    boxes: tuple[
+        tuple[float, float, float, float, CleanText], ...
+    ] = ()  # x, y, width, height in pixels; label
 
 
 class ClipRecord(Record):
-    label: Words
-    true_place: int | None = None  # where it belongs, from 0, where the task is to find that
+    """One clip of a prompt."""
+
+    label: CleanText
+    true_place: int | None = None  # its correct position, from 0, if the task is to find that
     frames: tuple[FrameRecord, ...]
 
 
 class CompletionRecord(Record):
-    text: Words
-    reward: Value
-    advantage: Value
+    """One completion with its reward."""
+
+    text: CleanText
+    reward: FiniteFloat
+    advantage: FiniteFloat
     valid: bool
-    finish_reason: Words
+    finish_reason: CleanText
     num_tokens: int
-    logprob_mean: Value  # nats a token
+    logprob_mean: FiniteFloat  # mean over its tokens, nats
 
 
 class GroupRecord(Record):
     """The completions of one prompt at one step."""
 
     step: int
-    group_id: Words
-    task: Words
-    prompt_key: Words  # the same for the same prompt at other steps
+    group_id: CleanText
+    task: CleanText
+    prompt_key: CleanText  # the same for the same prompt at other steps
     policy_version: int
-    held_out: bool = False  # of an evaluation: it trained nothing
-    question: Words
-    truth: Words
-    details: Words = ""
+    held_out: bool = False  # from an evaluation, not trained on
+    question: CleanText
+    truth: CleanText
+    details: CleanText = ""
     frames: tuple[ClipRecord, ...] = ()
     completions: tuple[CompletionRecord, ...]
 
     @property
     def rewards(self) -> list[float]:
+        """The finite rewards."""
         return [completion.reward for completion in self.completions if completion.reward is not None]
 
     @property
     def mean_reward(self) -> float | None:
+        """The mean of the finite rewards; None: there is none."""
         return sum(self.rewards) / len(self.rewards) if self.rewards else None
 
     @property
     def spread(self) -> float | None:
-        """The largest reward less the smallest."""
+        """The largest reward minus the smallest; None: there is no finite reward."""
         return max(self.rewards) - min(self.rewards) if self.rewards else None
 
 
 class EvaluationRecord(Record):
-    """What held-out or benchmark samples of one task earned at one point of a run."""
+    """Scores of held-out or benchmark samples of one task at one point of a run."""
 
-    stage: Words  # "before", "during", "after"
-    step: int  # steps taken, which is the policy version
-    task: Words
-    source: Words = ""  # of the samples; empty: the run's own held-out ones
+    stage: CleanText  # a vocabulary.stages.EvaluationPoint, or BENCH
+    step: int  # steps done, which is the policy version
+    task: CleanText
+    source: CleanText = ""  # name of the benchmark; empty: the run's own held-out samples
     scores: Annotated[dict[str, Any], BeforeValidator(clean)]
 
 
-# --- what only comes out ------------------------------------------------------------------------------
+# --- only read ------------------------------------------------------------------------------
 
 
 class Page(Record, Generic[T]):
+    """One page of a list."""
+
     items: tuple[T, ...]
-    total: int  # of all pages
+    total: int  # number of items on all pages
     offset: int
     limit: int
 
 
 class RunSummary(Record):
+    """A run as lists show it."""
+
     id: int
     name: str
     state: RunState
-    silent: bool  # it should be going on, or be started, and nothing was heard of it
+    silent: bool  # queued or running, but without a sign of life for a while
     created_at: float
-    started_at: float | None  # last time it began or went on
+    started_at: float | None  # when it last started or resumed
     ended_at: float | None
     heartbeat_at: float | None
     step: int  # steps done
-    steps: int  # steps to do
+    steps: int  # steps of the whole run
     failure: str | None
     job_id: str | None
-    stage: str | None  # what a running run does: "warming up", "training", ...
-    last_rewards: dict[str, float]  # the last mean reward of each task
-    seconds_per_step: float | None  # median of the latest
-    eta_s: float | None  # seconds to go; of running runs
+    stage: str | None  # of a running run; a vocabulary.stages.Stage
+    last_rewards: dict[str, float]  # by task, its latest mean reward
+    seconds_per_step: float | None  # median of the latest steps
+    eta_s: float | None  # seconds until a running run is done
 
 
 class RunDetail(RunSummary):
+    """A run with its configuration and environment."""
+
     folder: str
     config: dict[str, Any]
     environment: dict[str, Any]
@@ -153,7 +177,10 @@ class RunDetail(RunSummary):
 
 
 class Series(Record):
-    """A metric over steps. Whole: mean = low = high. Thinned: of stretches of steps, named by their last one."""
+    """A metric over steps.
+
+    Each entry is one step (mean = low = high) or, in a long series, a range of steps, named by its last one.
+    """
 
     run_id: int
     name: str
@@ -165,7 +192,7 @@ class Series(Record):
 
 
 class Curve(Record):
-    """A metric's course in a few points, for a small picture."""
+    """A metric in a few points, for a small plot."""
 
     run_id: int
     steps: tuple[int, ...]
@@ -173,6 +200,8 @@ class Curve(Record):
 
 
 class EventRecord(Record):
+    """Something that happened in a run."""
+
     id: int
     time: float
     kind: str
@@ -180,6 +209,8 @@ class EventRecord(Record):
 
 
 class GroupSummary(Record):
+    """A recorded group without its clips and completions."""
+
     id: int
     run_id: int
     step: int
@@ -191,26 +222,34 @@ class GroupSummary(Record):
     question: str
     truth: str
     mean_reward: float | None
-    spread: float | None  # largest reward - smallest
+    spread: float | None  # the largest reward minus the smallest
 
 
 class GroupHistory(GroupSummary):
+    """A recorded group with its completions, to compare the same prompt over steps."""
+
     completions: tuple[CompletionRecord, ...]
 
 
 class StoredGroup(GroupRecord):
+    """A group as read from the store."""
+
     id: int
     run_id: int
 
 
 class StoredEvaluation(EvaluationRecord):
+    """An evaluation as read from the store."""
+
     id: int
 
 
 class RunRequest(Record):
+    """A request that somebody made of a run, and its outcome."""
+
     id: int
     run_id: int | None
-    run_name: str | None = None  # where it is told in a list
+    run_name: str | None = None  # only in lists
     action: Action
     asked_by: str
     asked_at: float

@@ -1,4 +1,4 @@
-"""How a page reads: every answer is one view of the store, and keeps no writer waiting."""
+"""How pages and commands read the store. Each result is a consistent snapshot, and no writer waits for readers."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, select
 
 from store.database import Database, StoreError
 from store.reading.series import read_curves, read_series
-from store.reading.summaries import in_states, of_text, stalled_runs, summaries
+from store.reading.summaries import name_contains, stalled_runs, state_is_one_of, summaries
 from store.records import (
     Curve,
     EventRecord,
@@ -35,7 +35,7 @@ from store.schema.tables import (
     RunRow,
     WorkerRow,
 )
-from store.schema.tables import RunRequest as RequestRow
+from store.schema.tables import RequestRow
 from vocabulary.run_states import RunState
 from vocabulary.stages import BENCH
 
@@ -48,15 +48,15 @@ _GROUP_SORTS: dict[GroupSort, Any] = {
 
 
 def _columns(table: type[Base], model: type[Any]) -> list[Any]:
-    """The table's columns that `model` has fields for."""
+    """Return the table's columns that `model` has fields for."""
     return [getattr(table, name) for name in model.model_fields if hasattr(table, name)]
 
 
 class RunReader:
-    """Reads runs. Threads may share it; all methods raise StoreError if the database does not answer.
+    """A reader of runs. Threads may share it. All methods raise StoreError if the database does not answer.
 
     Args:
-        clock: seconds since the epoch, against which runs count as stalled.
+        clock: returns seconds since the epoch, to decide which runs are stalled.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
@@ -71,31 +71,38 @@ class RunReader:
         offset: int = 0,
         limit: int = 50,
     ) -> Page[RunSummary]:
-        """Runs whose name contains `text`, in one of `states` (empty: any).
+        """Return runs whose name contains `text` and whose state is one of `states` (empty: any).
 
-        What holds the results of a bench alone has no steps, and is no run to look at.
+        Rows that only hold benchmark results have no steps, and are left out.
 
         Args:
-            sort: created_at, started_at, ended_at, heartbeat_at, name, state, step or steps; with "-" downwards.
+            sort: created_at, started_at, ended_at, heartbeat_at, name, state, step or steps; a "-" in front sorts in
+                descending order.
         """
         order = _run_order(sort)
         with self._database.read() as connection:
-            conditions = [RunRow.steps > 0, *([of_text(text)] if text else [])]
-            conditions += [in_states(connection, states, self._clock())] if states else []
+            conditions = [RunRow.steps > 0, *([name_contains(text)] if text else [])]
+            conditions += [state_is_one_of(connection, states, self._clock())] if states else []
             total = connection.execute(select(func.count(RunRow.id)).where(*conditions)).scalar_one()
             query = (
-                select(RunRow.id).where(*conditions).order_by(order, RunRow.id.desc()).offset(offset).limit(limit)
+                select(RunRow.id)
+                .where(*conditions)
+                .order_by(order, RunRow.id.desc())
+                .offset(offset)
+                .limit(limit)
             )
             items = summaries(connection, query, self._clock())
         return Page(items=tuple(items), total=total, offset=offset, limit=limit)
 
     def run(self, run_id: int) -> RunDetail | None:
-        """All of a run but its curves and lists; None: there is none of that number."""
+        """Return a run with its configuration, without series and lists; None: there is no run with this number."""
         return self._run(select(RunRow.id).where(RunRow.id == run_id))
 
     def run_by_name(self, name: str) -> RunDetail | None:
-        """The newest run of that name."""
-        query = select(RunRow.id).where(RunRow.name == name).order_by(RunRow.created_at.desc(), RunRow.id.desc())
+        """Return the newest run of that name; None: there is none."""
+        query = (
+            select(RunRow.id).where(RunRow.name == name).order_by(RunRow.created_at.desc(), RunRow.id.desc())
+        )
         return self._run(query.limit(1))
 
     def series(
@@ -108,18 +115,21 @@ class RunReader:
         last_step: int | None = None,
         since_step: int | None = None,
     ) -> list[Series]:
-        """Curves of metrics, for each run those it has, by run and then by name as given.
+        """Return series of metrics: for each run those it has, by run and then by name as given.
 
-        A curve of more than `max_points` comes as means of equally long stretches of steps, with the lowest and the
-        highest value of each: no spike is lost. A stretch is named by its last step.
+        A series of more than `max_points` consists of means over equally long ranges of steps, with the lowest and
+        the highest value of each, so that no spike is lost. A range is named by its last step.
 
         Args:
-            first_step: the first one wanted, itself included; None: from the start.
-            last_step: the last one wanted, itself included.
-            since_step: wanted are those after it: what to add to a curve that ends there.
+            first_step: first step, inclusive; None: from the start.
+            last_step: last step, inclusive; None: to the end.
+            since_step: only steps after this one, to extend a series that ends there.
+
+        Raises:
+            StoreError: max_points is less than 2.
         """
         if max_points < 2:
-            raise StoreError(f"max_points={max_points}: a curve has at least 2. Ask for more.")
+            raise StoreError(f"max_points={max_points}: a series needs at least 2 points. Ask for more.")
         if since_step is not None:
             first_step = max(since_step + 1, first_step if first_step is not None else since_step + 1)
         with self._database.read() as connection:
@@ -133,9 +143,9 @@ class RunReader:
             )
 
     def curves(self, run_ids: Sequence[int], name: str, points: int = 60) -> list[Curve]:
-        """The course of one metric in at most `points` points, of those runs that have it: for small pictures."""
+        """Return one metric in at most `points` points, of the runs that have it, for small plots."""
         if points < 1:
-            raise StoreError(f"points={points}: a curve has at least 1. Ask for more.")
+            raise StoreError(f"points={points}: a curve needs at least 1 point. Ask for more.")
         with self._database.read() as connection:
             return read_curves(connection, run_ids, name, points)
 
@@ -148,7 +158,7 @@ class RunReader:
         kinds: Sequence[str] = (),
         limit: int = 200,
     ) -> list[EventRecord]:
-        """A run's events, oldest first: the first after `after_id`, else the last (before `before_id`)."""
+        """Return events, oldest first: the first ones after `after_id`, or the last ones (before `before_id`)."""
         conditions = [EventRow.run_id == run_id, EventRow.id > after_id]
         conditions += [EventRow.id < before_id] if before_id is not None else []
         conditions += [EventRow.kind.in_(kinds)] if kinds else []
@@ -157,13 +167,16 @@ class RunReader:
         return sorted(self._records(query, EventRecord), key=lambda event: event.id)
 
     def workers(self, run_id: int) -> list[WorkerStatus]:
+        """Return the latest status of each worker, by role and index."""
         query = select(*_columns(WorkerRow, WorkerStatus)).where(WorkerRow.run_id == run_id)
         return self._records(query.order_by(WorkerRow.role, WorkerRow.index), WorkerStatus)
 
     def group_steps(self, run_id: int) -> list[tuple[int, bool, str, int]]:
-        """(step, whether held out, task, number of sampled groups), by step."""
+        """Return (step, whether held out, task, number of recorded groups), by step."""
         kinds = (GroupRow.step, GroupRow.held_out, GroupRow.task)
-        query = select(*kinds, func.count()).where(GroupRow.run_id == run_id).group_by(*kinds).order_by(*kinds)
+        query = (
+            select(*kinds, func.count()).where(GroupRow.run_id == run_id).group_by(*kinds).order_by(*kinds)
+        )
         with self._database.read() as connection:
             return list(connection.execute(query).tuples())
 
@@ -178,21 +191,23 @@ class RunReader:
         offset: int = 0,
         limit: int = 50,
     ) -> Page[GroupSummary]:
-        """A run's sampled groups, without frames and completions.
+        """Return a run's recorded groups, without clips and completions.
 
         Args:
-            held_out: those of evaluations, or of training; None: both.
+            held_out: True: groups of evaluations; False: of training; None: both.
         """
         if sort not in _GROUP_SORTS:
             raise StoreError(
-                f"sort={sort!r}: groups are sorted by {', '.join(_GROUP_SORTS)}. Name one of these."
+                f"sort={sort!r}: groups can be sorted by {', '.join(_GROUP_SORTS)}. Use one of these."
             )
         conditions: list[ColumnElement[bool]] = [GroupRow.run_id == run_id]
         conditions += [GroupRow.step == step] if step is not None else []
         conditions += [GroupRow.task == task] if task is not None else []
         conditions += [GroupRow.held_out == held_out] if held_out is not None else []
         query = (
-            select(*_columns(GroupRow, GroupSummary)).where(*conditions).order_by(_GROUP_SORTS[sort], GroupRow.id)
+            select(*_columns(GroupRow, GroupSummary))
+            .where(*conditions)
+            .order_by(_GROUP_SORTS[sort], GroupRow.id)
         )
         with self._database.read() as connection:
             total = connection.execute(select(func.count(GroupRow.id)).where(*conditions)).scalar_one()
@@ -201,35 +216,44 @@ class RunReader:
         return Page(items=items, total=total, offset=offset, limit=limit)
 
     def group(self, run_id: int, group: int) -> StoredGroup | None:
-        """One sampled group, whole; None: the run has none of that number."""
-        query = select(*_columns(GroupRow, StoredGroup)).where(GroupRow.run_id == run_id, GroupRow.id == group)
+        """Return one recorded group, complete; None: the run has no group with this number."""
+        query = select(*_columns(GroupRow, StoredGroup)).where(
+            GroupRow.run_id == run_id, GroupRow.id == group
+        )
         return next(iter(self._records(query, StoredGroup)), None)
 
     def prompt_history(
         self, run_id: int, prompt_key: str, *, offset: int = 0, limit: int = 1000
     ) -> Page[GroupHistory]:
-        """What one prompt's completions were at every step that sampled it, in that order."""
+        """Return the groups of one prompt at every step that sampled it, in order of steps."""
         query = select(*_columns(GroupRow, GroupHistory)).where(
             GroupRow.run_id == run_id, GroupRow.prompt_key == prompt_key
         )
         return self._page(query.order_by(GroupRow.step, GroupRow.id), GroupHistory, offset, limit)
 
     def evaluations(self, run_id: int) -> list[StoredEvaluation]:
+        """Return a run's evaluations, in order of steps."""
         query = select(*_columns(EvaluationRow, StoredEvaluation)).where(EvaluationRow.run_id == run_id)
         return self._records(query.order_by(EvaluationRow.step, EvaluationRow.id), StoredEvaluation)
 
     def bench_results(
         self, *, offset: int = 0, limit: int = 1000
     ) -> tuple[list[tuple[str, int, bool, StoredEvaluation]], int]:
-        """Benches that were asked, newest runs first, and how many there are of all pages.
+        """Return benchmark results, newest runs first, and the number of results on all pages.
 
         Returns:
-            ([(run, its number, whether it trained, a column)], total): the columns of a bench stand together, in order.
+            ([(run, its number, whether it trained, a column)], total). The columns of a result are adjacent, in order.
         """
         asked = (EvaluationRow.run_id, EvaluationRow.source, EvaluationRow.step)
-        benches = select(*asked, func.min(EvaluationRow.id).label("first")).where(EvaluationRow.stage == BENCH)
+        benches = select(*asked, func.min(EvaluationRow.id).label("first")).where(
+            EvaluationRow.stage == BENCH
+        )
         benches = benches.group_by(*asked)
-        page = benches.order_by(EvaluationRow.run_id.desc(), func.min(EvaluationRow.id)).offset(offset).limit(limit)
+        page = (
+            benches.order_by(EvaluationRow.run_id.desc(), func.min(EvaluationRow.id))
+            .offset(offset)
+            .limit(limit)
+        )
         some = page.subquery()
         about_run = (RunRow.name, RunRow.id.label("run"), (RunRow.steps > 0).label("trained"))
         query = select(*about_run, *_columns(EvaluationRow, StoredEvaluation))
@@ -246,10 +270,12 @@ class RunReader:
         ], total
 
     def requests(self, run_id: int | None = None, *, offset: int = 0, limit: int = 50) -> Page[RunRequest]:
-        """What was asked, newest first: of one run, or of all and of none, as to start one."""
+        """Return requests, newest first: of one run, or (None) of all runs, and to start runs."""
         asked = [RequestRow.run_id == run_id] if run_id is not None else []
         columns = [getattr(RequestRow, name) for name in RunRequest.model_fields if name != "run_name"]
-        query = select(*columns, RunRow.name.label("run_name")).outerjoin(RunRow, RunRow.id == RequestRow.run_id)
+        query = select(*columns, RunRow.name.label("run_name")).outerjoin(
+            RunRow, RunRow.id == RequestRow.run_id
+        )
         query = query.where(*asked).order_by(RequestRow.id.desc()).offset(offset).limit(limit)
         with self._database.read() as connection:
             total = connection.execute(select(func.count(RequestRow.id)).where(*asked)).scalar_one()
@@ -257,15 +283,15 @@ class RunReader:
         return Page(items=items, total=total, offset=offset, limit=limit)
 
     def changed_since(self, run_id: int | None, token: str) -> tuple[str, tuple[str, ...]]:
-        """What is new since `token` was given out; ask again with the token of the answer.
+        """Return which kinds of records changed since `token` was returned, and the token for the next call.
 
         Args:
-            run_id: None: of any run.
-            token: empty: all is new.
+            run_id: None: any run.
+            token: empty: everything counts as changed.
 
         Returns:
-            (token, kinds): of "run" (state, progress), "metrics", "events", "workers", "groups", "evaluations" and
-            "requests". That a run has stalled is news of "run" too, though nothing was written.
+            (token, kinds). Kinds are "run" (state, progress), "metrics", "events", "workers", "groups", "evaluations"
+            and "requests". A run that becomes stalled changes "run", though nothing was written.
         """
         query = select(ChangeRow.kind, func.sum(ChangeRow.number)).group_by(ChangeRow.kind)
         if run_id is not None:
@@ -288,8 +314,10 @@ class RunReader:
             summary = found[0]
             columns = select(RunRow.folder, RunRow.config, RunRow.environment).where(RunRow.id == summary.id)
             rest = connection.execute(columns).one()._asdict()
-            of_metric = select(PointRow.step).where(PointRow.run_id == summary.id, PointRow.metric_id == MetricNameRow.id)
-            # One look for each name. EXISTS may become a join, which reads all of the run's points.
+            of_metric = select(PointRow.step).where(
+                PointRow.run_id == summary.id, PointRow.metric_id == MetricNameRow.id
+            )
+            # One look-up per name: EXISTS may become a join, which reads all points of the run.
             recorded = of_metric.limit(1).correlate(MetricNameRow).scalar_subquery().is_not(None)
             names = select(MetricNameRow.name).where(recorded).order_by(MetricNameRow.name)
             return RunDetail(
@@ -308,7 +336,7 @@ class RunReader:
             return Page(items=tuple(model(**row) for row in rows), total=total, offset=offset, limit=limit)
 
     def folder(self, run_id: int) -> str | None:
-        """Where a run's pictures are: its folder, or its part of a bucket; None: there is none of that number."""
+        """Return where a run's pictures are: its folder or its bucket; None: there is no run with this number."""
         with self._database.read() as connection:
             found = connection.execute(
                 select(RunRow.folder, RunRow.environment).where(RunRow.id == run_id)
@@ -319,7 +347,7 @@ class RunReader:
 def _run_order(sort: str) -> Any:
     name = sort.removeprefix("-")
     if name not in _RUN_SORTS:
-        raise StoreError(f"sort={sort!r}: runs are sorted by {', '.join(_RUN_SORTS)}. Name one of these, with - in "
-                         "front to turn the order round.")  # fmt: skip
+        raise StoreError(f"sort={sort!r}: runs can be sorted by {', '.join(_RUN_SORTS)}. Use one of these, with - in "
+                         "front for descending order.")  # fmt: skip
     column = getattr(RunRow, name)
     return (column.desc() if sort.startswith("-") else column.asc()).nulls_last()

@@ -1,4 +1,4 @@
-"""Curves out of the store, made short by the database: what is long never leaves it."""
+"""Series of metrics, thinned by the database, so that long ones never leave it."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from sqlalchemy import (
 from store.records import Curve, Series
 from store.schema.tables import MetricNameRow, PointRow, RunRow, StepRow
 
-_CURVE_SAMPLE = 8  # points that a point of a small curve is the mean of
+_STEPS_PER_CURVE_POINT = 8  # a point of a small curve is the mean of so many steps
 
 
 def read_series(
@@ -32,9 +32,9 @@ def read_series(
     first_step: int | None,
     last_step: int | None,
 ) -> list[Series]:
-    """Each run's curve of each metric, where there is one, ordered as asked. For max_points see RunReader.series.
+    """Return the existing series of each run and metric, in the given order. For max_points see RunReader.series.
 
-    One curve at a time: each is one stretch of the table, and no planner of queries can mistake that.
+    There is one query per series: each is a contiguous part of the table, which no query planner can miss.
     """
     ids = _metric_ids(connection, names)
     bounds: list[ColumnElement[bool]] = []
@@ -51,11 +51,16 @@ def read_series(
 
 
 def _curve(connection: Connection, run_id: int, where: ColumnElement[bool], max_points: int) -> Select[Any]:
-    """The query for (step, time, mean, low, high) of the points that `where` selects, all of run `run_id`."""
+    """Return the query for (step, time, mean, low, high) of the points that `where` selects, all of run `run_id`."""
     width = _width(connection, where, max_points)
     values: tuple[Any, ...] = (PointRow.step, PointRow.value, PointRow.value, PointRow.value)
-    if width > 1:  # a stretch is named by its last step: what comes after a curve's end is new
-        values = (func.max(PointRow.step), func.avg(PointRow.value), func.min(PointRow.value), func.max(PointRow.value))
+    if width > 1:  # a range is named by its last step, so that steps after the series' end are new
+        values = (
+            func.max(PointRow.step),
+            func.avg(PointRow.value),
+            func.min(PointRow.value),
+            func.max(PointRow.value),
+        )
     names = ("step", "mean", "low", "high")
     query = select(*[value.label(name) for name, value in zip(names, values, strict=True)]).where(where)
     points = (query.group_by(PointRow.step // width) if width > 1 else query).subquery()
@@ -67,14 +72,14 @@ def _curve(connection: Connection, run_id: int, where: ColumnElement[bool], max_
 
 
 def _width(connection: Connection, where: ColumnElement[bool], max_points: int) -> int:
-    """How many steps a point of the curve stands for; 1: the curve need not be thinned."""
+    """Return how many steps one entry of the series covers; 1: it need not be thinned."""
     few = select(literal(1)).select_from(PointRow).where(where).limit(max_points + 1).subquery()
     ends = [select(end(PointRow.step)).where(where).scalar_subquery() for end in (func.min, func.max)]
     count = select(func.count()).select_from(few).scalar_subquery()
     num_points, first, last = connection.execute(select(count, *ends)).one()
     if num_points <= max_points:
         return 1
-    # Stretches begin at multiples of their width, so there may be one more than these fit in.
+    # Ranges begin at multiples of their width, so one more may be needed than fits.
     return -(-(last - first) // (max_points - 1))
 
 
@@ -91,10 +96,10 @@ def _series(run_id: int, name: str, rows: Sequence[Any]) -> Series:
 
 
 def read_curves(connection: Connection, run_ids: Sequence[int], name: str, points: int) -> list[Curve]:
-    """Small curves, of those runs that have the metric, ordered as asked.
+    """Return small curves of the runs that have the metric, in the given order.
 
-    A point is the mean of the first few steps of its stretch: of fifty long runs, fifty times `points` places are
-    looked at, and not all.
+    A point is the mean of the first few steps of its range. So fifty long runs take fifty times `points` look-ups,
+    instead of reading every step.
     """
     metric_id = _metric_ids(connection, [name]).get(name)
     if metric_id is None:
@@ -109,7 +114,7 @@ def read_curves(connection: Connection, run_ids: Sequence[int], name: str, point
             PointRow.step < slots.c.first + slots.c.width,
         )
         .order_by(PointRow.step)
-        .limit(_CURVE_SAMPLE)
+        .limit(_STEPS_PER_CURVE_POINT)
         .correlate(slots)
         .subquery()
     )
@@ -118,7 +123,7 @@ def read_curves(connection: Connection, run_ids: Sequence[int], name: str, point
     query = select(slots.c.run_id, step, value).order_by(slots.c.run_id, slots.c.first)
     of_run: dict[int, list[Any]] = defaultdict(list)
     for row in connection.execute(query):
-        if row.step is not None:  # no step of that stretch has the metric
+        if row.step is not None:  # no step of that range has the metric
             of_run[row.run_id].append(row)
     return [
         Curve(
@@ -132,14 +137,14 @@ def read_curves(connection: Connection, run_ids: Sequence[int], name: str, point
 
 
 def _slots(run_ids: Sequence[int], metric_id: int, points: int) -> Subquery:
-    """(run_id, first, width) of each stretch of each run."""
+    """Return (run_id, first, width) of each range of steps of each run."""
     of_run = and_(PointRow.run_id == RunRow.id, PointRow.metric_id == metric_id)
     spans = select(
         RunRow.id.label("run_id"),
         select(func.min(PointRow.step)).where(of_run).scalar_subquery().label("first"),
         select(func.max(PointRow.step)).where(of_run).scalar_subquery().label("last"),
     ).where(RunRow.id.in_(run_ids))
-    span = spans.cte("spans").prefix_with("MATERIALIZED")  # or both ends are looked up for each stretch
+    span = spans.cte("spans").prefix_with("MATERIALIZED")  # otherwise both ends are looked up for each range
     width = (span.c.last - span.c.first + points) // points
     numbers = select(cast(literal(0), Integer).label("number")).cte("numbers", recursive=True)
     numbers = numbers.union_all(select(numbers.c.number + 1).where(numbers.c.number < points - 1))
@@ -152,5 +157,7 @@ def _slots(run_ids: Sequence[int], metric_id: int, points: int) -> Subquery:
 
 
 def _metric_ids(connection: Connection, names: Sequence[str]) -> dict[str, int]:
-    found = connection.execute(select(MetricNameRow.name, MetricNameRow.id).where(MetricNameRow.name.in_(names)))
+    found = connection.execute(
+        select(MetricNameRow.name, MetricNameRow.id).where(MetricNameRow.name.in_(names))
+    )
     return dict(found.tuples().all())

@@ -1,4 +1,4 @@
-"""Runs as a list shows them: whether they get on, how fast, and what they last earned."""
+"""Summaries of runs: state, whether a run is stalled, speed and latest rewards."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,42 +11,44 @@ from sqlalchemy.orm import aliased
 
 from store.records import RunSummary
 from store.schema.tables import EventRow, MetricNameRow, PointRow, RunRow, StepRow
-from vocabulary.run_states import RunState
+from vocabulary.metrics import MEAN_REWARD, REWARD_PREFIX
+from vocabulary.run_states import ACTIVE, RunState
+from vocabulary.stages import STAGE_EVENT, TRAINING
 
-SILENT_S = 30.0  # without a sign of life, before a running run counts as stalled,
-_WAITING_S = 120.0  # and a queued one: somebody sees to it that it is started
-_SLOW_S = 60.0  # without a step, at least, before a run that trains counts as stalled,
-_SLOW_TIMES = 3.0  # this many times its usual seconds per step,
-_LONGEST_TIMES = 1.5  # and this many times the longest of its latest ones
-_SLOW_STAGE_S = 900.0  # without a word in a stage of unknown length, as starting or an evaluation is
-_RECENT_STEPS = 50  # that the usual seconds are the median of
-_GOING_ON = ("queued", "running")
-_REWARDS = "reward/"  # what metrics of tasks' mean rewards begin with; reward/mean is that of all
+# A run is silent, and so stalled, after so long without a sign of life.
+RUNNING_SILENT_S = 30.0
+_QUEUED_SILENT_S = 120.0  # the process that starts it sends the signs of life
+# A run that trains is stalled when its step takes longer than each of these.
+_STALLED_STEP_S = 60.0
+_STALLED_STEP_MEDIANS = 3.0  # times the median of its recent steps
+_STALLED_STEP_MAXIMA = 1.5  # times the longest of its recent steps
+_STALLED_STAGE_S = 900.0  # without an event in a stage of unknown length, such as starting or an evaluation
+_RECENT_STEPS = 50
 
-_COLUMNS = (RunRow.id, RunRow.name, RunRow.state, RunRow.created_at, RunRow.started_at, RunRow.ended_at, RunRow.heartbeat_at,
-            RunRow.step, RunRow.steps, RunRow.failure, RunRow.job_id)  # fmt: skip
+_COLUMNS = (RunRow.id, RunRow.name, RunRow.state, RunRow.created_at, RunRow.started_at, RunRow.ended_at,
+            RunRow.heartbeat_at, RunRow.step, RunRow.steps, RunRow.failure, RunRow.job_id)  # fmt: skip
 
 
 def summaries(connection: Connection, query: Select[Any], now: float) -> list[RunSummary]:
-    """The runs that `query`, a selection of run numbers, finds, in its order."""
+    """Return summaries of the runs that `query` selects by number, in its order."""
     run_ids = list(connection.execute(query).scalars())
     rows = {row.id: row for row in connection.execute(select(*_COLUMNS).where(RunRow.id.in_(run_ids)))}
-    paces, signs = _paces(connection, run_ids), _signs(connection, run_ids)
+    times, signs = _step_times(connection, run_ids), _last_signs(connection, run_ids)
     rewards = _last_rewards(connection, run_ids)
     return [
-        _summary(rows[run_id], paces.get(run_id, ()), signs.get(run_id), rewards[run_id], now)
+        _summary(rows[run_id], times.get(run_id, ()), signs.get(run_id), rewards[run_id], now)
         for run_id in run_ids
     ]
 
 
-def in_states(connection: Connection, states: Sequence[RunState], now: float) -> ColumnElement[bool]:
-    """The condition that a run is in one of `states`, as `summaries` calls them."""
+def state_is_one_of(connection: Connection, states: Sequence[RunState], now: float) -> ColumnElement[bool]:
+    """Return the condition that a run is in one of `states`, "stalled" included."""
     stalled = RunRow.id.in_(stalled_runs(connection, now))
     conditions: list[ColumnElement[bool]] = []
     for state in states:
         if state == "stalled":
             conditions.append(stalled)
-        elif state in _GOING_ON:
+        elif state in ACTIVE:
             conditions.append(and_(RunRow.state == state, ~stalled))
         else:
             conditions.append(RunRow.state == state)
@@ -54,23 +56,23 @@ def in_states(connection: Connection, states: Sequence[RunState], now: float) ->
 
 
 def is_silent(now: float) -> ColumnElement[bool]:
-    """The condition that a run should be going on, or be started, and nothing was heard of it."""
+    """Return the condition that a run is queued or running, but without a sign of life for a while."""
 
-    def unheard(for_s: float) -> ColumnElement[bool]:
+    def without_sign(for_s: float) -> ColumnElement[bool]:
         began = func.coalesce(RunRow.started_at, RunRow.created_at)
         return and_(func.coalesce(RunRow.heartbeat_at, 0.0) < now - for_s, began < now - for_s)
 
     running, queued = RunRow.state == "running", RunRow.state == "queued"
-    return or_(and_(running, unheard(SILENT_S)), and_(queued, unheard(_WAITING_S)))
+    return or_(and_(running, without_sign(RUNNING_SILENT_S)), and_(queued, without_sign(_QUEUED_SILENT_S)))
 
 
 def stalled_runs(connection: Connection, now: float) -> list[int]:
-    """Numbers of all runs that should get on and do not."""
+    """Return the numbers of all queued or running runs that make no progress."""
     query = select(RunRow.id, RunRow.state, RunRow.created_at, RunRow.started_at, RunRow.heartbeat_at)
-    rows = connection.execute(query.where(RunRow.state.in_(_GOING_ON))).all()
-    alive = [row.id for row in rows if not _is_silent(row, now)]
-    paces, signs = _paces(connection, alive), _signs(connection, alive)
-    return sorted(row.id for row in rows if _is_stalled(row, paces.get(row.id, ()), signs.get(row.id), now))
+    rows = connection.execute(query.where(RunRow.state.in_(ACTIVE))).all()
+    alive = [row.id for row in rows if not _row_is_silent(row, now)]
+    times, signs = _step_times(connection, alive), _last_signs(connection, alive)
+    return sorted(row.id for row in rows if _is_stalled(row, times.get(row.id, ()), signs.get(row.id), now))
 
 
 def _summary(
@@ -80,58 +82,63 @@ def _summary(
     rewards: Mapping[str, float],
     now: float,
 ) -> RunSummary:
-    seconds = _usual_seconds(times)
-    state = "stalled" if row.state in _GOING_ON and _is_stalled(row, times, sign, now) else row.state
-    goes_on = state == "running" and seconds is not None
+    seconds = _median_seconds(times)
+    state = "stalled" if row.state in ACTIVE and _is_stalled(row, times, sign, now) else row.state
+    is_running = state == "running" and seconds is not None
     return RunSummary(
         **(row._asdict() | {"state": state}),
-        silent=_is_silent(row, now),
+        silent=_row_is_silent(row, now),
         stage=sign.stage if sign else None,
         last_rewards=dict(rewards),
         seconds_per_step=seconds,
-        eta_s=max(0, row.steps - row.step) * seconds if goes_on and seconds is not None else None,
+        eta_s=max(0, row.steps - row.step) * seconds if is_running and seconds is not None else None,
     )
 
 
-def _is_silent(row: Any, now: float) -> bool:
-    """As `is_silent`, of one row."""
-    if row.state not in _GOING_ON:
+def _row_is_silent(row: Any, now: float) -> bool:
+    """Do what `is_silent` does, for one row."""
+    if row.state not in ACTIVE:
         return False
     heard_at = max(row.heartbeat_at or 0.0, row.started_at or row.created_at)
-    return now - heard_at > (SILENT_S if row.state == "running" else _WAITING_S)
+    return now - heard_at > (RUNNING_SILENT_S if row.state == "running" else _QUEUED_SILENT_S)
 
 
 def _is_stalled(row: Any, times: Sequence[float], sign: Any, now: float) -> bool:
-    """Of a run that should get on.
+    """Return whether a queued or running run makes no progress.
 
     Args:
         times: when its latest steps ended.
-        sign: its latest stage and event, from `_signs`; None: there are none.
+        sign: its latest stage and event, from `_last_signs`; None: it has no event.
     """
-    if _is_silent(row, now) or row.state == "queued":
-        return _is_silent(row, now)
+    if _row_is_silent(row, now) or row.state == "queued":
+        return _row_is_silent(row, now)
     began = row.started_at or row.created_at
     moved_at = max(began, sign.said_at if sign else 0.0, times[-1] if times else 0.0)
-    trains = bool(times) and times[-1] >= began and (sign is None or sign.stage == "training")
-    return now - moved_at > (_slow_s(times) if trains else _SLOW_STAGE_S)
+    trains = bool(times) and times[-1] >= began and (sign is None or sign.stage == TRAINING)
+    return now - moved_at > (_stalled_step_s(times) if trains else _STALLED_STAGE_S)
 
 
-def _slow_s(times: Sequence[float]) -> float:
-    """Seconds after which a step that has not ended is remarkable: others save, evaluate or sample twice too."""
+def _stalled_step_s(times: Sequence[float]) -> float:
+    """Return seconds after which a step is stalled; some recent steps may have saved, evaluated or sampled twice."""
     longest = max((after - before for before, after in pairwise(times)), default=0.0)
-    return max(_SLOW_S, _SLOW_TIMES * (_usual_seconds(times) or 0.0), _LONGEST_TIMES * longest)
+    return max(
+        _STALLED_STEP_S,
+        _STALLED_STEP_MEDIANS * (_median_seconds(times) or 0.0),
+        _STALLED_STEP_MAXIMA * longest,
+    )
 
 
-def _usual_seconds(times: Sequence[float]) -> float | None:
+def _median_seconds(times: Sequence[float]) -> float | None:
     gaps = [after - before for before, after in pairwise(times) if after > before]
     return median(gaps) if gaps else None
 
 
-def _paces(connection: Connection, run_ids: Sequence[int]) -> dict[int, list[float]]:
-    """When each run's latest steps ended."""
+def _step_times(connection: Connection, run_ids: Sequence[int]) -> dict[int, list[float]]:
+    """Return when each run's latest steps ended."""
+    recent = and_(StepRow.step >= RunRow.step - _RECENT_STEPS, StepRow.step < RunRow.step)
     query = (
         select(RunRow.id, StepRow.time)
-        .join(StepRow, and_(StepRow.run_id == RunRow.id, StepRow.step >= RunRow.step - _RECENT_STEPS, StepRow.step < RunRow.step))
+        .join(StepRow, and_(StepRow.run_id == RunRow.id, recent))
         .where(RunRow.id.in_(run_ids))
         .order_by(StepRow.run_id, StepRow.step)
     )
@@ -141,11 +148,11 @@ def _paces(connection: Connection, run_ids: Sequence[int]) -> dict[int, list[flo
     return times
 
 
-def _signs(connection: Connection, run_ids: Sequence[int]) -> dict[int, Any]:
-    """Of running runs: the latest stage (`stage`), and when it or a later event was told (`said_at`)."""
+def _last_signs(connection: Connection, run_ids: Sequence[int]) -> dict[int, Any]:
+    """Return the latest stage of each running run, and when its latest event happened (`said_at`)."""
     of_run = select(EventRow.id).where(EventRow.run_id == RunRow.id).order_by(EventRow.id.desc()).limit(1)
     stage, event = aliased(EventRow), aliased(EventRow)
-    last_stage = of_run.where(EventRow.kind == "stage").correlate(RunRow).scalar_subquery()
+    last_stage = of_run.where(EventRow.kind == STAGE_EVENT).correlate(RunRow).scalar_subquery()
     last = of_run.correlate(RunRow).scalar_subquery()
     query = (
         select(RunRow.id, stage.message.label("stage"), event.time.label("said_at"))
@@ -158,21 +165,27 @@ def _signs(connection: Connection, run_ids: Sequence[int]) -> dict[int, Any]:
 
 
 def _last_rewards(connection: Connection, run_ids: Sequence[int]) -> dict[int, dict[str, float]]:
-    of_metric = and_(PointRow.run_id == RunRow.id, PointRow.metric_id == MetricNameRow.id, PointRow.value.is_not(None))
+    of_metric = and_(
+        PointRow.run_id == RunRow.id, PointRow.metric_id == MetricNameRow.id, PointRow.value.is_not(None)
+    )
     last = select(PointRow.value).where(of_metric).order_by(PointRow.step.desc()).limit(1)
     query = (
-        select(RunRow.id, MetricNameRow.name, last.correlate(RunRow, MetricNameRow).scalar_subquery().label("value"))
-        .join(MetricNameRow, MetricNameRow.name.startswith(_REWARDS, autoescape=True))
-        .where(RunRow.id.in_(run_ids), MetricNameRow.name != f"{_REWARDS}mean")
+        select(
+            RunRow.id,
+            MetricNameRow.name,
+            last.correlate(RunRow, MetricNameRow).scalar_subquery().label("value"),
+        )
+        .join(MetricNameRow, MetricNameRow.name.startswith(REWARD_PREFIX, autoescape=True))
+        .where(RunRow.id.in_(run_ids), MetricNameRow.name != MEAN_REWARD)
         .order_by(MetricNameRow.name)
     )
     rewards: dict[int, dict[str, float]] = defaultdict(dict)
     for run_id, name, value in connection.execute(query):
         if value is not None:
-            rewards[run_id][name.removeprefix(_REWARDS)] = value
+            rewards[run_id][name.removeprefix(REWARD_PREFIX)] = value
     return rewards
 
 
-def of_text(text: str) -> ColumnElement[bool]:
-    """Runs whose name contains `text`, in whatever case."""
+def name_contains(text: str) -> ColumnElement[bool]:
+    """Return the condition that a run's name contains `text`, ignoring case."""
     return func.lower(RunRow.name).contains(text.lower(), autoescape=True)

@@ -1,12 +1,12 @@
-"""The tables, the same in SQLite and PostgreSQL. Change them together with a file in `store/migrations/versions`."""
+"""The tables, the same in SQLite and PostgreSQL. Every change needs a file in `store/schema/migrations/versions`."""
 
 from typing import Any, ClassVar
 
 from sqlalchemy import JSON, Double, ForeignKey, Index, MetaData, Text, UniqueConstraint, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-# Names for what databases would otherwise name each in its own way; migrations refer to them.
-_NAMES = {
+# Databases would each choose their own names for these; migrations refer to them by name.
+_CONSTRAINT_NAMES = {
     "pk": "pk_%(table_name)s",
     "fk": "fk_%(table_name)s_%(column_0_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -15,16 +15,18 @@ _NAMES = {
 
 
 class Base(DeclarativeBase):
-    metadata = MetaData(naming_convention=_NAMES)
+    """Base class of all tables."""
+
+    metadata = MetaData(naming_convention=_CONSTRAINT_NAMES)
     type_annotation_map: ClassVar[dict[Any, Any]] = {float: Double(), str: Text(), Any: JSON()}
 
 
-def _run() -> Any:
+def _run_key() -> Any:
     return ForeignKey("runs.id", ondelete="CASCADE")
 
 
 class RunRow(Base):
-    """One run: a name in a folder, through all its resumptions."""
+    """One run: a name and a folder. A resumed run keeps its row."""
 
     __tablename__ = "runs"
     __table_args__ = (
@@ -37,7 +39,7 @@ class RunRow(Base):
     name: Mapped[str]
     state: Mapped[str]  # a StoredState of vocabulary.run_states
     created_at: Mapped[float]
-    started_at: Mapped[float | None]  # last time it began or went on
+    started_at: Mapped[float | None]  # when it last started or resumed
     ended_at: Mapped[float | None]
     heartbeat_at: Mapped[float | None]
     step: Mapped[int]  # steps done
@@ -50,7 +52,7 @@ class RunRow(Base):
 
 
 class MetricNameRow(Base):
-    """Points name their metric by number: the names would take more room than the values."""
+    """A metric's number, which points hold instead of its name: names would take more space than values."""
 
     __tablename__ = "metric_names"
     __table_args__ = (UniqueConstraint("name"),)
@@ -60,48 +62,49 @@ class MetricNameRow(Base):
 
 
 class PointRow(Base):
-    """A metric's value at a step. In the order of its key, so that a curve is one stretch of the file."""
+    """A metric's value at a step, stored in the order of the key, so that a curve is contiguous on disk."""
 
     __tablename__ = "points"
     __table_args__ = ({"sqlite_with_rowid": False},)
 
-    run_id: Mapped[int] = mapped_column(_run(), primary_key=True)
+    run_id: Mapped[int] = mapped_column(_run_key(), primary_key=True)
     metric_id: Mapped[int] = mapped_column(ForeignKey("metric_names.id"), primary_key=True)
     step: Mapped[int] = mapped_column(primary_key=True)
-    value: Mapped[float | None]  # NULL: it was not a finite number
+    value: Mapped[float | None]  # NULL: not a finite number
 
 
 class StepRow(Base):
-    """When a step ended."""
+    """The time at which a step ended."""
 
     __tablename__ = "steps"
     __table_args__ = ({"sqlite_with_rowid": False},)
 
-    run_id: Mapped[int] = mapped_column(_run(), primary_key=True)
+    run_id: Mapped[int] = mapped_column(_run_key(), primary_key=True)
     step: Mapped[int] = mapped_column(primary_key=True)
     time: Mapped[float]
 
 
 class EventRow(Base):
+    """Something that happened in a run, in one sentence."""
+
     __tablename__ = "events"
     __table_args__ = (UniqueConstraint("key"), Index(None, "run_id", "id"))
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    run_id: Mapped[int] = mapped_column(_run())
-    key: Mapped[
-        str
-    ]  # the writer's own: an event whose commit was not confirmed is written twice, and there once
+    run_id: Mapped[int] = mapped_column(_run_key())
+    # Chosen by the writer, so that an event written again after an unconfirmed commit is not there twice.
+    key: Mapped[str]
     time: Mapped[float]
     kind: Mapped[str]
     message: Mapped[str]
 
 
 class WorkerRow(Base):
-    """What a worker last said of itself."""
+    """The latest status of a worker."""
 
     __tablename__ = "workers"
 
-    run_id: Mapped[int] = mapped_column(_run(), primary_key=True)
+    run_id: Mapped[int] = mapped_column(_run_key(), primary_key=True)
     role: Mapped[str] = mapped_column(primary_key=True)
     index: Mapped[int] = mapped_column(primary_key=True)
     node: Mapped[str]
@@ -115,7 +118,7 @@ class WorkerRow(Base):
 
 
 class GroupRow(Base):
-    """A sampled group. What is long stands last: lists are read without touching it."""
+    """A recorded group. Long columns come last, so that reading a list does not touch them."""
 
     __tablename__ = "groups"
     __table_args__ = (
@@ -125,13 +128,13 @@ class GroupRow(Base):
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    run_id: Mapped[int] = mapped_column(_run())
+    run_id: Mapped[int] = mapped_column(_run_key())
     step: Mapped[int]
     group_id: Mapped[str]
     task: Mapped[str]
     prompt_key: Mapped[str]  # the same for the same prompt at other steps
     policy_version: Mapped[int]
-    held_out: Mapped[bool] = mapped_column(server_default=false())  # of an evaluation: it trained nothing
+    held_out: Mapped[bool] = mapped_column(server_default=false())  # from an evaluation, not trained on
     mean_reward: Mapped[float | None]
     spread: Mapped[float | None]  # largest reward - smallest
     question: Mapped[str]
@@ -142,26 +145,28 @@ class GroupRow(Base):
 
 
 class EvaluationRow(Base):
+    """Scores of one task at one point of a run, or of a benchmark."""
+
     __tablename__ = "evaluations"
     __table_args__ = (UniqueConstraint("run_id", "stage", "step", "task", "source"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    run_id: Mapped[int] = mapped_column(_run())
+    run_id: Mapped[int] = mapped_column(_run_key())
     stage: Mapped[str]
-    step: Mapped[int]  # steps taken, which is the policy version
+    step: Mapped[int]  # steps done, which is the policy version
     task: Mapped[str]
     source: Mapped[str]
     scores: Mapped[Any]
 
 
 class RequestRow(Base):
-    """What somebody asked of a run, and what came of it."""
+    """A request that somebody made of a run, and its outcome."""
 
     __tablename__ = "requests"
     __table_args__ = (Index(None, "run_id", "taken_at"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    run_id: Mapped[int | None] = mapped_column(_run())
+    run_id: Mapped[int | None] = mapped_column(_run_key())
     action: Mapped[str]
     asked_by: Mapped[str]
     asked_at: Mapped[float]
@@ -171,10 +176,10 @@ class RequestRow(Base):
 
 
 class ChangeRow(Base):
-    """How often a kind of a run's records was written: what tells a reader, in one look, what to read again."""
+    """How often a run's records of one kind were written: tells readers, in one query, what to read again."""
 
     __tablename__ = "changes"
 
-    run_id: Mapped[int] = mapped_column(_run(), primary_key=True)
+    run_id: Mapped[int] = mapped_column(_run_key(), primary_key=True)
     kind: Mapped[str] = mapped_column(primary_key=True)  # a ChangeKind of store.records
     number: Mapped[int]

@@ -1,4 +1,4 @@
-"""Bringing a database up to this version's tables, one process at a time."""
+"""Upgrading a database to this version's tables, one process at a time."""
 
 import threading
 from collections.abc import Callable
@@ -11,29 +11,35 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-VERSION_TABLE = "store_version"  # not Alembic's own name: a database may be shared with others that use it
-_LOCK = 7_205_759_403  # PostgreSQL's advisory lock: any number, always the same one
-_one_thread = threading.Lock()  # Alembic keeps what it works on in a global
+VERSION_TABLE = "store_version"  # not Alembic's default: the database may be shared with others that use it
+_ADVISORY_LOCK_ID = 7_205_759_403  # arbitrary, but the same in every process and version
+_alembic_lock = threading.Lock()  # Alembic keeps the running migration in global variables
 
 Transaction = Callable[[], AbstractContextManager[Connection]]
 
 
 class NewerDatabase(Exception):
-    """The database has tables of a version that this one does not know; says which."""
+    """The database was upgraded to a version that this code does not know; the message names it."""
 
 
 def upgrade(read: Transaction, write: Transaction) -> None:
-    """Run the migrations that are missing, all in one transaction. Raises NewerDatabase."""
+    """Run the missing migrations in one transaction.
+
+    Raises:
+        NewerDatabase: a newer version of videossr upgraded the database.
+    """
     config = _config()
     scripts = ScriptDirectory.from_config(config)
-    with _one_thread:
+    with _alembic_lock:
         with read() as connection:
             if _is_current(connection, scripts):
                 return
-        with write() as connection:  # SQLite: takes the only lock that there is
+        with write() as connection:  # in SQLite this takes the only write lock
             if connection.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
-            if not _is_current(connection, scripts):  # while we waited another may have done it
+                connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": _ADVISORY_LOCK_ID})
+            if not _is_current(
+                connection, scripts
+            ):  # another process may have upgraded while this one waited
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
 

@@ -1,4 +1,4 @@
-"""What a run said and the database does not have yet. Pure: the newest of everything that is replaced anyway."""
+"""Entries of a run's record that are not in the database yet: of entries that replace each other, the newest. Pure."""
 
 import uuid
 from collections.abc import Iterator, Mapping
@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from store.records import EvaluationRecord, GroupRecord, WorkerStatus
 from vocabulary.run_states import StoredState
 
-# About what an entry takes in memory besides its texts.
+# Approximate memory of an entry and of its parts, without their texts.
 _ENTRY_BYTES, _VALUE_BYTES, _COMPLETION_BYTES, _FRAME_BYTES = 500, 100, 1000, 500
 
 
 @dataclass(frozen=True)
 class StepEntry:
+    """The end of a step and its metrics."""
+
     time_s: float
     metrics: Mapping[str, float | None]
 
@@ -23,6 +25,8 @@ class StepEntry:
 
 @dataclass(frozen=True)
 class EventEntry:
+    """An event; `key` is unique, so that writing it twice does no harm."""
+
     time_s: float
     kind: str
     message: str
@@ -35,6 +39,8 @@ class EventEntry:
 
 @dataclass(frozen=True)
 class StateEntry:
+    """The run's state since `time_s`."""
+
     state: StoredState
     failure: str | None
     time_s: float
@@ -42,9 +48,9 @@ class StateEntry:
 
 @dataclass
 class Backlog:
-    """Entries in the order in which they came, each once: all of it can be written again without harm.
+    """Entries in order of arrival, each once. Writing a backlog twice does no harm.
 
-    `forget_after` is carried out before the entries are written: those that it concerned are taken out when it comes.
+    `forget_after` applies to the database before the entries are written; entries it concerns are already removed.
     """
 
     forget_after: int | None = None
@@ -54,39 +60,44 @@ class Backlog:
     events: dict[str, EventEntry] = field(default_factory=dict)
     evaluations: dict[tuple[str, int, str, str], EvaluationRecord] = field(default_factory=dict)
     workers: dict[tuple[str, int], WorkerStatus] = field(default_factory=dict)
-    lost_groups: int = 0  # given up for want of room
+    lost_groups: int = 0  # dropped because the backlog was full
     lost_steps: int = 0
     lost_events: int = 0
-    num_bytes: int = 0  # of steps, groups and events, about
+    num_bytes: int = 0  # of steps, groups and events, approximately
 
     def __bool__(self) -> bool:
         waiting = (self.steps, self.groups, self.events, self.evaluations, self.workers)
         return any(waiting) or self.state is not None or self.forget_after is not None
 
     def add_step(self, step: int, row: StepEntry) -> None:
+        """Add a step; an earlier entry for it is replaced."""
         if old := self.steps.pop(step, None):
             self.num_bytes -= old.num_bytes
         self.steps[step] = row
         self.num_bytes += row.num_bytes
 
     def add_group(self, group: GroupRecord) -> None:
+        """Add a group; an earlier entry for it is replaced."""
         if old := self.groups.pop((group.step, group.group_id), None):
             self.num_bytes -= _group_bytes(old)
         self.groups[group.step, group.group_id] = group
         self.num_bytes += _group_bytes(group)
 
     def add_event(self, row: EventEntry) -> None:
+        """Add an event."""
         self.events[row.key] = row
         self.num_bytes += row.num_bytes
 
     def add_evaluation(self, record: EvaluationRecord) -> None:
+        """Add an evaluation; an earlier entry for it is replaced."""
         self.evaluations[record.stage, record.step, record.task, record.source] = record
 
     def add_worker(self, status: WorkerStatus) -> None:
+        """Add a worker's status; an earlier one is replaced."""
         self.workers[status.role, status.index] = status
 
     def forget(self, after: int) -> None:
-        """Take out what is of steps after `after`, and of policies that they made."""
+        """Remove entries of steps after `after`, and of the policy versions that those steps made."""
         self.forget_after = after if self.forget_after is None else min(after, self.forget_after)
         for step in [step for step in self.steps if step > after]:
             self.num_bytes -= self.steps.pop(step).num_bytes
@@ -97,7 +108,7 @@ class Backlog:
             del self.evaluations[name]
 
     def absorb(self, newer: "Backlog") -> None:
-        """Take over what was said after what is here."""
+        """Add all entries of `newer`, a later backlog of the same run."""
         if newer.forget_after is not None:
             self.forget(newer.forget_after)
         self.state = newer.state or self.state
@@ -114,7 +125,7 @@ class Backlog:
         self.lost_events += newer.lost_events
 
     def trim(self, max_bytes: int) -> None:
-        """Give up groups, then metrics, then events, the oldest first, until no more than `max_bytes` are left."""
+        """Drop groups, then steps, then events, the oldest first, until at most `max_bytes` are left."""
         while self.num_bytes > max_bytes:
             if self.groups:
                 self.num_bytes -= _group_bytes(self.groups.pop(next(iter(self.groups))))
@@ -129,7 +140,7 @@ class Backlog:
                 return
 
     def lost(self) -> str:
-        """What was given up, in words; empty: nothing."""
+        """Describe what was dropped; empty: nothing."""
         counts = {
             "sampled groups": self.lost_groups,
             "steps' metrics": self.lost_steps,
@@ -138,7 +149,7 @@ class Backlog:
         return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
     def pieces(self) -> Iterator["Backlog"]:
-        """The same, one entry at a time, in an order in which they can be written."""
+        """Yield the backlog one entry at a time, in an order in which they can be written."""
         yield Backlog(forget_after=self.forget_after)
         yield Backlog(state=self.state)
         for step, row in self.steps.items():
@@ -154,17 +165,17 @@ class Backlog:
 
 
 def first_forgotten(after: int, *, evaluated: bool) -> int:
-    """The first step that is forgotten where a run goes on behind step `after`.
+    """Return the first step that is forgotten when a run resumes after step `after`.
 
     Args:
-        evaluated: of an evaluation and its groups. Their step counts steps taken, so `after + 1` is that of the weights
-            that the run goes on from, which are not evaluated again.
+        evaluated: for evaluations and their groups. Their step counts steps done, so `after + 1` belongs to the
+            weights from which the run resumes, and those are not evaluated again.
     """
     return after + 2 if evaluated else after + 1
 
 
 def is_forgotten(group: GroupRecord, after: int) -> bool:
-    """Whether a run that goes on behind step `after` forgets `group`."""
+    """Return whether a run that resumes after step `after` forgets `group`."""
     return group.step >= first_forgotten(after, evaluated=group.held_out)
 
 

@@ -1,4 +1,4 @@
-"""The statements that write: upserts, so that whatever is written again is there once, in its last form."""
+"""SQL statements that write. All are upserts, so an entry that is written twice is stored once, in its last form."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -20,18 +20,19 @@ from store.schema.tables import (
     WorkerRow,
 )
 from store.writing.backlog import Backlog, EventEntry, StateEntry, first_forgotten
+from vocabulary.run_states import ENDED
 
 Row = dict[str, Any]
 
 
 def insert(connection: Connection, table: type[Base]) -> Any:
-    """The dialect's insert, which knows ON CONFLICT."""
+    """Return the dialect's own insert statement, which supports ON CONFLICT."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     return dialect.insert(table)
 
 
 def upsert(connection: Connection, table: type[Base], keys: Sequence[str], rows: Sequence[Row]) -> None:
-    """Insert `rows`, or write them over those with the same `keys`."""
+    """Insert `rows`, replacing rows with the same `keys`."""
     if not rows:
         return
     statement = insert(connection, table)
@@ -40,15 +41,17 @@ def upsert(connection: Connection, table: type[Base], keys: Sequence[str], rows:
 
 
 def metric_ids(connection: Connection, names: Sequence[str]) -> dict[str, int]:
-    """The numbers of metrics; new names get theirs. Sorted, or two writers could each wait for the other."""
+    """Return the numbers of metrics; new names are inserted, in sorted order so that two writers cannot deadlock."""
     new = insert(connection, MetricNameRow).on_conflict_do_nothing(index_elements=["name"])
     connection.execute(new, [{"name": name} for name in sorted(names)])
-    found = connection.execute(select(MetricNameRow.name, MetricNameRow.id).where(MetricNameRow.name.in_(names)))
+    found = connection.execute(
+        select(MetricNameRow.name, MetricNameRow.id).where(MetricNameRow.name.in_(names))
+    )
     return dict(found.tuples().all())
 
 
 def note_changes(connection: Connection, run_id: int, kinds: Sequence[ChangeKind]) -> None:
-    """Tell readers that there is news of these kinds."""
+    """Tell readers that the run has new records of these kinds."""
     if not kinds:
         return
     statement = insert(connection, ChangeRow)
@@ -59,7 +62,7 @@ def note_changes(connection: Connection, run_id: int, kinds: Sequence[ChangeKind
 
 
 def write_backlog(connection: Connection, run_id: int, backlog: Backlog, ids: Mapping[str, int]) -> None:
-    """All of a backlog. `ids` holds the numbers of all its metrics."""
+    """Write a whole backlog. `ids` maps the names of all its metrics to their numbers."""
     kinds: list[ChangeKind] = []
     if backlog.forget_after is not None:
         _forget(connection, run_id, backlog.forget_after)
@@ -95,8 +98,12 @@ def _forget(connection: Connection, run_id: int, after: int) -> None:
         connection.execute(delete(table).where(table.run_id == run_id, table.step >= trained))
     forgotten = or_(and_(GroupRow.step >= trained, ~GroupRow.held_out), GroupRow.step >= evaluated)
     connection.execute(delete(GroupRow).where(GroupRow.run_id == run_id, forgotten))
-    connection.execute(delete(EvaluationRow).where(EvaluationRow.run_id == run_id, EvaluationRow.step >= evaluated))
-    connection.execute(update(RunRow).where(RunRow.id == run_id, RunRow.step > after + 1).values(step=after + 1))
+    connection.execute(
+        delete(EvaluationRow).where(EvaluationRow.run_id == run_id, EvaluationRow.step >= evaluated)
+    )
+    connection.execute(
+        update(RunRow).where(RunRow.id == run_id, RunRow.step > after + 1).values(step=after + 1)
+    )
 
 
 def _write_state(connection: Connection, run_id: int, row: StateEntry) -> None:
@@ -104,7 +111,7 @@ def _write_state(connection: Connection, run_id: int, row: StateEntry) -> None:
     if row.state == "running":
         values["started_at"] = case((RunRow.state == "running", RunRow.started_at), else_=row.time_s)
         values["ended_at"] = None
-    elif row.state in ("stopped", "failed", "done"):
+    elif row.state in ENDED:
         values["ended_at"] = row.time_s
     connection.execute(update(RunRow).where(RunRow.id == run_id).values(values))
 
@@ -123,6 +130,7 @@ def _write_steps(connection: Connection, run_id: int, backlog: Backlog, ids: Map
 
 
 def write_events(connection: Connection, run_id: int, events: Iterable[EventEntry]) -> None:
+    """Insert events that are not stored yet."""
     rows = [
         {"run_id": run_id, "key": row.key, "time": row.time_s, "kind": row.kind, "message": row.message}
         for row in events

@@ -1,4 +1,4 @@
-"""How a run writes: what it says goes into a backlog, and a thread of its own carries it to the database."""
+"""How a run writes to the store: entries go into a backlog, and a thread writes the backlog to the database."""
 
 import logging
 import threading
@@ -7,31 +7,31 @@ from collections.abc import Callable, Mapping
 
 from sqlalchemy import update
 
-from store.database import Database, StoreAway
+from store.database import Database, StoreUnavailable
 from store.records import EvaluationRecord, GroupRecord, WorkerStatus, clean
 from store.schema.tables import RunRow
 from store.writing.backlog import Backlog, EventEntry, StateEntry, StepEntry
 from store.writing.write import metric_ids, write_backlog
 from vocabulary.run_states import StoredState
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 5.0
-_LONGEST_PAUSE_S = 10.0  # between two tries while the database is away
+_MAX_RETRY_PAUSE_S = 10.0  # between two attempts while the database is unavailable
 _MAX_BACKLOG_BYTES = 64 * 2**20
 
 
 class RunWriter:
-    """Writes one run's record, from any thread. No call waits for the database, and none fails because of it.
+    """The writer of one run's record. Any thread may call it; no call waits for the database or fails because of it.
 
-    What came within `flush_s` is written in one transaction. While the database is away, everything is kept and tried
-    again after growing pauses; if that takes more than `max_backlog_bytes`, sampled groups are given up first, then
-    metrics, the oldest first, and an event says how many. What the database refuses for good is given up by itself.
+    Entries of `flush_s` seconds are written in one transaction. While the database is unavailable, entries are kept,
+    and writing is retried after growing pauses. If they need more than `max_backlog_bytes`, groups are dropped first,
+    then steps, the oldest first, and an event says how many. An entry that the database refuses is dropped alone.
 
     Args:
-        flush_s: seconds between two writes, which is what a killed process loses.
-        max_backlog_bytes: about what may be kept in memory.
-        clock: seconds since the epoch.
+        flush_s: seconds between two writes; a killed process loses what came in the last of them.
+        max_backlog_bytes: approximate limit of the memory for entries.
+        clock: returns seconds since the epoch.
     """
 
     def __init__(
@@ -45,50 +45,55 @@ class RunWriter:
     ) -> None:
         self._database, self._run_id, self._flush_s, self._clock = database, run_id, flush_s, clock
         self._max_bytes = max_backlog_bytes
-        self._lock = threading.Lock()  # of the backlog; held for moments
+        self._lock = threading.Lock()  # guards the backlog; held only for moments
         self._waiting = Backlog()
         self._metric_ids: dict[str, int] = {}
-        self._next_heartbeat = 0.0  # of time.monotonic
-        self._away = False
+        self._next_heartbeat = 0.0  # by time.monotonic
+        self._unavailable = False
         self._closing = threading.EventRow()
-        self._deadline = 0.0  # of time.monotonic; set by close
+        self._deadline = 0.0  # by time.monotonic; set by close
         self._thread = threading.Thread(target=self._work, name=f"run-store-{run_id}", daemon=True)
         self._thread.start()
 
     def step(self, step: int, time_s: float, metrics: Mapping[str, float]) -> None:
-        """Step number `step` ended at `time_s`. What is not finite is stored as NULL."""
+        """Record that step number `step` ended at `time_s`. Values that are not finite are stored as NULL."""
         row = StepEntry(float(time_s), {clean(name): clean(float(value)) for name, value in metrics.items()})
         self._add(lambda backlog: backlog.add_step(int(step), row))
 
     def event(self, kind: str, message: str, time_s: float | None = None) -> None:
+        """Record an event, now or at `time_s`."""
         row = EventEntry(self._clock() if time_s is None else time_s, clean(kind), clean(message))
         self._add(lambda backlog: backlog.add_event(row))
 
     def state(self, state: StoredState, failure: str | None = None) -> None:
+        """Record the run's state, from now on."""
         row = StateEntry(state, clean(failure), self._clock())
         self._add(lambda backlog: setattr(backlog, "state", row))
 
     def worker(self, status: WorkerStatus) -> None:
+        """Record a worker's latest status."""
         self._add(lambda backlog: backlog.add_worker(status))
 
     def group(self, group: GroupRecord) -> None:
+        """Record a group; one with the same step and group_id is replaced."""
         self._add(lambda backlog: backlog.add_group(group))
 
     def evaluation(self, record: EvaluationRecord) -> None:
+        """Record an evaluation; one of the same point, step, task and source is replaced."""
         self._add(lambda backlog: backlog.add_evaluation(record))
 
     def drop_after(self, step: int) -> None:
-        """Forget what was recorded of steps after number `step`, and of the policies that they made."""
+        """Delete what was recorded of steps after number `step`, and of the policy versions that those steps made."""
         self._add(lambda backlog: backlog.forget(step))
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """Write what is left and end; what is not written within `timeout_s` is lost, and logged."""
+        """Write the remaining entries and stop. Entries not written within `timeout_s` are lost, which is logged."""
         self._deadline = time.monotonic() + timeout_s
         self._closing.set()
         self._thread.join(timeout_s + 1)
         with self._lock:
             if self._waiting:
-                _log.warning("Run store: closed with entries that were not written.")
+                logger.warning("Run store: closed before all entries were written.")
 
     def _add(self, put: Callable[[Backlog], None]) -> None:
         with self._lock:
@@ -103,25 +108,25 @@ class RunWriter:
             if closing and (written or time.monotonic() > self._deadline):
                 return
             if closing:
-                time.sleep(0.1)  # the event is set: waiting for it would be none
-            pause_s = self._flush_s if written else min(2 * pause_s, _LONGEST_PAUSE_S)
+                time.sleep(0.1)  # waiting for the closing event would return at once
+            pause_s = self._flush_s if written else min(2 * pause_s, _MAX_RETRY_PAUSE_S)
 
     def _flush(self) -> bool:
-        """Write all that waits; False if the database is away."""
+        """Write all waiting entries; False: the database is unavailable."""
         with self._lock:
             batch, self._waiting = self._waiting, Backlog()
         try:
             self._write(batch)
-        except StoreAway as error:
+        except StoreUnavailable as error:
             self._keep(batch, error)
             return False
         except Exception as error:
-            # Whatever it is, training goes on, and one bad entry must not keep the others from being written.
-            _log.warning("Run store: a batch was refused, so its entries are written one by one: %s", error)
+            # Training must continue, and one bad entry must not keep the others from being written.
+            logger.warning("Run store: a batch was refused, so its entries are written one by one: %s", error)
             return self._write_pieces(batch)
-        if self._away:
-            _log.warning("Run store: the database is back, and has what it missed.")
-            self._away = False
+        if self._unavailable:
+            logger.warning("Run store: the database is available again, and all kept entries are written.")
+            self._unavailable = False
         return True
 
     def _write(self, batch: Backlog) -> None:
@@ -130,11 +135,11 @@ class RunWriter:
             return
         self._learn_names(batch)
         if lost := batch.lost():
-            message = f"The database was away for so long that these were not stored: {lost}."
+            message = f"The database was unavailable for so long that these were not stored: {lost}."
             batch.add_event(EventEntry(self._clock(), "record_lost", message))
             batch.lost_groups = batch.lost_steps = batch.lost_events = 0
         with self._database.write() as connection:
-            if beats:  # first, as everybody locks a run before what counts its changes
+            if beats:  # first, because every writer locks the run's row before its change counters
                 beat = update(RunRow).where(RunRow.id == self._run_id).values(heartbeat_at=self._clock())
                 connection.execute(beat)
             write_backlog(connection, self._run_id, batch, self._metric_ids)
@@ -142,7 +147,7 @@ class RunWriter:
             self._next_heartbeat = time.monotonic() + HEARTBEAT_S
 
     def _learn_names(self, batch: Backlog) -> None:
-        """In a transaction of its own: numbers that are remembered must have been committed."""
+        """Look up the numbers of new metrics, in a separate transaction: remembered numbers must be committed."""
         names = {name for row in batch.steps.values() for name in row.metrics} - self._metric_ids.keys()
         if names:
             with self._database.write() as connection:
@@ -154,22 +159,22 @@ class RunWriter:
         for piece in batch.pieces():
             try:
                 self._write(piece)
-            except StoreAway as error:
+            except StoreUnavailable as error:
                 self._keep(batch, error)
                 return False
             except Exception as error:
                 refused += 1
-                _log.warning("Run store: an entry was refused and is not stored: %s", error)
+                logger.warning("Run store: an entry was refused and is not stored: %s", error)
         if refused:
-            _log.warning("Run store: %d entries were refused.", refused)
+            logger.warning("Run store: %d entries were refused.", refused)
         return True
 
-    def _keep(self, batch: Backlog, error: StoreAway) -> None:
-        """Put `batch` back before what has come since."""
+    def _keep(self, batch: Backlog, error: StoreUnavailable) -> None:
+        """Put `batch` back, before the entries that have come since."""
         with self._lock:
             batch.absorb(self._waiting)
             batch.trim(self._max_bytes)
             self._waiting = batch
-        if not self._away:
-            _log.warning("Run store: %s The run goes on, and what it says is kept and written later.", error)
-            self._away = True
+        if not self._unavailable:
+            logger.warning("Run store: %s Training continues; entries are kept and written later.", error)
+            self._unavailable = True

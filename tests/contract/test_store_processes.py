@@ -133,7 +133,7 @@ def test_a_postgresql_that_restarts_loses_nothing(
             server.stop(how)
             eventually(lambda: "does not answer" in caplog.text)
         if step == 600:  # reached although the server is away: recording waits for no server
-            assert "the database is back" not in caplog.text
+            assert "the database is available again" not in caplog.text
             server.start()
         writer.step(step, float(step), {"kl": float(step)})
         writer.event("step", str(step))

@@ -1,5 +1,5 @@
-"""How a database made by an older version becomes one of this version.
+"""Migrations: they turn a database made by an older version into one of this version.
 
-One file in `versions/` for each change of `store/schema/tables.py`, numbered; a test holds that all of them together give
-exactly those tables. A file that was released is never changed again.
+`versions/` has one numbered file for each change of `store/schema/tables.py`; a test checks that together they make
+exactly those tables. Never change a file that was released.
 """

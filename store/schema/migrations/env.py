@@ -1,4 +1,4 @@
-"""What Alembic runs: the connection is handed in by `store.schema.upgrade`, inside a transaction that holds the lock."""
+"""The script Alembic runs. `store.schema.upgrade` passes the connection, in a transaction that holds the lock."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""The same tests over SQLite and, where the machine has it, a real PostgreSQL."""
+"""Fixtures that run each store test on SQLite and, if the machine has it, on a real PostgreSQL."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ def server() -> Iterator[PostgresServer]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database that is not there yet, or is empty."""
+    """Return the URL of a database that does not exist yet, or is empty."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'videossr.db'}"
     server: PostgresServer = request.getfixturevalue("server")

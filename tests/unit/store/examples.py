@@ -1,4 +1,4 @@
-"""Runs and records to write."""
+"""Runs and records for tests to write."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ def new_run(database: Database, name: str = "demo", **changes: Any) -> int:
 
 
 def write(database: Database, run_id: int, steps: Sequence[tuple[int, float, dict[str, float]]]) -> None:
-    """Steps as (step, time_s, metrics), and all of it written."""
+    """Write steps, given as (step, time_s, metrics), and wait until they are stored."""
     writer = RunWriter(database, run_id)
     for step, time_s, metrics in steps:
         writer.step(step, time_s, metrics)
@@ -42,7 +42,9 @@ def group(
         )
         for place, reward in enumerate(rewards)
     )
-    frame = FrameRecord(time_s=0.5, edited=True, file="frames/0.webp", boxes=((1.0, 2.0, 3.0, 4.0, "circle"),))
+    frame = FrameRecord(
+        time_s=0.5, edited=True, file="frames/0.webp", boxes=((1.0, 2.0, 3.0, 4.0, "circle"),)
+    )
     values: dict[str, Any] = {
         "task": "grounding",
         "prompt_key": "train-3",

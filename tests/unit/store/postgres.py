@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, from the programs that the machine has."""
+"""A temporary PostgreSQL server for tests, run with the programs installed on the machine."""
 
 import os
 import pwd
@@ -19,14 +19,14 @@ PASSWORD = "open-sesame"
 
 
 def programs() -> Path | None:
-    """The folder of initdb and postgres; None: there is no server on this machine."""
+    """Return the folder of initdb and postgres; None: PostgreSQL is not installed."""
     found = shutil.which("initdb")
     folders = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     return next((folder for folder in reversed(folders) if (folder / "initdb").exists()), None)
 
 
 class PostgresServer:
-    """A server on a free port, in a folder of its own. Not as root, which PostgreSQL refuses."""
+    """A server on a free port, in a temporary folder. It never runs as root, which PostgreSQL refuses."""
 
     def __init__(self) -> None:
         folder = programs()
@@ -48,7 +48,7 @@ class PostgresServer:
             "port": self.port,
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": self._folder,
-            "fsync": "off",  # the machine does not fail in a test, only processes do
+            "fsync": "off",  # tests crash processes, not the machine
             "max_connections": 60,
         }
         command = ["postgres", "-D", str(self._folder / "data")]
@@ -65,14 +65,14 @@ class PostgresServer:
                 time.sleep(0.1)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """SIGINT: connections are closed. SIGQUIT: as if it crashed."""
+        """Stop the server: SIGINT closes connections first, SIGQUIT stops it like a crash."""
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait(30)
             self._process = None
 
     def new_database(self) -> str:
-        """The URL of a new, empty database."""
+        """Create an empty database and return its URL."""
         self._num_databases += 1
         name = f"test{self._num_databases}"
         with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
@@ -113,7 +113,7 @@ class PostgresServer:
 
 @contextmanager
 def running_server() -> Iterator[PostgresServer]:
-    """For a fixture: one for as long as the block lasts; its tests are skipped where there is none to run."""
+    """Run a server for the duration of the block; skip the test if PostgreSQL is not installed."""
     if programs() is None:
         pytest.skip("PostgreSQL's server is not installed (Debian: apt-get install postgresql)")
     server = PostgresServer()

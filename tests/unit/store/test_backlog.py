@@ -1,18 +1,18 @@
-"""What waits for the database: each thing once, and never more than fits."""
+"""The backlog holds each entry once, and never more than fits."""
 
 from store.records import EvaluationRecord, WorkerStatus
 from store.writing.backlog import Backlog, EventEntry, StateEntry, StepEntry
 from tests.unit.store.examples import group
 
 
-def step_row(value: float = 1.0) -> StepEntry:
+def step_entry(value: float = 1.0) -> StepEntry:
     return StepEntry(0.0, {"kl": value})
 
 
-def full() -> Backlog:
+def full_backlog() -> Backlog:
     backlog = Backlog()
     for step in range(4):
-        backlog.add_step(step, step_row())
+        backlog.add_step(step, step_entry())
         backlog.add_group(group(step))
         backlog.add_group(group(step, "held-out-during-0", held_out=True))
         backlog.add_event(EventEntry(0.0, "stage", f"{step}"))
@@ -21,24 +21,24 @@ def full() -> Backlog:
 
 
 def counted(backlog: Backlog) -> int:
-    """num_bytes, counted anew."""
+    """Count num_bytes again, in an empty backlog."""
     fresh = Backlog()
     fresh.absorb(backlog)
     return fresh.num_bytes
 
 
-def test_bytes_are_those_of_what_is_there() -> None:
-    backlog = full()
+def test_num_bytes_is_the_size_of_the_entries() -> None:
+    backlog = full_backlog()
     backlog.add_step(2, StepEntry(0.0, {"kl": 1.0, "entropy": 2.0}))
     backlog.add_group(group(2, rewards=(0.0, 0.5, 1.0)))
-    assert backlog.num_bytes == counted(backlog) > full().num_bytes
+    assert backlog.num_bytes == counted(backlog) > full_backlog().num_bytes
     backlog.forget(1)
-    assert backlog.num_bytes == counted(backlog) < full().num_bytes
+    assert backlog.num_bytes == counted(backlog) < full_backlog().num_bytes
 
 
-def test_what_is_said_twice_is_there_once_in_its_last_form() -> None:
-    older, newer = full(), Backlog()
-    newer.add_step(3, step_row(7.0))
+def test_an_entry_that_comes_twice_is_kept_once_in_its_last_form() -> None:
+    older, newer = full_backlog(), Backlog()
+    newer.add_step(3, step_entry(7.0))
     newer.add_worker(WorkerStatus(role="rollout", index=0, node="a", updated_at=1.0))
     newer.state = StateEntry("done", None, 1.0)
     older.absorb(newer)
@@ -48,23 +48,27 @@ def test_what_is_said_twice_is_there_once_in_its_last_form() -> None:
     assert len(older.workers) == 1
 
 
-def test_forgetting_takes_later_steps_and_keeps_the_checkpoints_evaluation() -> None:
-    older, newer = full(), Backlog()
+def test_forgetting_removes_later_steps_and_keeps_the_evaluation_of_the_checkpoint() -> None:
+    older, newer = full_backlog(), Backlog()
     newer.forget(1)
-    newer.add_step(2, step_row(5.0))
+    newer.add_step(2, step_entry(5.0))
     older.absorb(newer)
     assert older.forget_after == 1
     assert {step: row.metrics["kl"] for step, row in older.steps.items()} == {0: 1.0, 1: 1.0, 2: 5.0}
     kept = {held_out: [each.step for each in older.groups.values() if each.held_out == held_out]
             for held_out in (False, True)}  # fmt: skip
     assert kept == {False: [0, 1], True: [0, 1, 2]}
-    assert [record.step for record in older.evaluations.values()] == [0, 1, 2]  # of policies: two steps taken
+    assert [record.step for record in older.evaluations.values()] == [
+        0,
+        1,
+        2,
+    ]  # policy version 2 was made by steps 0 and 1
     assert len(older.events) == 4
 
 
-def test_groups_go_first_then_the_oldest_metrics_then_events() -> None:
-    backlog = full()
-    group_bytes = full().num_bytes
+def test_groups_are_dropped_first_then_the_oldest_steps_then_events() -> None:
+    backlog = full_backlog()
+    group_bytes = full_backlog().num_bytes
     backlog.trim(backlog.num_bytes - 1)
     assert [step for step, _ in backlog.groups] == [0, 1, 1, 2, 2, 3, 3]
     group_bytes -= backlog.num_bytes
@@ -79,8 +83,8 @@ def test_groups_go_first_then_the_oldest_metrics_then_events() -> None:
     assert backlog.num_bytes == 0
 
 
-def test_pieces_are_the_whole() -> None:
-    backlog, whole = full(), Backlog()
+def test_the_pieces_together_are_the_backlog() -> None:
+    backlog, whole = full_backlog(), Backlog()
     for piece in backlog.pieces():
         whole.absorb(piece)
     assert whole == backlog

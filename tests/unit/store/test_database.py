@@ -1,4 +1,4 @@
-"""Opening a store: whatever may be wrong is said in words, and all its processes find the same tables."""
+"""Opening a store: errors are in plain words, and all processes find the same tables, also in an old database."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import func, select, text
 
-from store.database import Database, StoreAway, StoreError, database_url, open_database
+from store.database import Database, StoreError, StoreUnavailable, database_url, open_database
 from store.reading.reader import RunReader
 from store.schema.tables import Base, RunRow
 from store.schema.upgrade import VERSION_TABLE, Transaction, _config
@@ -22,7 +22,7 @@ from tests.unit.store.postgres import PASSWORD, PostgresServer
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_url_is_the_environments_or_a_file_in_the_runs_folder(
+def test_the_url_is_videossr_db_or_a_file_in_the_runs_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VIDEOSSR_DB", "")
@@ -31,7 +31,7 @@ def test_the_url_is_the_environments_or_a_file_in_the_runs_folder(
     assert database_url(tmp_path) == "postgresql://u:p@h/d"
 
 
-def test_migrations_make_exactly_the_tables(url: str) -> None:
+def test_migrations_create_exactly_the_tables(url: str) -> None:
     database = open_database(url)
     with database.read() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
@@ -39,12 +39,24 @@ def test_migrations_make_exactly_the_tables(url: str) -> None:
     database.close()
 
 
-def test_a_store_from_before_held_out_groups_were_marked_gets_them_marked(
+def open_old_database(url: str, revision: str, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """Open a new database with the tables that it had after the migration `revision`."""
+
+    def upgrade_to_revision(_: Transaction, write: Transaction) -> None:
+        config = _config()
+        with write() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("store.database.upgrade", upgrade_to_revision)
+        return open_database(url)
+
+
+def test_the_second_migration_marks_the_groups_of_evaluations(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr("store.database.upgrade", _to_the_first_tables)
-        old = open_database(url)
+    old = open_old_database(url, "0001", monkeypatch)
     run_id = new_run(old)
     with old.write() as connection:
         for group_id in ("3-0", "held-out-during-jigsaw-0", "held_outer"):
@@ -66,11 +78,29 @@ def test_a_store_from_before_held_out_groups_were_marked_gets_them_marked(
     database.close()
 
 
-def _to_the_first_tables(read: Transaction, write: Transaction) -> None:
-    config = _config()
-    with write() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+def test_the_third_migration_keeps_the_answers_of_groups_as_their_truths(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = open_old_database(url, "0002", monkeypatch)
+    run_id = new_run(old)
+    with old.write() as connection:
+        connection.execute(
+            text("INSERT INTO groups (run_id, step, group_id, task, prompt_key, policy_version, question, answer, "
+                 "details, completions, frames) VALUES (:run, 3, '3-0', 'jigsaw', 'k', 3, 'Order?', '2,1', '', '[]', "
+                 "'[]')"),
+            {"run": run_id},
+        )  # fmt: skip
+    old.close()
+    database = open_database(url)
+    reader = RunReader(database)
+    (summary,) = reader.groups(run_id).items
+    stored = reader.group(run_id, summary.id)
+    assert stored is not None
+    assert (summary.truth, stored.truth, stored.question) == ("2,1", "2,1", "Order?")
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        assert compare_metadata(context, Base.metadata) == []
+    database.close()
 
 
 def test_sqlite_points_lie_in_the_order_of_their_key(tmp_path: Path) -> None:
@@ -86,7 +116,7 @@ def test_sqlite_points_lie_in_the_order_of_their_key(tmp_path: Path) -> None:
     database.close()
 
 
-def test_what_is_there_survives_a_second_opening(url: str) -> None:
+def test_records_survive_a_second_opening(url: str) -> None:
     first = open_database(url)
     run_id = new_run(first)
     first.close()
@@ -105,7 +135,7 @@ def test_processes_that_start_at_once_do_not_collide(url: str) -> None:
     assert [process.returncode for process in processes] == [0] * 4
 
 
-def test_a_read_is_one_view_and_the_next_is_new(database: Database) -> None:
+def test_a_read_transaction_is_a_snapshot_and_the_next_is_new(database: Database) -> None:
     new_run(database, "first")
     count = select(func.count(RunRow.id))
     with database.read() as connection:
@@ -116,31 +146,35 @@ def test_a_read_is_one_view_and_the_next_is_new(database: Database) -> None:
         assert connection.execute(count).scalar_one() == 2
 
 
-def test_what_was_read_with_can_be_written_with(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("store.database._CONNECTIONS", 1)  # the same one each time
-    monkeypatch.setattr("store.database._KEPT_CONNECTIONS", 1)
+def test_a_connection_that_was_read_with_can_be_written_with(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.database._MAX_CONNECTIONS", 1)  # the same one each time
+    monkeypatch.setattr("store.database._IDLE_CONNECTIONS", 1)
     database = open_database(url)
     database.ping()
     assert new_run(database) == new_run(database)
     database.close()
 
 
-def test_every_thread_of_a_server_finds_a_connection_and_one_too_many_is_told_soon(
+def test_every_server_thread_gets_a_connection_and_one_more_is_refused_soon(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.database._POOL_WAIT_S", 0.1)
+    monkeypatch.setattr("store.database._POOL_TIMEOUT_S", 0.1)
     database = open_database(url)
     with ExitStack() as readers:
         for _ in range(anyio.run(_num_threads)):
             readers.enter_context(database.read()).execute(select(1))
-        with pytest.raises(StoreAway, match=r"all 40 connections of this process were taken for 0\.1 s\. Is"):
+        with pytest.raises(
+            StoreUnavailable, match=r"all 40 connections of this process were in use for 0\.1 s\. The"
+        ):
             database.ping()
     database.ping()
     database.close()
 
 
 async def _num_threads() -> int:
-    """That anyio, and so the dashboard's server, carries requests out in."""
+    """Return the number of threads in which anyio, and so the dashboard's server, handles requests."""
     return int(anyio.to_thread.current_default_thread_limiter().total_tokens)
 
 
@@ -158,15 +192,15 @@ def test_a_newer_database_is_refused(url: str) -> None:
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("no address", "is not a database address"),
-        ("mysql://u:hidden-word@h/d", "in SQLite or PostgreSQL"),
-        ("postgresql+psycopg2://u@h/d?password=hidden-word", "in SQLite or PostgreSQL"),
+        ("no address", "is not a database URL"),
+        ("mysql://u:hidden-word@h/d", "must be SQLite or PostgreSQL"),
+        ("postgresql+psycopg2://u@h/d?password=hidden-word", "must be SQLite or PostgreSQL"),
         ("sqlite://", "names no file"),
         ("postgresql://u:hidden-word@127.0.0.1:1/d", "does not answer"),
         ("postgres://u@127.0.0.1:1/d?password=hidden-word", "does not answer"),
     ],
 )
-def test_a_wrong_address_is_refused_in_words(address: str, words: str) -> None:
+def test_a_wrong_url_is_refused_without_showing_secrets(address: str, words: str) -> None:
     with pytest.raises(StoreError, match=words) as caught:
         open_database(address)
     assert "hidden-word" not in str(caught.value)
@@ -175,7 +209,7 @@ def test_a_wrong_address_is_refused_in_words(address: str, words: str) -> None:
 
 def test_a_wrong_password_is_refused_and_not_shown(server: PostgresServer) -> None:
     url = server.new_database().replace(PASSWORD, "wrong-word")
-    with pytest.raises(StoreAway, match="password authentication failed") as caught:
+    with pytest.raises(StoreUnavailable, match="password authentication failed") as caught:
         open_database(url)
     assert "wrong-word" not in str(caught.value)
 
@@ -189,7 +223,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         open_database(f"sqlite:///{tmp_path}/taken.db")
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "videossr.db").write_text("something else " * 100)
     with pytest.raises(StoreError, match="file is not a database"):
         open_database(f"sqlite:///{tmp_path}/videossr.db")

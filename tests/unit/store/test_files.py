@@ -1,10 +1,10 @@
-"""`store.files`: the same by path and by address, and what is no bucket's address."""
+"""`store.files` works alike with paths and URLs, and recognises the address of a bucket."""
 
 from pathlib import Path
 
 import pytest
 
-from store.files import TROUBLE, Files, check_bucket
+from store.files import FILE_ERRORS, Files, check_bucket
 
 
 @pytest.fixture(params=["path", "address"])
@@ -13,7 +13,7 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
     return Files(str(folder) if request.param == "path" else folder.as_uri())
 
 
-def test_what_is_written_is_read_listed_and_downloaded(files: Files, tmp_path: Path) -> None:
+def test_written_files_are_read_listed_and_downloaded(files: Files, tmp_path: Path) -> None:
     assert files.names() == []
     files.write("b/deep/1.bin", b"12345")
     files.write("a.txt", b"one")
@@ -35,35 +35,35 @@ def test_an_address_keeps_its_options() -> None:
     assert own.address == "s3://bucket/runs/mine/checkpoints?region=eu-west-1"
 
 
-def test_what_is_out_of_reach_raises_trouble(tmp_path: Path) -> None:
+def test_an_address_that_cannot_be_reached_raises_file_errors(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for address in (f"{tmp_path}/file", f"{tmp_path.as_uri()}/file", "nothing://bucket/runs"):
-        with pytest.raises(TROUBLE):
+        with pytest.raises(FILE_ERRORS):
             Files(address).write("a", b"")
 
 
 @pytest.mark.parametrize(
     "address", ["s3://bucket", "gs://bucket/runs", "abfs://container@account.dfs.core/x"]
 )
-def test_addresses_of_buckets(address: str) -> None:
+def test_the_address_of_a_bucket_loses_its_trailing_slash(address: str) -> None:
     assert check_bucket(f"{address}/") == address
 
 
 @pytest.mark.parametrize(
     ("address", "rule"),
     [
-        ("", "no bucket's address"),
-        ("bucket", "no bucket's address"),
-        ("/data/bucket", "no bucket's address"),
-        ("s3://", "no bucket's address"),
-        ("s3://bucket/../other", "no bucket's address"),
-        ("file:///data/%2e%2e/etc", "no bucket's address"),
-        ("s3://bucket/%2E./other", "no bucket's address"),
-        ("s3://bucket/a%2f..%2fb", "no bucket's address"),
-        ("s3://bucket/a b", "no bucket's address"),
-        ("s3://key:secret@bucket/runs", "holds a password"),
+        ("", "not the address of a bucket"),
+        ("bucket", "not the address of a bucket"),
+        ("/data/bucket", "not the address of a bucket"),
+        ("s3://", "not the address of a bucket"),
+        ("s3://bucket/../other", "not the address of a bucket"),
+        ("file:///data/%2e%2e/etc", "not the address of a bucket"),
+        ("s3://bucket/%2E./other", "not the address of a bucket"),
+        ("s3://bucket/a%2f..%2fb", "not the address of a bucket"),
+        ("s3://bucket/a b", "not the address of a bucket"),
+        ("s3://key:secret@bucket/runs", "contains a password"),
     ],
 )
-def test_what_is_none(address: str, rule: str) -> None:
+def test_other_addresses_are_refused_with_the_rule(address: str, rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
         check_bucket(address)

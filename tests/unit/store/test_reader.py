@@ -1,4 +1,4 @@
-"""What is read: pages, states and curves, against plain counting in Python."""
+"""Reading: pages, states and series, compared with plain Python."""
 
 import math
 import random
@@ -51,16 +51,16 @@ def a_run(
         ((NOW - 60, NOW - 59), {}, "running"),
         ((NOW - 149, NOW - 119, NOW - 89), {}, "running"),  # half a minute a step
         ((NOW - 151, NOW - 121, NOW - 91), {}, "stalled"),
-        ((NOW - 400, NOW - 390, NOW - 380, NOW - 200), {}, "running"),  # one that took 180 s is nothing new
+        ((NOW - 400, NOW - 390, NOW - 380, NOW - 200), {}, "running"),  # a step of 180 s has happened before
         ((NOW - 480, NOW - 470, NOW - 460, NOW - 280), {}, "stalled"),
         ((NOW - 990, NOW - 980), {"started_at": NOW - 890}, "running"),  # resumed, not yet at its next step
         ((NOW - 990, NOW - 980), {"started_at": NOW - 910}, "stalled"),
         ((), {"state": "queued", "heartbeat_at": NOW - 119}, "queued"),
-        ((), {"state": "queued", "heartbeat_at": NOW - 121}, "stalled"),  # nobody sees to it any more
+        ((), {"state": "queued", "heartbeat_at": NOW - 121}, "stalled"),  # the process that starts it is gone
         ((NOW - 990, NOW - 980), {"state": "done", "heartbeat_at": 0.0}, "done"),
     ],
 )
-def test_a_run_that_does_not_get_on_is_stalled(
+def test_a_run_without_progress_is_stalled(
     database: Database, reader: RunReader, steps: Sequence[float], changes: dict[str, Any], state: str
 ) -> None:
     a_run(database, "demo", steps=steps, **changes)
@@ -73,7 +73,7 @@ def test_a_run_that_does_not_get_on_is_stalled(
 @pytest.mark.parametrize(
     ("message", "ago_s", "state"),
     [
-        ("evaluating after training", 70, "running"),  # for which it takes no steps
+        ("evaluating after training", 70, "running"),  # during which there are no steps
         ("evaluating after training", 890, "running"),
         ("evaluating after training", 910, "stalled"),
         ("training", 70, "stalled"),
@@ -81,7 +81,7 @@ def test_a_run_that_does_not_get_on_is_stalled(
         ("evaluating before training", 2000, "stalled"),  # that was before the last step
     ],
 )
-def test_a_stage_without_steps_may_take_its_time(
+def test_a_stage_without_steps_may_take_longer(
     database: Database, reader: RunReader, message: str, ago_s: float, state: str
 ) -> None:
     run_id = a_run(database, "demo", steps=(NOW - 1000, NOW - 999))
@@ -93,14 +93,14 @@ def test_a_stage_without_steps_may_take_its_time(
     assert reader.runs(states=[state]).total == 1  # type: ignore[list-item]
 
 
-def test_pace_and_what_is_left(database: Database, reader: RunReader) -> None:
+def test_seconds_per_step_and_time_left(database: Database, reader: RunReader) -> None:
     a_run(database, "demo", steps=[NOW - 100, NOW - 20, NOW - 15, NOW - 10, NOW - 5])
     (item,) = reader.runs().items
     assert (item.seconds_per_step, item.eta_s, item.step) == (5.0, 95 * 5.0, 5)
     assert item.last_rewards == {"a": 0.5}
 
 
-def test_the_last_reward_of_each_task_is_the_last_there_is(database: Database, reader: RunReader) -> None:
+def test_the_last_reward_of_a_task_is_its_last_finite_one(database: Database, reader: RunReader) -> None:
     run_id = new_run(database)
     write(
         database,
@@ -122,7 +122,7 @@ def test_runs_are_paged_filtered_and_sorted(database: Database, reader: RunReade
     assert ([item.created_at for item in page.items], page.total) == ([4.0, 3.0, 2.0], 7)
     assert (page.offset, page.limit) == (2, 3)
     assert reader.runs(text="jigsaw_100%").total == 3
-    assert reader.runs(text="jigsaw1100").total == 0  # % and _ stand for themselves
+    assert reader.runs(text="jigsaw1100").total == 0  # % and _ are literal
     assert reader.runs(sort="name").items[0].name == "Jigsaw_100%-1"
     assert [item.ended_at for item in reader.runs(sort="ended_at").items][:3] == [5.0, 6.0, None]
     assert [item.ended_at for item in reader.runs(sort="-ended_at").items][:3] == [6.0, 5.0, None]
@@ -156,7 +156,7 @@ def write_curve(database: Database, values: dict[int, float], name: str = "kl") 
 
 
 def thinned(values: dict[int, float], max_points: int) -> dict[int, tuple[float, float, float]]:
-    """(mean, low, high) by last step, one stretch at a time."""
+    """Return (mean, low, high) by last step, computed range by range."""
     width = next(width for width in range(1, 10**6) if max(values) - min(values) <= width * (max_points - 1))
     stretches = defaultdict(list)
     for step in values:
@@ -171,7 +171,7 @@ def points(series: Series) -> dict[int, tuple[float, float, float]]:
 
 
 @pytest.mark.parametrize(("num_steps", "every"), [(1001, 1), (1000, 7), (513, 1), (101, 1), (199, 1)])
-def test_a_long_curve_is_thinned_and_keeps_its_spikes(
+def test_a_long_series_is_thinned_and_keeps_its_spikes(
     database: Database, reader: RunReader, num_steps: int, every: int
 ) -> None:
     values = curve(num_steps, every)
@@ -188,13 +188,13 @@ def test_a_long_curve_is_thinned_and_keeps_its_spikes(
 
 
 @pytest.mark.parametrize("gap", [0, 5000])
-def test_a_curve_that_fits_is_exact(database: Database, reader: RunReader, gap: int) -> None:
+def test_a_series_that_fits_is_exact(database: Database, reader: RunReader, gap: int) -> None:
     values = {step if step < 50 else step + gap: value for step, value in curve(100).items()}
     (series,) = reader.series([write_curve(database, values)], ["kl"], max_points=100)
     assert points(series) == {step: (value, value, value) for step, value in values.items()}
 
 
-def test_parts_of_curves(database: Database, reader: RunReader) -> None:
+def test_parts_of_series(database: Database, reader: RunReader) -> None:
     run_id = write_curve(database, curve(100))
 
     def steps(**bounds: int) -> list[int]:
@@ -209,7 +209,7 @@ def test_parts_of_curves(database: Database, reader: RunReader) -> None:
         reader.series([run_id], ["kl"], max_points=1)
 
 
-def test_curves_of_several_runs_come_as_asked_and_without_those_that_lack_them(
+def test_series_of_several_runs_come_in_the_given_order_without_missing_ones(
     database: Database, reader: RunReader
 ) -> None:
     first, second, third = (new_run(database, name) for name in "abc")
@@ -225,7 +225,7 @@ def test_curves_of_several_runs_come_as_asked_and_without_those_that_lack_them(
     assert reader.curves([first], "never") == []
 
 
-def test_small_curves_follow_the_large_ones(database: Database, reader: RunReader) -> None:
+def test_small_curves_follow_the_series(database: Database, reader: RunReader) -> None:
     rising = {step: step / 1000 for step in range(500, 1500)}
     (small,) = reader.curves([write_curve(database, rising)], "kl", points=20)
     assert len(small.steps) == 20
@@ -242,7 +242,7 @@ def test_a_small_curve_of_few_points_is_exact(database: Database, reader: RunRea
 # --- the rest of a run --------------------------------------------------------------------------------
 
 
-def test_events_go_on_from_where_one_was(database: Database, reader: RunReader) -> None:
+def test_events_continue_after_or_before_a_given_one(database: Database, reader: RunReader) -> None:
     run_id = new_run(database)
     writer = RunWriter(database, run_id)
     for number in range(10):
@@ -280,11 +280,11 @@ def test_groups_by_step_task_and_prompt(database: Database, reader: RunReader) -
     assert [item.step for item in history] == [0, 1, 2]
     assert history[0].completions == group(0, "a", (0.0, 0.5)).completions
     assert reader.group(run_id + 1, page.items[0].id) is None
-    with pytest.raises(StoreError, match="groups are sorted by"):
+    with pytest.raises(StoreError, match="groups can be sorted by"):
         reader.groups(run_id, sort="question")  # type: ignore[arg-type]
 
 
-def test_histories_and_benches_come_in_parts(database: Database, reader: RunReader) -> None:
+def test_prompt_histories_and_benchmark_results_come_in_pages(database: Database, reader: RunReader) -> None:
     run_id = new_run(database)
     writer = RunWriter(database, run_id)
     for step in range(3):
@@ -312,7 +312,7 @@ def test_a_group_without_completions_has_no_reward(database: Database, reader: R
     assert [item.spread for item in reader.groups(run_id).items] == [1.0, None]
 
 
-def test_news_is_told_once(database: Database) -> None:
+def test_each_change_is_reported_once(database: Database) -> None:
     now = [NOW]
     reader = RunReader(database, clock=lambda: now[0])
     run_id, other = a_run(database, "demo"), a_run(database, "other")
@@ -335,7 +335,7 @@ def test_news_is_told_once(database: Database) -> None:
     assert reader.changed_since(run_id, "nonsense")[1]
 
 
-def test_a_reader_sees_a_whole_batch_or_nothing(database: Database, reader: RunReader) -> None:
+def test_a_reader_sees_a_whole_transaction_or_nothing(database: Database, reader: RunReader) -> None:
     run_id = new_run(database)
     with database.write() as connection:
         connection.execute(update(RunRow).values(steps=7))

@@ -1,4 +1,4 @@
-"""Runs that wait to be started: each try is one launch, and takes nobody else's place."""
+"""Queued runs: each attempt to start one is a launch, and takes over no other run."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,7 +8,7 @@ from sqlalchemy import update
 from store.database import Database
 from store.reading.reader import RunReader
 from store.records import RunDetail, WorkerStatus
-from store.requests import ask, take
+from store.requests import add_request, take_requests
 from store.runs import (
     Launch,
     end_run,
@@ -38,7 +38,7 @@ def queued(database: Database, folder: str = "/runs/.launched/demo-1") -> Launch
 
 
 def registered(database: Database, launch: Launch | None) -> int:
-    """As the process does that was started for `launch`."""
+    """Register the run as the process started for `launch` does."""
     return register_run(
         database, name="demo", folder=FOLDER, steps=10, config={}, environment={"pid": 7}, state="running",
         launch=launch,
@@ -51,7 +51,7 @@ def run(reader: RunReader, run_id: int) -> RunDetail:
     return found
 
 
-def test_a_launch_takes_its_queued_run_over(database: Database, reader: RunReader) -> None:
+def test_a_launch_takes_over_its_queued_run(database: Database, reader: RunReader) -> None:
     launch = queued(database)
     assert (run(reader, launch.run_id).state, run(reader, launch.run_id).started_at) == ("queued", None)
     assert Launch.parse(str(launch)) == launch
@@ -59,10 +59,10 @@ def test_a_launch_takes_its_queued_run_over(database: Database, reader: RunReade
     found = run(reader, launch.run_id)
     assert (found.state, found.folder, found.environment["pid"]) == ("running", FOLDER, 7)
     assert found.started_at is not None
-    assert launch_of(found.id, found.environment) == launch  # whoever started it still knows it
+    assert launch_of(found.id, found.environment) == launch  # the process that started it still recognises it
 
 
-def test_of_many_that_start_one_name_at_once_one_does(database: Database, reader: RunReader) -> None:
+def test_of_several_starts_of_one_name_at_once_one_succeeds(database: Database, reader: RunReader) -> None:
     def start(number: int) -> Launch | None:
         return queue_run(database, name="demo", folder=f"f{number}", steps=10, config={}, job_id=None)
 
@@ -72,7 +72,7 @@ def test_of_many_that_start_one_name_at_once_one_does(database: Database, reader
     assert reader.runs().total == 1
 
 
-def test_workers_of_an_earlier_life_are_gone(database: Database, reader: RunReader) -> None:
+def test_a_resumed_run_loses_its_earlier_workers(database: Database, reader: RunReader) -> None:
     run_id = registered(database, None)
     writer = RunWriter(database, run_id)
     writer.worker(WorkerStatus(role="learner", index=0, node="a", updated_at=1.0))
@@ -84,11 +84,11 @@ def test_workers_of_an_earlier_life_are_gone(database: Database, reader: RunRead
 
 
 @pytest.mark.parametrize("text", ["", "3", "3:", ":a", "-1:a", "x:a", "٣:a"])
-def test_what_is_no_launch(text: str) -> None:
+def test_other_texts_are_not_parsed_as_a_launch(text: str) -> None:
     assert Launch.parse(text) is None
 
 
-def test_a_launch_of_another_store_takes_no_run_over(database: Database, reader: RunReader) -> None:
+def test_a_launch_of_another_store_takes_over_no_run(database: Database, reader: RunReader) -> None:
     strangers = queued(database)
     ended = new_run(database, "baseline", state="done")
     for launch in (Launch(strangers.run_id, "of-elsewhere"), Launch(ended, ""), Launch(99, "a")):
@@ -118,7 +118,7 @@ def test_of_many_that_ask_at_once_one_starts_a_run_again(database: Database, rea
     assert (found.state, found.job_id, launch_of(run_id, found.environment)) == ("queued", "job", launch)
 
 
-def test_only_what_has_ended_or_is_silent_is_started_again(database: Database) -> None:
+def test_only_an_ended_or_silent_run_is_queued_again(database: Database) -> None:
     for state in ("queued", "running", "done"):
         assert queue_again(database, new_run(database, state, state=state)) is None
     assert queue_again(database, 99) is None
@@ -129,24 +129,24 @@ def test_only_what_has_ended_or_is_silent_is_started_again(database: Database) -
     assert queue_again(database, silent) is not None
 
 
-def test_what_an_ended_run_was_asked_is_not_asked_of_its_next_life(
+def test_requests_to_an_ended_run_are_discarded_when_it_is_queued_again(
     database: Database, reader: RunReader
 ) -> None:
     run_id = new_run(database, state="running")
-    number = ask(database, run_id, "stop", "ann")
+    number = add_request(database, run_id, "stop", "ann")
     writer = RunWriter(database, run_id)
     writer.state("failed", "killed")
     writer.close()
-    resume = ask(database, run_id, "resume", "ann")
+    resume = add_request(database, run_id, "resume", "ann")
     assert queue_again(database, run_id) is not None
-    assert take(database, run_id) == []
+    assert take_requests(database, run_id) == []
     answers = {request.id: request.outcome for request in reader.requests(run_id).items}
-    assert answers == {number: "The run had ended before it heard of this: ask again.", resume: None}
-    later = ask(database, run_id, "stop", "ann")  # while it waits
-    assert [request.id for request in take(database, run_id)] == [later]
+    assert answers == {number: "The run ended before it received this request: ask again.", resume: None}
+    later = add_request(database, run_id, "stop", "ann")  # while it is queued
+    assert [request.id for request in take_requests(database, run_id)] == [later]
 
 
-def test_an_end_is_written_down_for_the_launch_it_is_of(database: Database, reader: RunReader) -> None:
+def test_an_end_is_recorded_only_for_the_current_launch(database: Database, reader: RunReader) -> None:
     first = queued(database)
     assert end_run(database, first, "failed", "it died", only=("queued",))
     found = run(reader, first.run_id)
@@ -159,7 +159,7 @@ def test_an_end_is_written_down_for_the_launch_it_is_of(database: Database, read
     assert run(reader, first.run_id).state == "queued"
 
 
-def test_a_queued_run_is_kept_alive_by_who_starts_it(database: Database, reader: RunReader) -> None:
+def test_the_process_that_starts_a_queued_run_keeps_it_alive(database: Database, reader: RunReader) -> None:
     launch = queued(database)
 
     def beat(by: Launch) -> float | None:
@@ -174,7 +174,7 @@ def test_a_queued_run_is_kept_alive_by_who_starts_it(database: Database, reader:
     assert run(reader, launch.run_id).state == "queued"
 
 
-def test_a_run_is_named_anew_with_its_folder(database: Database, reader: RunReader) -> None:
+def test_a_run_is_renamed_with_its_folder(database: Database, reader: RunReader) -> None:
     run_id = registered(database, None)
     rename_run(database, FOLDER, new_name="demo-old", new_folder=f"{FOLDER}-old")
     assert (run(reader, run_id).name, run(reader, run_id).folder) == ("demo-old", f"{FOLDER}-old")

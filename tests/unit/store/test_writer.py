@@ -1,4 +1,4 @@
-"""What is written is there, once; and a database that is away costs training nothing."""
+"""Every entry is stored once, and an unavailable database costs training nothing."""
 
 import logging
 import math
@@ -38,7 +38,7 @@ def writer(database: Database, run_id: int) -> Iterator[RunWriter]:
 def eventually(holds: Callable[[], bool], timeout_s: float = 20.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
-        assert time.monotonic() < deadline, "it never came"
+        assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.02)
 
 
@@ -47,7 +47,7 @@ def values(reader: RunReader, run_id: int, name: str) -> dict[int, float | None]
     return dict(zip(series[0].steps, series[0].mean, strict=True)) if series else {}
 
 
-def test_all_of_a_run_comes_back(writer: RunWriter, reader: RunReader, run_id: int) -> None:
+def test_everything_written_is_read_back(writer: RunWriter, reader: RunReader, run_id: int) -> None:
     status = WorkerStatus(role="rollout", index=1, node="a", gpu="0", pid=3, queue=2, updated_at=5.0)
     evaluation = EvaluationRecord(
         stage="before", step=0, task="jigsaw", scores={"greedy": 0.5, "broken": math.nan}
@@ -75,7 +75,9 @@ def test_all_of_a_run_comes_back(writer: RunWriter, reader: RunReader, run_id: i
     assert reader.evaluations(run_id)[0].scores == {"greedy": 0.5, "broken": None}
 
 
-def test_what_is_no_finite_number_is_null(writer: RunWriter, reader: RunReader, run_id: int) -> None:
+def test_values_that_are_not_finite_are_stored_as_null(
+    writer: RunWriter, reader: RunReader, run_id: int
+) -> None:
     writer.step(0, 1.0, {"loss": math.nan, "kl": math.inf, "entropy": 1.0})
     writer.close()
     assert values(reader, run_id, "loss") == {0: None}
@@ -83,7 +85,7 @@ def test_what_is_no_finite_number_is_null(writer: RunWriter, reader: RunReader, 
     assert values(reader, run_id, "entropy") == {0: 1.0}
 
 
-def test_texts_that_a_database_would_refuse_are_mended(
+def test_texts_that_a_database_would_refuse_are_cleaned(
     writer: RunWriter, reader: RunReader, run_id: int
 ) -> None:
     writer.event("stage", "zero \0, half a pair \ud800")
@@ -93,7 +95,7 @@ def test_texts_that_a_database_would_refuse_are_mended(
     assert reader.groups(run_id).items[0].question == "\ufffd"
 
 
-def test_steps_recorded_again_are_there_once(database: Database, reader: RunReader, run_id: int) -> None:
+def test_steps_recorded_again_are_stored_once(database: Database, reader: RunReader, run_id: int) -> None:
     for value in (1.0, 2.0):
         write(database, run_id, [(step, value, {"kl": value}) for step in range(5)])
         writer = RunWriter(database, run_id)
@@ -117,7 +119,7 @@ def test_a_resumed_run_forgets_later_steps(database: Database, reader: RunReader
     first.close()
     assert new_run(database) == run_id
     second = RunWriter(database, run_id)
-    second.drop_after(2)  # from the checkpoint of three steps
+    second.drop_after(2)  # resumes from the checkpoint after three steps
     second.state("running")
     second.close()
     detail = reader.run(run_id)
@@ -130,7 +132,7 @@ def test_a_resumed_run_forgets_later_steps(database: Database, reader: RunReader
     assert [record.step for record in reader.evaluations(run_id)] == [0, 1, 2, 3]
 
 
-def test_only_the_run_itself_is_forgotten(database: Database, reader: RunReader, run_id: int) -> None:
+def test_forgetting_concerns_only_the_run_itself(database: Database, reader: RunReader, run_id: int) -> None:
     other = new_run(database, "other")
     write(database, other, [(step, 0.0, {"kl": 1.0}) for step in range(3)])
     writer = RunWriter(database, run_id)
@@ -139,13 +141,13 @@ def test_only_the_run_itself_is_forgotten(database: Database, reader: RunReader,
     assert len(values(reader, other, "kl")) == 3
 
 
-def test_states_say_when(database: Database, reader: RunReader, run_id: int) -> None:
+def test_states_are_stored_with_their_times(database: Database, reader: RunReader, run_id: int) -> None:
     now = [100.0]
     writer = RunWriter(database, run_id, flush_s=0.02, clock=lambda: now[0])
     writer.state("running")
     eventually(lambda: reader.runs().items[0].started_at == 100.0)
     now[0] = 200.0
-    writer.state("running")  # said again: it goes on since 100
+    writer.state("running")  # again: it is running since 100
     writer.event("stage", "training")
     eventually(lambda: bool(reader.events(run_id)))
     writer.state("failed", "a worker died")
@@ -159,7 +161,7 @@ def test_states_say_when(database: Database, reader: RunReader, run_id: int) -> 
     )
 
 
-def test_the_heart_beats_without_news(
+def test_heartbeats_come_without_entries(
     database: Database, run_id: int, reader: RunReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("store.writing.writer.HEARTBEAT_S", 0.1)
@@ -171,7 +173,7 @@ def test_the_heart_beats_without_news(
     writer.close()
 
 
-def test_the_heart_beats_no_faster_because_of_news(writer: RunWriter, run_id: int, reader: RunReader) -> None:
+def test_entries_cause_no_extra_heartbeats(writer: RunWriter, run_id: int, reader: RunReader) -> None:
     registered = reader.runs().items[0].heartbeat_at
     eventually(lambda: reader.runs().items[0].heartbeat_at != registered)
     first = reader.runs().items[0].heartbeat_at
@@ -180,7 +182,7 @@ def test_the_heart_beats_no_faster_because_of_news(writer: RunWriter, run_id: in
     assert reader.runs().items[0].heartbeat_at == first
 
 
-def test_what_is_written_again_after_an_unconfirmed_commit_is_there_once(
+def test_entries_written_again_after_an_unconfirmed_commit_are_stored_once(
     database: Database, run_id: int, reader: RunReader
 ) -> None:
     backlog = Backlog()
@@ -196,41 +198,50 @@ def test_what_is_written_again_after_an_unconfirmed_commit_is_there_once(
     assert len(reader.events(run_id)) == reader.groups(run_id).total == 1
 
 
-def test_a_locked_database_keeps_nobody_waiting_and_loses_nothing(
+def test_no_call_waits_for_a_locked_database(tmp_path: Path) -> None:
+    database, other = (open_database(f"sqlite:///{tmp_path}/x.db") for _ in range(2))
+    run_id = new_run(database)
+    with other.write():  # held by this thread: a call that waited for the lock could not return
+        writer = RunWriter(database, run_id, flush_s=0.02)
+        for step in range(50):
+            writer.step(step, float(step), {"kl": 1.0})
+            writer.group(group(step))
+        writer.event("stage", "training")
+        writer.state("running")
+        assert not RunReader(database).events(run_id)
+    writer.close()
+    assert len(values(RunReader(database), run_id, "kl")) == 50
+
+
+def test_nothing_is_lost_while_the_database_is_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("store.database._BUSY_MS", 50)
+    monkeypatch.setattr("store.database.SQLITE_BUSY_TIMEOUT_MS", 50)
     database, other = (open_database(f"sqlite:///{tmp_path}/x.db") for _ in range(2))
     run_id = new_run(database)
     writer = RunWriter(database, run_id, flush_s=0.02)
     with caplog.at_level(logging.WARNING, logger="store.writing.writer"):
         with other.write():
-            waited_s = 0.0
             for step in range(200):
-                started = time.monotonic()
                 writer.step(step, float(step), {"kl": 1.0})
-                waited_s += time.monotonic() - started
-                time.sleep(0.003)  # so that they come in the midst of tries
-            assert waited_s < 2  # and not 50 ms each
+                time.sleep(0.003)  # so that some come during an attempt to write
             eventually(lambda: "does not answer" in caplog.text)
         eventually(lambda: len(values(RunReader(database), run_id, "kl")) == 200)
         writer.close()
     assert caplog.text.count("does not answer (database is locked)") == 1
-    assert caplog.text.count("is back") == 1
+    assert caplog.text.count("is available again") == 1
 
 
-def test_a_full_disk_keeps_nobody_waiting_and_loses_nothing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_nothing_is_lost_while_the_disk_is_full(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     database = open_database(f"sqlite:///{tmp_path}/x.db")
     run_id = new_run(database)
 
-    def allow(pages: int) -> None:  # SQLite then says "database or disk is full", as a full disk makes it say
+    def allow(pages: int) -> None:  # SQLite then fails as on a full disk
         connection = database.engine.raw_connection()
         connection.cursor().execute(f"PRAGMA max_page_count = {pages}")
         connection.close()
 
-    allow(1)  # the pool's one connection, before the writer takes it
+    allow(1)  # on the pool's only connection, before the writer uses it
     writer = RunWriter(database, run_id, flush_s=0.02)
     for step in range(200):
         writer.step(step, 0.0, {f"metric {number}": 1.0 for number in range(20)})
@@ -240,10 +251,10 @@ def test_a_full_disk_keeps_nobody_waiting_and_loses_nothing(
     writer.close()
 
 
-def test_when_room_runs_out_groups_go_first_and_an_event_says_so(
+def test_when_the_backlog_is_full_groups_are_dropped_first_and_an_event_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.database._BUSY_MS", 50)
+    monkeypatch.setattr("store.database.SQLITE_BUSY_TIMEOUT_MS", 50)
     database, other = (open_database(f"sqlite:///{tmp_path}/x.db") for _ in range(2))
     run_id = new_run(database)
     with other.write():
@@ -263,7 +274,7 @@ def test_when_room_runs_out_groups_go_first_and_an_event_says_so(
     assert f"100 sampled groups, {100 - len(left)} steps' metrics" in event.message
 
 
-def test_one_entry_that_is_refused_takes_no_other_with_it(
+def test_a_refused_entry_does_not_affect_others(
     writer: RunWriter, reader: RunReader, run_id: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     writer.step(0, 1.0, {"kl": 1.0})
@@ -275,9 +286,11 @@ def test_one_entry_that_is_refused_takes_no_other_with_it(
     assert "1 entries were refused" in caplog.text
 
 
-def test_a_run_that_was_deleted_disturbs_nobody(database: Database, run_id: int) -> None:
+def test_writing_to_a_deleted_run_only_logs(
+    database: Database, run_id: int, caplog: pytest.LogCaptureFixture
+) -> None:
     with database.write() as connection:
         connection.execute(text("DELETE FROM runs"))
-    started = time.monotonic()
     write(database, run_id, [(0, 1.0, {"kl": 1.0})])
-    assert time.monotonic() - started < 5
+    assert "an entry was refused and is not stored" in caplog.text
+    assert "closed before all entries were written" not in caplog.text

@@ -1,1 +1,1 @@
-"""The changes, each after the one that its `down_revision` names."""
+"""The migrations in order; each names its predecessor as `down_revision`."""

@@ -1,4 +1,4 @@
-"""The first tables."""
+"""Create the first tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,6 +10,7 @@ Column = sa.Column[object]
 
 
 def upgrade() -> None:
+    """Create all tables."""
     _runs()
     _metrics()
     _happenings()

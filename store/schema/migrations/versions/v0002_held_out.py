@@ -1,4 +1,4 @@
-"""Which groups are of an evaluation."""
+"""Mark the groups of evaluations as held out."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,9 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    # SQLite would put the column last, behind texts of many pages that each look at it would pass: it is made anew.
+    """Add the column `held_out`, and set it for groups named like those of evaluations."""
+    # SQLite appends a new column after long texts, which every look at the column would read past. So the table is
+    # created again.
     is_sqlite = op.get_bind().dialect.name == "sqlite"
     column: sa.Column[bool] = sa.Column("held_out", sa.Boolean(), nullable=False, server_default=sa.false())
     with op.batch_alter_table("groups", recreate="always" if is_sqlite else "never") as table:
