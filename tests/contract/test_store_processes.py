@@ -78,7 +78,7 @@ def test_many_writers_lose_nothing_while_another_process_reads(url: str) -> None
 
 
 def test_readers_and_writers_do_not_wait_for_each_other(url: str) -> None:
-    """If one waited for the other here, it would wait until the database is reported as away."""
+    """If one waited for the other here, it would wait until the database is reported as unavailable."""
     database, other = open_database(url), open_database(url)
     about: dict[str, Any] = {"folder": "a", "steps": 1, "config": {}, "environment": {}}
     register_run(database, name="before", **about)
@@ -132,7 +132,7 @@ def test_a_postgresql_that_restarts_loses_nothing(
         if step == 300:
             server.stop(how)
             eventually(lambda: "does not answer" in caplog.text)
-        if step == 600:  # reached although the server is away: recording waits for no server
+        if step == 600:  # reached although the server is down: recording does not wait for it
             assert "the database is available again" not in caplog.text
             server.start()
         writer.step(step, float(step), {"kl": float(step)})
@@ -145,5 +145,5 @@ def test_a_postgresql_that_restarts_loses_nothing(
     assert series.mean == tuple(float(step) for step in range(900))
     messages = [event.message for event in reader.events(run_id, limit=2000)]
     assert messages == [str(step) for step in range(900)]
-    assert caplog.text.count("The run goes on") == 1
+    assert caplog.text.count("Training continues") == 1
     database.close()
