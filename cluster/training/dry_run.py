@@ -1,4 +1,4 @@
-"""`videossr train CONFIG --dry-run`: what would happen, without starting anything or needing a GPU."""
+"""`videossr train CONFIG --dry-run`: show what a run would do, without starting anything or needing a GPU."""
 
 import sys
 from pathlib import Path
@@ -9,27 +9,28 @@ from rich.table import Table
 
 from cluster.config.schema import DRAWN, TINY_PREFIX, Config
 from cluster.runs.folder import bucket_setting
+from cluster.terminal import DONE, REFUSED
 from cluster.training.placement import (
     gpus_needed,
     learner_memory_gib,
     memory_problems,
     model_size,
-    roles,
+    role_plans,
     rollout_memory_gib,
 )
 from cluster.training.prepare import check_data, check_model, check_reward
 
 
 def dry_run(config: Config) -> int:
-    """Print configuration, placement and memory; 0 if the plan can work, 2 if it cannot."""
+    """Print configuration, placement and expected memory. Return exit status 0, or 2 if the run does not fit."""
     console = Console(highlight=False)
     check_reward(config)
     bucket = bucket_setting(config)
     if config.model.path.startswith((TINY_PREFIX, "/", ".")) or Path(config.model.path).is_dir():
-        check_model(config)  # what is on the hub alone is checked where the run starts
+        check_model(config)  # a model on the hub is checked where the run starts
     if config.data.dataset is None and config.data.videos != DRAWN and not Path(config.data.videos).is_dir():
         console.print(
-            f"data.videos={config.data.videos!r} is not on this machine: it is checked where the run starts."
+            f"data.videos={config.data.videos!r} is not on this machine; it is checked where the run starts."
         )
     else:
         check_data(config)
@@ -41,9 +42,7 @@ def dry_run(config: Config) -> int:
     console.print(_placement(config))
     size = model_size(config.model.path)
     if size is None:
-        console.print(
-            f"\nMemory: {config.model.path} is not in the local cache, so its size is not known here."
-        )
+        console.print(f"\nMemory: {config.model.path} is not on this machine, so its size is not known here.")
     else:
         console.print(
             f"\n[bold]Memory expected[/bold] ({config.model.path}, {size.parameters / 1e9:.3g} B parameters)"
@@ -52,14 +51,14 @@ def dry_run(config: Config) -> int:
     problems = memory_problems(config)
     for problem in problems:
         print(problem, file=sys.stderr)
-    return 2 if problems else 0
+    return REFUSED if problems else DONE
 
 
 def _placement(config: Config) -> Table:
     table = Table(box=None, pad_edge=False)
     for title in ("process", "number", "CPUs each", "GPUs each", "where"):
         table.add_column(title, justify="left" if title in ("process", "where") else "right")
-    for role in roles(config):
+    for role in role_plans(config):
         table.add_row(role.name, str(role.count), f"{role.num_cpus:g}", f"{role.num_gpus:g}", role.where)
     return table
 

@@ -1,26 +1,27 @@
-"""Who runs where, and what it takes: the plan behind `--dry-run` and behind placement."""
+"""Which processes a run has, what each asks Ray for, and how much memory it needs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from cluster.config.schema import TINY_PREFIX, Config
 from learner.config import LOGIT_TOKENS
+from vocabulary.workers import LEARNER, PROMPTS, REWARDS, ROLLOUT, WorkerRole
 
 GIB = 2**30
-# On one GPU, a rollout engine and a learner rank ask Ray for these shares. No GPU can hold two engines, so
-# the engines spread over all GPUs, and what is left of each fits exactly one learner rank.
+# With placement=shared, a rollout worker and a learner rank ask Ray for these shares of a GPU. Two rollout workers do
+# not fit one GPU, so they spread over all GPUs, and what is left of each GPU fits exactly one rank.
 SHARED_ROLLOUT_GPU, SHARED_LEARNER_GPU = 0.6, 0.4
-# Logical CPUs. On a laptop the processes take turns, so the shares are small enough for one core.
+# Logical CPUs of one process. On a laptop the processes take turns, so all of them together ask for at most one core.
 CPU_SHARE = {"cpu": 0.1, "cuda": 1.0}
-# With cluster.node_labels, the key of the label by which Ray nodes say what they are for. It is valid as a label of
-# Kubernetes too, so that one name serves both.
+# With cluster.node_labels, the label of a Ray node that says for which processes it is. It is a valid label in
+# Kubernetes too, so that both use one name.
 NODE_LABEL = "videossr.io/role"
 
 
 @dataclass(frozen=True)
 class ModelSize:
-    """What a memory estimate needs to know of a model."""
+    """The numbers of a model that a memory estimate needs."""
 
     parameters: float
     layers: int
@@ -30,7 +31,7 @@ class ModelSize:
     vocabulary: int
 
 
-# From the published configs, so that a dry run needs neither the hub nor the weights.
+# Copied from the published configs, so that a dry run needs neither the hub nor the weights.
 PUBLISHED: dict[str, ModelSize] = {
     "Qwen/Qwen3-VL-2B-Instruct": ModelSize(2.13e9, 28, 2048, 8, 128, 151936),
     "Qwen/Qwen3-VL-4B-Instruct": ModelSize(4.44e9, 36, 2560, 8, 128, 151936),
@@ -42,48 +43,54 @@ PUBLISHED: dict[str, ModelSize] = {
 
 
 @dataclass(frozen=True)
-class Role:
-    """One kind of process of a run."""
+class RolePlan:
+    """The processes of one role in a run, and what they ask Ray for."""
 
-    name: str
-    count: int
-    num_cpus: float  # of one process
-    num_gpus: float  # of one process
-    where: str
-    node_labels: Mapping[str, str] = field(default_factory=dict)  # that its Ray node must have
+    name: WorkerRole | Literal["controller", "run log"]
+    count: int  # number of processes
+    num_cpus: float  # logical CPUs of one process
+    num_gpus: float  # GPUs of one process
+    where: str  # for people: on which machines or GPUs the processes run
+    node_labels: Mapping[str, str] = field(default_factory=dict)  # labels that the Ray node must have
 
 
-def roles(config: Config) -> tuple[Role, ...]:
-    """Every process that a run starts, with what each asks Ray for."""
+def role_plans(config: Config) -> tuple[RolePlan, ...]:
+    """Return the plan of every role in a run."""
     cluster, gpus = config.cluster, config.cluster.device == "cuda"
     shared = cluster.placement == "shared"
     cpus = CPU_SHARE[cluster.device]
     rollout_gpus = (SHARED_ROLLOUT_GPU if shared else float(config.rollout.tensor_parallel_size)) * gpus
     learner_gpus = (SHARED_LEARNER_GPU if shared else 1.0) * gpus
-    together = "the same GPUs as the learner, in turn" if shared else "GPUs of their own" if gpus else "CPU"
-    ranks = "GPUs, one rank each" if gpus else "CPU"
+    where_rollout = (
+        "the same GPUs as the learner, in turn" if shared else "GPUs of their own" if gpus else "CPU"
+    )
+    where_learner = "GPUs, one rank each" if gpus else "CPU"
 
-    def role(name: str, count: int, num_gpus: float, where: str, label: str) -> Role:
+    def plan(name: WorkerRole, count: int, num_gpus: float, where: str, label: str) -> RolePlan:
         if not cluster.node_labels:
-            return Role(name, count, cpus, num_gpus, where)
-        # The table of a dry run has 80 columns, so the label stands in the place of the words.
-        return Role(name, count, cpus, num_gpus, f"{NODE_LABEL}={label}", {NODE_LABEL: label})
+            return RolePlan(name, count, cpus, num_gpus, where)
+        # A dry run's table has 80 columns, so it shows the label instead of `where`.
+        return RolePlan(name, count, cpus, num_gpus, f"{NODE_LABEL}={label}", {NODE_LABEL: label})
 
     return (
-        role("learner", config.learner.num_workers, learner_gpus, ranks, "learner"),
-        # Engines that share GPUs with learner ranks are on the learner's nodes.
-        role(
-            "rollout", config.rollout.num_workers, rollout_gpus, together, "learner" if shared else "rollout"
+        plan(LEARNER, config.learner.num_workers, learner_gpus, where_learner, "learner"),
+        # Rollout workers that share GPUs with learner ranks run on the learner's nodes.
+        plan(
+            ROLLOUT,
+            config.rollout.num_workers,
+            rollout_gpus,
+            where_rollout,
+            "learner" if shared else "rollout",
         ),
-        role("prompt", cluster.num_prompt_workers, 0.0, "CPU, any node", "cpu"),
-        role("reward", cluster.num_reward_workers, 0.0, "CPU, any node", "cpu"),
-        Role("experience", 1, 0.0, 0.0, "driver's node"),
-        Role("run log", 1, 0.0, 0.0, "driver's node"),
+        plan(PROMPTS, cluster.num_prompt_workers, 0.0, "CPU, any node", "cpu"),
+        plan(REWARDS, cluster.num_reward_workers, 0.0, "CPU, any node", "cpu"),
+        RolePlan("controller", 1, 0.0, 0.0, "driver's node"),
+        RolePlan("run log", 1, 0.0, 0.0, "driver's node"),
     )
 
 
 def gpus_needed(config: Config) -> int:
-    """Whole GPUs that a run takes."""
+    """Return the number of GPUs that a run needs."""
     if config.cluster.device == "cpu":
         return 0
     if config.cluster.placement == "shared":
@@ -92,7 +99,7 @@ def gpus_needed(config: Config) -> int:
 
 
 def model_size(path: str) -> ModelSize | None:
-    """The size of a model, from the table or its local config; None for one only the hub knows."""
+    """Return the size of a model from the table or from its local config; None if it is not on this machine."""
     if path in PUBLISHED:
         return PUBLISHED[path]
     if path.startswith(TINY_PREFIX):
@@ -118,16 +125,17 @@ def model_size(path: str) -> ModelSize | None:
 
 
 def learner_memory_gib(config: Config, size: ModelSize) -> dict[str, float]:
-    """Expected memory of one learner rank by what takes it, GiB.
+    """Return the expected memory of one learner rank in GiB, by purpose.
 
-    Weights and gradients in the training type (ZeRO-3 shards weights, ZeRO-2 gradients too), float32 master
-    weights and AdamW's two moments sharded over ranks, the frozen reference, then what one micro-batch
-    needs: layer inputs (all of them, or with checkpointing one layer's insides) and a piece of float32 logits.
+    Weights and gradients are in the training dtype (ZeRO-3 shards the weights, ZeRO-2 and 3 the gradients). Float32
+    master weights and AdamW's two moments are sharded over the ranks. The frozen reference is as large as the weights.
+    A micro-batch needs activations (with gradient checkpointing, the inputs of all layers and the insides of one;
+    without it, the insides of all layers) and a piece of float32 logits.
     """
     learner, ranks = config.learner, config.learner.num_workers
     width = 4 if learner.dtype == "float32" else 2
     full, trained = size.parameters * width, _trained_parameters(config, size)
-    longest = config.data.max_prompt_tokens + config.rollout.max_tokens  # is never cut
+    longest = config.data.max_prompt_tokens + config.rollout.max_tokens  # a prompt is never truncated
     per_layer = max(learner.max_micro_batch_tokens, longest) * size.hidden * width
     activations = per_layer * size.layers * (1 if learner.gradient_checkpointing else 16)
     logits = min(LOGIT_TOKENS, config.grpo.group_size * config.rollout.max_tokens) * size.vocabulary * 4 * 3
@@ -146,26 +154,32 @@ def learner_memory_gib(config: Config, size: ModelSize) -> dict[str, float]:
 
 
 def _trained_parameters(config: Config, size: ModelSize) -> float:
-    """All of them, or those of adapters: a layer's seven matrices have about 20 times `hidden` rows and columns."""
+    """Return the number of trained parameters: all of them, or those of LoRA adapters.
+
+    The rows and columns of a layer's seven matrices add up to about 20 times `hidden`.
+    """
     if config.learner.lora is None:
         return size.parameters
     return 20.0 * size.hidden * size.layers * config.learner.lora.rank
 
 
 def rollout_memory_gib(config: Config, size: ModelSize) -> dict[str, float]:
-    """Expected memory of one GPU of a rollout engine, GiB: weights, and the cache of the longest answers."""
+    """Return the expected memory of one GPU of a rollout engine in GiB, by purpose.
+
+    The weights, and the key/value cache of one sequence of the longest prompt and completion.
+    """
     rollout = config.rollout
     width = 4 if rollout.dtype == "float32" else 2
-    token = 2 * size.layers * size.kv_heads * size.head_dim * width
+    token_bytes = 2 * size.layers * size.kv_heads * size.head_dim * width
     length = config.data.max_prompt_tokens + rollout.max_tokens
     return {
         "weights": size.parameters * width / rollout.tensor_parallel_size / GIB,
-        "one full-length sequence": token * length / rollout.tensor_parallel_size / GIB,
+        "one full-length sequence": token_bytes * length / rollout.tensor_parallel_size / GIB,
     }
 
 
 def memory_problems(config: Config) -> list[str]:
-    """Why the plan cannot fit the GPUs that `cluster.gpu_memory_gib` describes; empty where it can."""
+    """Return why the run does not fit GPUs of `cluster.gpu_memory_gib`; empty if it does, or if that is not known."""
     size = model_size(config.model.path)
     if config.cluster.device == "cpu" or size is None:
         return []

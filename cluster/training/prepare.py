@@ -1,17 +1,17 @@
-"""What must be there before a run starts: a model that can watch, videos that can be read, a warm start."""
+"""What a run needs before it starts: a reward function, a model, videos, and a warm start for a random model."""
 
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.workers.prompt_worker import PromptMaker, PromptSpec, read_model_facts
-from cluster.config.load import ConfigError, mix_of, task_params, tasks_of
+from actors.workers.prompt_worker import PromptSpec, PromptWorker, read_model_facts
+from cluster.config.errors import ConfigError
 from cluster.config.schema import DRAWN, TINY_PREFIX, Config
-from cluster.training.progress_display import Counting
+from cluster.terminal import CountingProgress, Say
 from dataset.scan import none_usable, scan
 from dataset.source import DatasetSource
 from learner.modeling.policy_model import ModelSpec
@@ -19,139 +19,144 @@ from learner.warmup import WarmupProgress, WarmupSample, warm_up
 from pretext.scenes import draw_videos
 from pretext.source import RecipeSource, Split, StreamSource
 from pretext.video.frames import SampledVideo
-from pretext.video.info import Rejected
+from pretext.video.info import Skipped
+from pretext.video.sources import FolderError
 from reward import is_valid, score
 from reward.custom import load_reward
+from vocabulary.text import first_line
 
-Say = Callable[[str], None]
-_WARMUP_HELD_OUT = 96  # samples per task whose answers decide when the warm-up ends
-_WARMUP_SAY_EVERY = 40  # steps
+_MODEL_TYPES = ("qwen3_vl", "qwen2_5_vl")
+_MODEL_FIX = "Give a folder with a config.json, or a hub id such as Qwen/Qwen3-VL-2B-Instruct"
+_WARMUP_HELD_OUT = 96  # number of samples per task whose scores decide when the warm-up ends
+_WARMUP_REPORT_STEPS = 40
+# Numbers of the first warm-up samples, far from those that GRPO trains on.
+_FIRST_WARMUP_SAMPLE, _FIRST_WARMUP_HELD_OUT = 2**32, 2**33
 
 
 @dataclass(frozen=True)
-class Data:
-    """What a run's prompts are made of."""
+class RunData:
+    """The source of a run's prompts, with the numbers that are shown of it."""
 
     source: RecipeSource
-    num_train: int  # videos
-    num_held_out: int
-    max_clips: int  # of one prompt
-    rejected: tuple[Rejected, ...] = ()  # videos set aside
+    num_train: int  # number of videos to train on
+    num_held_out: int  # number of videos to evaluate on
+    max_clips: int  # largest number of clips in one prompt
+    skipped: tuple[Skipped, ...] = ()  # videos that cannot be used
 
 
 def check_reward(config: Config) -> None:
-    """Load the user's own reward once, from where its workers will have it.
+    """Load the user's reward function once, from where the reward workers will load it.
 
     Raises:
-        ConfigError: there is no such function.
+        ConfigError: the function cannot be loaded.
     """
     if config.reward.function is None:
         return
-    if os.getcwd() not in sys.path:  # as `python -m` has it, and as Ray has it in the workers
+    if os.getcwd() not in sys.path:  # as with `python -m`, and as in Ray workers
         sys.path.insert(0, os.getcwd())
     try:
         load_reward(config.reward.function)
     except ValueError as error:
-        raise ConfigError(f"reward.function={config.reward.function!r}: {error}") from None
+        raise ConfigError("reward.function", config.reward.function, str(error)) from None
 
 
 def check_model(config: Config) -> None:
-    """Refuse a model that cannot be trained on video. Reads its config, not its weights.
+    """Refuse a model that cannot be trained on video. Only its config is read, not its weights.
 
     Raises:
-        ConfigError: there is no such model, or it has no vision tower that we know.
+        ConfigError: the model cannot be found, or its type is not supported.
     """
     path = config.model.path
     if path.startswith(TINY_PREFIX):
-        if path.removeprefix(TINY_PREFIX) not in ("qwen3_vl", "qwen2_5_vl"):
+        if path.removeprefix(TINY_PREFIX) not in _MODEL_TYPES:
             raise ConfigError(
-                f"model.path={path!r}: no such tiny model. Use tiny:qwen3_vl or tiny:qwen2_5_vl."
+                "model.path", path, "there is no such tiny model", "Use tiny:qwen3_vl or tiny:qwen2_5_vl"
             )
         return
     if path.startswith(("/", ".")) and not Path(path).is_dir():
-        raise ConfigError(
-            f"model.path={path!r}: there is no such folder. Give one with a config.json, or a hub id such as "
-            "Qwen/Qwen3-VL-2B-Instruct."
-        )
+        raise ConfigError("model.path", path, "there is no such folder", _MODEL_FIX)
     from transformers import AutoConfig
 
     try:
         model_type = AutoConfig.from_pretrained(path).model_type
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        raise ConfigError("model.path", path, f"cannot be loaded ({first_line(error)})", _MODEL_FIX) from None
+    if model_type not in _MODEL_TYPES:
         raise ConfigError(
-            f"model.path={path!r}: cannot be loaded ({reason}). Give a folder with a config.json, or a hub id "
-            "such as Qwen/Qwen3-VL-2B-Instruct."
-        ) from None
-    if model_type not in ("qwen3_vl", "qwen2_5_vl"):
-        raise ConfigError(
-            f"model.path={path!r}: a {model_type} model, which has no vision or none that is supported here. Use a "
-            "Qwen3-VL or Qwen2.5-VL model."
+            "model.path",
+            path,
+            f"is a {model_type} model, which cannot watch video or is not supported",
+            "Use a Qwen3-VL or Qwen2.5-VL model",
         )
 
 
-def check_data(config: Config, say: Say = print) -> Data | None:
-    """Look at the videos, or open the dataset; None where videos are to be drawn.
+def check_data(config: Config, say: Say = print) -> RunData | None:
+    """Open the dataset, or inspect the videos. Return None if the run draws its videos itself.
 
     Raises:
-        ConfigError: no such folder or dataset, or none of its videos can be used.
+        ConfigError: there is no such folder or dataset, none of its videos can be used, or a split of the dataset
+            lacks a task.
     """
     if config.data.dataset is not None:
-        stored = DatasetSource(config.data.dataset, config.data.held_out_share, config.seed)
-        splits: tuple[Split, ...] = (
-            ("train", "held_out") if config.evaluation.samples_per_task else ("train",)
-        )
-        for split in splits:
-            if missing := stored.missing_tasks(split):
-                raise ConfigError(
-                    f"data.held_out_share={config.data.held_out_share}: leaves the {split} videos of the dataset "
-                    f"without a sample of {', '.join(missing)}. Change it, or train on a larger dataset."
-                )
-        return Data(stored, stored.num_videos("train"), stored.num_videos("held_out"), stored.max_clips)
+        return _open_dataset(config, config.data.dataset)
     if config.data.videos == DRAWN:
         return None
-    name = f"data.videos={config.data.videos!r}"
     try:
-        with Counting("Looking at videos", say) as counting:
+        with CountingProgress("Looking at videos", say) as counting:
             found = scan(config.data.videos, config.data.frames, report=counting.show)
-    except ValueError as error:
-        raise ConfigError(f"{name}: {str(error).removeprefix(config.data.videos).lstrip(': ')}") from None
+    except FolderError as error:
+        raise ConfigError("data.videos", config.data.videos, error.reason) from None
     if not found.usable:
-        raise ConfigError(f"{name}: {none_usable(found.rejected, config.data.frames)}")
-    held_out = min(round(len(found.usable) * config.data.held_out_share), len(found.usable) - 1)
-    if config.evaluation.samples_per_task and held_out == 0:
-        # Too few to spare one: the same videos, but other windows, edits and orders (another seed).
-        return _stream(config, found.usable, found.usable, found.rejected)
-    step = len(found.usable) / held_out if held_out else 0
-    chosen = {int(i * step) for i in range(held_out)}
+        raise ConfigError("data.videos", config.data.videos, none_usable(found.skipped, config.data.frames))
+    num_held_out = min(round(len(found.usable) * config.data.held_out_share), len(found.usable) - 1)
+    if config.evaluation.samples_per_task and num_held_out == 0:
+        # Too few videos to hold one out. The held-out samples are of the same videos, but with another seed, so their
+        # windows, edits and orders differ.
+        return _stream_data(config, found.usable, found.usable, found.skipped)
+    stride = len(found.usable) / num_held_out if num_held_out else 0
+    chosen = {int(i * stride) for i in range(num_held_out)}
     train = tuple(video for i, video in enumerate(found.usable) if i not in chosen)
-    return _stream(config, train, tuple(found.usable[i] for i in sorted(chosen)), found.rejected)
+    return _stream_data(config, train, tuple(found.usable[i] for i in sorted(chosen)), found.skipped)
 
 
-def draw_missing_videos(config: Config, folder: Path) -> Data:
-    """Draw the scenes of a run that has no videos of its own; training and held-out ones from other seeds."""
+def _open_dataset(config: Config, address: str) -> RunData:
+    stored = DatasetSource(address, config.data.held_out_share, config.seed)
+    splits: tuple[Split, ...] = ("train", "held_out") if config.evaluation.samples_per_task else ("train",)
+    for split in splits:
+        if missing := stored.missing_tasks(split):
+            raise ConfigError(
+                "data.held_out_share",
+                config.data.held_out_share,
+                f"leaves the {split} videos of the dataset without a sample of {', '.join(missing)}",
+                "Change it, or train on a larger dataset",
+            )
+    return RunData(stored, stored.num_videos("train"), stored.num_videos("held_out"), stored.max_clips)
+
+
+def draw_missing_videos(config: Config, folder: Path) -> RunData:
+    """Draw the scenes of a run without videos. Training and held-out scenes have different seeds."""
     found = []
     for split, count in (("train", config.data.num_drawn), ("held_out", config.data.num_drawn_held_out)):
         draw_videos(folder / split, count=count, seed=2 * config.seed + (split == "held_out"))
         found.append(scan(folder / split, config.data.frames))
-    return _stream(config, found[0].usable, found[1].usable, ())
+    return _stream_data(config, found[0].usable, found[1].usable, ())
 
 
-def _stream(
+def _stream_data(
     config: Config,
     train: tuple[SampledVideo, ...],
     held_out: tuple[SampledVideo, ...],
-    rejected: tuple[Rejected, ...],
-) -> Data:
+    skipped: tuple[Skipped, ...],
+) -> RunData:
     source = StreamSource(
-        {"train": train, "held_out": held_out}, mix_of(config), task_params(config), config.seed
+        {"train": train, "held_out": held_out}, dict(config.data.mix), config.data.params_by_task, config.seed
     )
-    max_clips = config.data.jigsaw.num_clips if "jigsaw" in tasks_of(config) else 1
-    return Data(source, len(train), len(held_out), max_clips, rejected)
+    max_clips = config.data.jigsaw.num_clips if "jigsaw" in config.data.tasks else 1
+    return RunData(source, len(train), len(held_out), max_clips, skipped)
 
 
-def prompt_spec(config: Config, data: Data, model_path: str) -> PromptSpec:
-    """How a run's prompts are made."""
+def prompt_spec(config: Config, data: RunData, model_path: str) -> PromptSpec:
+    """Return how the run's prompts are made."""
     return PromptSpec(
         model_path=model_path,
         source=data.source,
@@ -161,11 +166,15 @@ def prompt_spec(config: Config, data: Data, model_path: str) -> PromptSpec:
 
 
 def model_spec(config: Config, model_path: str) -> ModelSpec:
-    """What the learner must know of the model. Raises ConfigError for a model folder that cannot be used."""
+    """Return what the learner needs to know about the model.
+
+    Raises:
+        ConfigError: the model folder cannot be used.
+    """
     try:
         facts = read_model_facts(model_path, config.data.max_prompt_tokens)
     except ValueError as error:
-        raise ConfigError(f"model.path={config.model.path!r}: {error}") from None
+        raise ConfigError("model.path", config.model.path, str(error)) from None
     return ModelSpec(
         path=model_path,
         dtype=config.learner.dtype,
@@ -175,13 +184,13 @@ def model_spec(config: Config, model_path: str) -> ModelSpec:
     )
 
 
-def make_tiny_model(config: Config, folder: Path, data: Data) -> str:
-    """A random model on the spot, its tokenizer trained on the run's own questions."""
+def make_tiny_model(config: Config, folder: Path, data: RunData) -> str:
+    """Create a random model in `folder`, with a tokenizer trained on the run's own questions. Return its path."""
     from learner.modeling.tiny import create_tiny_model
     from pretext.stream import render
 
     texts = [config.data.system_prompt, "system user assistant"]
-    for task in tasks_of(config):
+    for task in config.data.tasks:
         sample = render(data.source.recipe("train", 0, task))
         texts += [part for part in sample.content if isinstance(part, str)]
     texts += [f"<{second}.{tenth} seconds>" for second in range(10) for tenth in range(10)]
@@ -190,22 +199,21 @@ def make_tiny_model(config: Config, folder: Path, data: Data) -> str:
     return str(folder)
 
 
-def warm_start(config: Config, model_path: str, data: Data, folder: Path, say: Say) -> str:
-    """The warmed-up model's folder; made once."""
+def warm_start(config: Config, model_path: str, data: RunData, folder: Path, say: Say) -> str:
+    """Return the folder of the warmed-up model, or `model_path` without a warm-up. A resumed run finds it made."""
     if config.warmup is None:
         return model_path
     if (folder / "config.json").exists():
         return str(folder)
-    maker = PromptMaker(prompt_spec(config, data, model_path))
-    # Sample numbers far from those that GRPO will train on.
+    worker = PromptWorker(prompt_spec(config, data, model_path))
     held_out = [
         sample
-        for task in tasks_of(config)
-        for sample in itertools.islice(_samples(maker, task, 2**33), _WARMUP_HELD_OUT)
+        for task in config.data.tasks
+        for sample in itertools.islice(_samples(worker, task, _FIRST_WARMUP_HELD_OUT), _WARMUP_HELD_OUT)
     ]
 
     def report(progress: WarmupProgress) -> None:
-        if progress.num_steps % _WARMUP_SAY_EVERY == 0 or progress.phase == "right":
+        if progress.num_steps % _WARMUP_REPORT_STEPS == 0 or progress.phase == "right":
             shown = ", ".join(
                 f"{task} {found.score:.2f} (valid {found.validity:.2f})"
                 for task, found in progress.scores.items()
@@ -215,7 +223,7 @@ def warm_start(config: Config, model_path: str, data: Data, folder: Path, say: S
     last = warm_up(
         model_spec(config, model_path),
         config.warmup,
-        samples={task: _samples(maker, task, 2**32) for task in tasks_of(config)},
+        samples={task: _samples(worker, task, _FIRST_WARMUP_SAMPLE) for task in config.data.tasks},
         held_out=held_out,
         score=_score_and_validity,
         seed=config.seed,
@@ -224,16 +232,17 @@ def warm_start(config: Config, model_path: str, data: Data, folder: Path, say: S
     )
     if not last.reached:
         say(
-            f"  The warm-up ends after warmup.max_steps={config.warmup.max_steps} below its targets; training goes on."
+            f"  The warm-up reached warmup.max_steps={config.warmup.max_steps} before its targets. "
+            "Training starts anyway."
         )
     return str(folder)
 
 
-def _samples(maker: PromptMaker, task: str, first: int) -> Iterator[WarmupSample]:
+def _samples(worker: PromptWorker, task: str, first: int) -> Iterator[WarmupSample]:
     for index in itertools.count(first):
-        meta, _, prompt = maker.make("train", index, task)
-        yield WarmupSample(task, prompt, meta.answer)
+        meta, _, prompt = worker.make("train", index, task)
+        yield WarmupSample(task, prompt, meta.truth)
 
 
-def _score_and_validity(task: str, text: str, answer: str) -> tuple[float, bool]:
-    return score(task, text, answer), is_valid(task, text, answer)
+def _score_and_validity(task: str, text: str, truth: str) -> tuple[float, bool]:
+    return score(task, text, truth), is_valid(task, text, truth)

@@ -1,5 +1,6 @@
-"""Starts a run's processes: the actors of the producer side, and the learner group."""
+"""Starts the processes of a run: the run log, the workers, the controller and the learner group."""
 
+import logging
 import pickle
 from pathlib import Path
 from typing import Any
@@ -7,164 +8,134 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.controller.actor import ExperienceActor
-from actors.controller.batches import BatchPlan
-from actors.controller.controller import ExperiencePlan
-from actors.controller.held_out import EvaluationPlan
-from actors.record.run_log import RunLog, RunLogPlan
+from actors.controller.actor import ControllerActor
+from actors.controller.controller import ControllerConfig
+from actors.record.run_log import RunLog
 from actors.workers.learner_port import LearnerPort
-from actors.workers.prompt_worker import PromptMakerActor
+from actors.workers.prompt_worker import PromptWorkerActor
 from actors.workers.reward_worker import RewardWorker
 from actors.workers.rollout_worker import RolloutWorker
-from cluster.config.load import tasks_of
 from cluster.config.schema import Config
-from cluster.runs.folder import bucket_of, bulk_of
-from cluster.training.placement import Role, roles
-from cluster.training.prepare import Data, prompt_spec
+from cluster.runs.folder import bulk_files, run_bucket
+from cluster.training.placement import RolePlan, role_plans
+from cluster.training.prepare import RunData, prompt_spec
 from learner.loop import LoopConfig, train_loop
 from learner.modeling.policy_model import ModelSpec
-from rollout.engine import EngineOptions, Sampling
+from rollout.engine import EngineOptions
+from vocabulary.stages import STAGE_EVENT, STARTING
+from vocabulary.workers import LEARNER, PROMPTS, REWARDS, ROLLOUT
+
+logger = logging.getLogger(__name__)
 
 
 def start_processes(
-    config: Config, folder: Path, data: Data, spec: ModelSpec, store: tuple[str, int] | None
+    config: Config, folder: Path, data: RunData, spec: ModelSpec, store: tuple[str, int] | None
 ) -> tuple[Any, Any, Any]:
-    """All of them but the learner group, which starts when the trainer is told to fit.
+    """Start all processes of a run except the learner group, which starts when the trainer's `fit` is called.
 
     Args:
         folder: runs/NAME.
-        store: address of the run store, and the run's number there.
+        store: address of the run store, and the run's number in it; None: no store.
 
     Returns:
-        Handles of the run log and of the experience actor, and the trainer.
+        Handles of the RunLog and the ControllerActor, and the Ray Train trainer.
     """
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    run_log = actor(RunLog, num_cpus=0, scheduling_strategy=here).remote(
-        RunLogPlan(
-            folder=str(folder),
-            grpo=config.grpo,
-            name=config.name,
-            store=store,
-            trackers=config.trackers,
-            config=config.model_dump(mode="json"),
-            bucket=bucket_of(folder),
-        )
+    driver_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    run_log = actor(RunLog, num_cpus=0, scheduling_strategy=driver_node).remote(
+        str(folder),
+        grpo=config.grpo,
+        run_name=config.name,
+        store=store,
+        trackers=config.trackers,
+        config=config.model_dump(mode="json"),
+        bucket=run_bucket(folder),
     )
-    for entry in data.rejected:
+    for entry in data.skipped:
         run_log.event.remote("video_set_aside", f"{entry.path}: {entry.reason}")
-    run_log.event.remote("stage", "starting")
-    members = {role.name: role for role in roles(config)}
-    workers = _rollout_workers(config, members["rollout"], spec.path, data.max_clips)
-    spec_file = folder / "prompts.pickle"
-    spec_file.write_bytes(pickle.dumps(prompt_spec(config, data, spec.path)))
-    makers = [
-        actor(PromptMakerActor, members["prompt"], max_restarts=-1, max_task_retries=-1).remote(
-            str(spec_file)
-        )
-        for _ in range(members["prompt"].count)
-    ]
-    scorers = [
-        actor(RewardWorker, members["reward"], max_restarts=-1, max_task_retries=-1).remote(
-            config.reward.function
-        )
-        for _ in range(members["reward"].count)
-    ]
-    experience = actor(ExperienceActor, num_cpus=0, scheduling_strategy=here).remote(
-        _experience_plan(config),
-        makers=makers,
-        workers=workers,
-        scorers=scorers,
+    run_log.event.remote(STAGE_EVENT, STARTING)
+    plans = {plan.name: plan for plan in role_plans(config)}
+    controller = actor(ControllerActor, num_cpus=0, scheduling_strategy=driver_node).remote(
+        _controller_config(config),
+        prompt_workers=_prompt_workers(config, plans[PROMPTS], folder, data, spec.path),
+        rollout_workers=_rollout_workers(config, plans[ROLLOUT], spec.path, data.max_clips),
+        reward_workers=_reward_workers(config, plans[REWARDS]),
         run_log=run_log,
-        start_timeout_s=config.rollout.start_timeout_s,
-        generate_timeout_s=config.rollout.timeout_s,
     )
-    return run_log, experience, _trainer(config, folder, spec, experience)
+    logger.info("started the workers: %s", {name: plan.count for name, plan in plans.items()})
+    return run_log, controller, _trainer(config, folder, spec, plans[LEARNER], controller)
 
 
-def _experience_plan(config: Config) -> ExperiencePlan:
-    sampling = Sampling(
-        config.grpo.group_size, config.rollout.temperature, config.rollout.max_tokens, config.seed
-    )
-    return ExperiencePlan(
-        steps=config.train.steps,
-        max_staleness=config.train.max_staleness,
-        checkpoint_every=config.train.checkpoint_every,
-        shared_gpus=config.cluster.placement == "shared",
-        recorded_groups=config.train.recorded_groups,
-        batch=BatchPlan(
-            prompts=config.train.prompts_per_step,
-            sampling=sampling,
-            max_refills=config.grpo.max_refills,
-            reward_tolerance=config.grpo.reward_tolerance,
-        ),
-        evaluation=EvaluationPlan(
-            tasks=tasks_of(config),
-            samples_per_task=config.evaluation.samples_per_task,
-            completions=config.evaluation.sampled_completions,
-            every=config.evaluation.every,
-            recorded=config.train.recorded_groups,
-            sampling=sampling,
-        ),
-    )
-
-
-def actor(actor_class: type, role: Role | None = None, **options: Any) -> Any:
-    if role is not None:
-        options |= {"num_cpus": role.num_cpus, "num_gpus": role.num_gpus}
-        options |= {"label_selector": dict(role.node_labels) or None}
+def actor(actor_class: type, plan: RolePlan | None = None, **options: Any) -> Any:
+    """Return a class as a Ray actor class, with the resources of its role."""
+    if plan is not None:
+        options |= {"num_cpus": plan.num_cpus, "num_gpus": plan.num_gpus}
+        options |= {"label_selector": dict(plan.node_labels) or None}
     return ray.remote(actor_class).options(**options)
 
 
+def scaling(plan: RolePlan) -> Any:
+    """Return the resources of the learner group as Ray Train takes them."""
+    from ray.train import ScalingConfig
+
+    return ScalingConfig(
+        num_workers=plan.count,
+        use_gpu=plan.num_gpus > 0,
+        resources_per_worker={"CPU": plan.num_cpus} | ({"GPU": plan.num_gpus} if plan.num_gpus else {}),
+        label_selector=dict(plan.node_labels) or None,
+    )
+
+
+def _controller_config(config: Config) -> ControllerConfig:
+    return ControllerConfig(
+        train=config.train,
+        evaluation=config.evaluation,
+        grpo=config.grpo,
+        rollout=config.rollout,
+        tasks=config.data.tasks,
+        seed=config.seed,
+        shared_gpus=config.cluster.placement == "shared",
+    )
+
+
+def _prompt_workers(
+    config: Config, plan: RolePlan, folder: Path, data: RunData, model_path: str
+) -> list[Any]:
+    spec_file = folder / "prompts.pickle"
+    spec_file.write_bytes(pickle.dumps(prompt_spec(config, data, model_path)))
+    worker = actor(PromptWorkerActor, plan, max_restarts=-1, max_task_retries=-1)
+    return [worker.remote(str(spec_file)) for _ in range(plan.count)]
+
+
+def _reward_workers(config: Config, plan: RolePlan) -> list[Any]:
+    worker = actor(RewardWorker, plan, max_restarts=-1, max_task_retries=-1)
+    return [worker.remote(config.reward) for _ in range(plan.count)]
+
+
+def _rollout_workers(config: Config, plan: RolePlan, model_path: str, max_clips: int) -> list[Any]:
+    options = EngineOptions(
+        model=model_path,
+        rollout=config.rollout,
+        device=config.cluster.device,
+        seed=config.seed,
+        max_model_len=config.data.max_prompt_tokens + config.rollout.max_tokens,
+        max_videos=max_clips,
+        weight_transfer=_weight_transfer(config),
+        sleep=config.cluster.placement == "shared",
+    )
+    worker = actor(RolloutWorker, plan, max_restarts=config.rollout.max_restarts)
+    return [worker.remote(options) for _ in range(plan.count)]
+
+
 def _weight_transfer(config: Config) -> str:
+    """Return vLLM's name of the transport for weight pushes."""
     if config.cluster.device == "cpu":
         return "gloo"
     return "ipc" if config.cluster.placement == "shared" else "nccl"
 
 
-def _rollout_workers(config: Config, role: Role, model_path: str, max_clips: int) -> list[Any]:
-    rollout = config.rollout
-    options = EngineOptions(
-        model=model_path,
-        device=config.cluster.device,
-        dtype=rollout.dtype,
-        seed=config.seed,
-        max_model_len=config.data.max_prompt_tokens + rollout.max_tokens,
-        max_num_seqs=rollout.max_num_seqs,
-        max_videos=max_clips,
-        tensor_parallel_size=rollout.tensor_parallel_size,
-        gpu_memory_utilization=rollout.gpu_memory_utilization,
-        kv_cache_gib=rollout.kv_cache_gib,
-        weight_transfer=_weight_transfer(config),
-        sleep=config.cluster.placement == "shared",
-        vllm_args=rollout.vllm_args,
-    )
-    return [
-        actor(RolloutWorker, role, max_restarts=rollout.max_restarts).remote(options)
-        for _ in range(role.count)
-    ]
-
-
-def scaling(role: Role) -> Any:
-    """As Ray Train asks for the places of a group."""
-    from ray.train import ScalingConfig
-
-    return ScalingConfig(
-        num_workers=role.count,
-        use_gpu=role.num_gpus > 0,
-        resources_per_worker={"CPU": role.num_cpus} | ({"GPU": role.num_gpus} if role.num_gpus else {}),
-        label_selector=dict(role.node_labels) or None,
-    )
-
-
-def _trainer(config: Config, folder: Path, spec: ModelSpec, experience: Any) -> Any:
+def _trainer(config: Config, folder: Path, spec: ModelSpec, plan: RolePlan, controller: Any) -> Any:
     from ray.train import CheckpointConfig, FailureConfig, RunConfig
     from ray.train.torch import TorchConfig, TorchTrainer
-
-    role = next(role for role in roles(config) if role.name == "learner")
-    timeout_s = config.cluster.push_timeout_s
-
-    def connect(session: str) -> LearnerPort:
-        return LearnerPort(experience, session, timeout_s)
 
     loop = LoopConfig(
         spec=spec,
@@ -173,20 +144,20 @@ def _trainer(config: Config, folder: Path, spec: ModelSpec, experience: Any) -> 
         device=config.cluster.device,
         weight_transfer=_weight_transfer(config),
         engines_sleep=config.cluster.placement == "shared",
-        push_timeout_s=timeout_s,
+        push_timeout_s=config.cluster.push_timeout_s,
         steps=config.train.steps,
         max_tokens=config.rollout.max_tokens,
         seed=config.seed,
-        connect=connect,
+        connect=lambda session: LearnerPort(controller, session),
     )
     return TorchTrainer(
         lambda: train_loop(loop),
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if role.num_gpus else "gloo"),
-        scaling_config=scaling(role),
-        # The same name and storage path as before: Ray Train goes on from the last checkpoint there.
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if plan.num_gpus else "gloo"),
+        scaling_config=scaling(plan),
+        # With the same name and storage path as before, Ray Train resumes from the last checkpoint there.
         run_config=RunConfig(
             name="learner",
-            storage_path=bulk_of(folder).below("checkpoints").address,
+            storage_path=bulk_files(folder).below("checkpoints").address,
             failure_config=FailureConfig(max_failures=config.learner.max_restarts),
             checkpoint_config=CheckpointConfig(
                 num_to_keep=config.train.keep_checkpoints,

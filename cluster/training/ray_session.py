@@ -1,4 +1,4 @@
-"""Starting or joining Ray."""
+"""Starting or joining a Ray cluster, and refusing one that is too small for a run."""
 
 import logging
 import os
@@ -9,13 +9,16 @@ from typing import Any
 
 import ray
 
-from cluster.config.load import ConfigError
+from cluster.config.errors import ConfigError
 from cluster.config.schema import Config
-from cluster.training.placement import NODE_LABEL, Role, gpus_needed, roles
+from cluster.logs import worker_environment, worker_hook
+from cluster.training.placement import NODE_LABEL, RolePlan, gpus_needed, role_plans
 
-# What every worker process of a run needs in its environment.
+logger = logging.getLogger(__name__)
+
+# Environment variables of every worker process.
 WORKER_ENV = {
-    "OMP_WAIT_POLICY": "PASSIVE",  # see cluster.cli.main
+    "OMP_WAIT_POLICY": "PASSIVE",  # see cluster/cli/main.py
     "TOKENIZERS_PARALLELISM": "false",
     "VLLM_LOGGING_LEVEL": "ERROR",
     "TRANSFORMERS_VERBOSITY": "error",
@@ -25,35 +28,42 @@ WORKER_ENV = {
 
 @contextmanager
 def ray_session(config: Config) -> Iterator[None]:
-    """Ray, for as long as the run lasts; see `joined_ray`.
+    """Connect to a run's Ray cluster until the block ends; see `ray_cluster`.
 
     Raises:
-        ConfigError: the cluster has not what the run needs, or cannot be reached.
+        ConfigError: the cluster cannot be reached, or has fewer resources than the run needs.
     """
-    with joined_ray(config.cluster.address):
+    with ray_cluster(config.cluster.address):
         _check_resources(config)
         yield
 
 
 @contextmanager
-def joined_ray(address: str) -> Iterator[None]:
-    """`address` names a Ray to join; "auto" joins the one this process runs in (a Ray job, or RAY_ADDRESS) and
-    starts a local one where there is none. A local one ends with the block; in a joined one only what was
-    started in it does.
+def ray_cluster(address: str) -> Iterator[None]:
+    """Join or start a Ray cluster until the block ends.
+
+    A cluster that was started here ends with the block. In one that was joined, only the actors of this process end.
+
+    Args:
+        address: the cluster to join; "local" starts one on this machine; "auto" joins the one of RAY_ADDRESS (which Ray
+            sets in its jobs) and otherwise starts a local one.
 
     Raises:
-        ConfigError: no Ray can be reached there.
+        ConfigError: no Ray cluster answers at `address`.
     """
     to_join = _address(address)
     options: dict[str, Any] = {
         "address": to_join,
         "log_to_driver": False,
         "configure_logging": False,
-        "runtime_env": {"env_vars": WORKER_ENV},
+        "runtime_env": {
+            "env_vars": WORKER_ENV | worker_environment(),
+            "worker_process_setup_hook": worker_hook(),
+        },
     }
     if to_join == "local":
         options |= {"include_dashboard": False, "num_cpus": max(1, os.cpu_count() or 1)}
-    # That a new local Ray asks for its token, which it has made, is nothing for the user to act on.
+    # Ray announces that a new local cluster uses a token, which Ray itself created. The user need not act on it.
     logging.getLogger("ray._private.authentication.authentication_token_setup").addFilter(
         lambda record: "is enabled" not in record.getMessage()
     )
@@ -61,19 +71,30 @@ def joined_ray(address: str) -> Iterator[None]:
         ray.init(**options)
     except ConnectionError as error:
         raise ConfigError(
-            f"cluster.address={address!r}: no Ray answers there ({error}). Start one with "
-            "`ray start --head`, or set cluster.address=local."
+            "cluster.address",
+            address,
+            f"no Ray cluster answers there ({error})",
+            "Start one with `ray start --head`, or set cluster.address=local",
         ) from None
-    # ray.init puts a handler of its own here. `ray job stop`, Kubernetes and systemd send SIGTERM: end as on Ctrl-C.
+    # `ray job stop`, Kubernetes and systemd send SIGTERM, which shall act like Ctrl-C. ray.init replaced our handler.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logger.info("Ray session: %s (logs of the workers are in its logs/)", _session_folder())
     try:
         yield
     finally:
         ray.shutdown()
 
 
+def _session_folder() -> str:
+    return str(ray._private.worker.global_worker.node.get_session_dir_path())  # Ray has no public way to ask
+
+
 def check_this_machine(config: Config) -> None:
-    """Refuse a run that a local Ray could not carry, before one is started. Raises ConfigError."""
+    """Refuse a run that needs more GPUs than this machine has, before a local Ray cluster is started.
+
+    Raises:
+        ConfigError: the run starts its own cluster, and this machine has too few GPUs.
+    """
     if _address(config.cluster.address) == "local":
         import torch
 
@@ -86,22 +107,21 @@ def _address(address: str) -> str:
 
 def _check_resources(config: Config) -> None:
     if config.cluster.autoscaling:
-        return  # what is asked for is what makes it grow
+        return  # the cluster grows to what the run asks for
     have = ray.cluster_resources()
-    _check_gpus(config, int(have.get("GPU", 0)), "this Ray")
-    cpus = sum(role.count * role.num_cpus for role in roles(config))
+    _check_gpus(config, int(have.get("GPU", 0)), "this Ray cluster")
+    cpus = sum(role.count * role.num_cpus for role in role_plans(config))
     if cpus > have.get("CPU", 0):
-        counts = ", ".join(
-            f"{name}={count}"
-            for name, count in (
-                ("learner.num_workers", config.learner.num_workers),
-                ("rollout.num_workers", config.rollout.num_workers),
-                ("cluster.num_prompt_workers", config.cluster.num_prompt_workers),
-                ("cluster.num_reward_workers", config.cluster.num_reward_workers),
-            )
-        )
         raise ConfigError(
-            f"{counts}: these processes ask for {cpus:g} CPUs, this Ray has {have.get('CPU', 0):g}. Lower the largest."
+            "learner.num_workers",
+            config.learner.num_workers,
+            f"these processes ask for {cpus:g} CPUs, this Ray cluster has {have.get('CPU', 0):g}",
+            "Lower the largest number",
+            also={
+                "rollout.num_workers": config.rollout.num_workers,
+                "cluster.num_prompt_workers": config.cluster.num_prompt_workers,
+                "cluster.num_reward_workers": config.cluster.num_reward_workers,
+            },
         )
     _check_node_labels(config, ray.nodes())
 
@@ -110,17 +130,19 @@ def _check_gpus(config: Config, have: int, where: str) -> None:
     needed = gpus_needed(config)
     if needed > have:
         raise ConfigError(
-            f"learner.num_workers={config.learner.num_workers}, rollout.num_workers={config.rollout.num_workers}: "
-            f"the run needs {needed} GPU(s), {where} has {have}. Lower them, join a larger cluster with "
-            "cluster.address, or set cluster.device=cpu."
+            "learner.num_workers",
+            config.learner.num_workers,
+            f"the run needs {needed} GPU(s), {where} has {have}",
+            "Lower them, join a larger cluster with cluster.address, or set cluster.device=cpu",
+            also={"rollout.num_workers": config.rollout.num_workers},
         )
 
 
 def _check_node_labels(config: Config, nodes: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse what no labelled node could take: its processes would wait for one until they time out.
+    """Refuse processes that no labelled node has room for. They would wait for such a node until they time out.
 
     Args:
-        nodes: as ray.nodes() gives them: Alive, Labels, Resources.
+        nodes: as from ray.nodes(), with Alive, Labels and Resources.
     """
     for label, asking in _roles_by_label(config).items():
         labelled = [
@@ -129,17 +151,19 @@ def _check_node_labels(config: Config, nodes: Sequence[Mapping[str, Any]]) -> No
         for resource, each in (("CPU", "num_cpus"), ("GPU", "num_gpus")):
             needed = sum(role.count * getattr(role, each) for role in asking)
             have = sum(resources.get(resource, 0) for resources in labelled)
-            if needed > have + 1e-6:  # shares of a CPU add up to a bit more
+            if needed > have + 1e-6:  # sums of CPU shares have rounding errors
                 raise ConfigError(
-                    f"cluster.node_labels=true: {' and '.join(role.name for role in asking)} ask for {needed:g} "
-                    f"{resource}(s) on nodes labelled {NODE_LABEL}={label}, and those of this Ray have {have:g}. Start "
-                    f"some with `ray start --labels {NODE_LABEL}={label}`, or set cluster.node_labels=false."
+                    "cluster.node_labels",
+                    True,
+                    f"{' and '.join(role.name for role in asking)} ask for {needed:g} {resource}(s) on nodes labelled "
+                    f"{NODE_LABEL}={label}, and those of this Ray cluster have {have:g}",
+                    f"Start some with `ray start --labels {NODE_LABEL}={label}`, or set cluster.node_labels=false",
                 )
 
 
-def _roles_by_label(config: Config) -> dict[str, list[Role]]:
-    found: dict[str, list[Role]] = {}
-    for role in roles(config):
+def _roles_by_label(config: Config) -> dict[str, list[RolePlan]]:
+    found: dict[str, list[RolePlan]] = {}
+    for role in role_plans(config):
         if role.node_labels:
             found.setdefault(role.node_labels[NODE_LABEL], []).append(role)
     return found

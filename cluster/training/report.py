@@ -1,4 +1,4 @@
-"""What a run did: report.json, report.png, and a table for the terminal."""
+"""The report of a finished run: report.json, report.png, and a table for the terminal."""
 
 import json
 from dataclasses import asdict
@@ -7,15 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from cluster.checkpoints.find import best_checkpoint
-from cluster.config.load import ConfigError
+from cluster.config.errors import ConfigError
 from cluster.config.schema import Config
-from cluster.training.prepare import Say
-from dataset.stats.baselines import task_floor
+from cluster.terminal import Say
+from dataset.stats.baselines import task_baseline
 from evaluation.metrics import stage_scores
+from vocabulary.metrics import GROUPS_WITHOUT_SPREAD, REWARD_PREFIX
+from vocabulary.stages import STAGE_EVENT, STARTING
 
 
 def write_report(folder: Path, config: Config, seconds: dict[str, float], say: Say) -> dict[str, Any]:
-    """Write `report.json` and `report.png` under `folder` from the run's record, and say the result."""
+    """Write `report.json` and `report.png` from the run's record, and show the result. Return what is in report.json.
+
+    Args:
+        folder: the run's folder, with its record.
+        seconds: seconds of the driver's own stages, by name.
+    """
     tasks = _tasks(_read(folder / "evaluations.jsonl"))
     metrics = _read(folder / "metrics.jsonl")
     rounded = {name: round(value, 1) for name, value in (seconds | _stage_seconds(folder)).items()}
@@ -33,10 +40,10 @@ def write_report(folder: Path, config: Config, seconds: dict[str, float], say: S
         say(line)
     if best is not None:
         say(f"Best held-out score {best['score']:.3f}, after step {best['step']}: {best['checkpoint']}")
-    if metrics and all(record["groups/without_spread"] == 1 for record in metrics):
+    if metrics and all(record[GROUPS_WITHOUT_SPREAD] == 1 for record in metrics):
         say(
-            "Nothing was learnt: in no group did one answer earn more than another. A model that knows nothing of "
-            "the answers' form needs a warm-up (see configs/demo.yaml)."
+            "Nothing was learnt: in every group, all completions had the same reward. A model that does not know the "
+            "form of a completion needs a warm-up (see configs/demo.yaml)."
         )
     say(f"Seconds: {', '.join(f'{name} {value:.0f}' for name, value in rounded.items())}.")
     say(f"Record: {folder} (report.json, report.png, metrics.jsonl, rollouts.jsonl, tensorboard/)")
@@ -44,11 +51,11 @@ def write_report(folder: Path, config: Config, seconds: dict[str, float], say: S
 
 
 def _best(folder: Path, say: Say) -> dict[str, Any] | None:
-    """`step`, `score` and `checkpoint` (its address) of the best of those kept; None if none of them was evaluated."""
+    """Return `step`, `score` and `checkpoint` (its address) of the best kept checkpoint; None if none was evaluated."""
     try:
         best = best_checkpoint(folder)
-    except ConfigError as error:  # a run that is done is not failed by a bucket that is away
-        say(f"Which checkpoint is the best is not known: {error}")
+    except ConfigError as error:  # an unreachable bucket does not fail a finished run
+        say(f"The best checkpoint is not known: {error}")
         return None
     if best is None:
         return None
@@ -56,7 +63,7 @@ def _best(folder: Path, say: Say) -> dict[str, Any] | None:
 
 
 def _tasks(evaluations: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Per task, the scores `before` and `after`, those `during` with their steps, and the floors."""
+    """Return per task the scores `before` and `after`, those `during` with their steps, and the baselines."""
     tasks: dict[str, dict[str, Any]] = {}
     for record in evaluations:
         entry = tasks.setdefault(record["task"], {"during": []})
@@ -65,13 +72,13 @@ def _tasks(evaluations: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             entry["during"].append({"step": record["step"], **scores})
         else:
             entry[record["stage"]] = scores
-        floor = task_floor(record["task"], record["truths"])
-        entry |= {"random": floor.random, "best_constant": floor.best_constant}
+        baseline = task_baseline(record["task"], record["truths"])
+        entry |= {"random": baseline.random, "best_constant": baseline.best_constant}
     return tasks
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    """A JSON-lines file; of lines that a resumed run wrote again, the last counts."""
+    """Return the records of a JSON-lines file. Of records that a resumed run wrote again, only the last counts."""
     records: dict[Any, dict[str, Any]] = {}
     for record in _lines(path):
         records[record["step"], record.get("stage"), record.get("task")] = record
@@ -85,12 +92,12 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _stage_seconds(folder: Path) -> dict[str, float]:
-    """How long each stage of the producer side took, from one stage event to the next."""
-    events = [event for event in _lines(folder / "events.jsonl") if event["kind"] == "stage"]
+    """Return how many seconds each stage took, from its event to the next one's."""
+    events = [event for event in _lines(folder / "events.jsonl") if event["kind"] == STAGE_EVENT]
     seconds: dict[str, float] = {}
     for event, following in pairwise(events):
-        if following["message"] == "starting":
-            continue  # the pause until a resumed run went on
+        if following["message"] == STARTING:
+            continue  # the time until the run was resumed
         seconds[event["message"]] = seconds.get(event["message"], 0.0) + following["time"] - event["time"]
     return seconds
 
@@ -109,7 +116,7 @@ def _table(tasks: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _plot(path: Path, metrics: list[dict[str, Any]], tasks: dict[str, dict[str, Any]]) -> None:
-    """Reward and validity per task over steps, with the floors that need no watching."""
+    """Plot reward and validity per task over steps, with the baselines."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -118,11 +125,12 @@ def _plot(path: Path, metrics: list[dict[str, Any]], tasks: dict[str, dict[str, 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     steps = [record["step"] + 1 for record in metrics]
     names = sorted(
-        {key.split("/")[1] for record in metrics for key in record if key.startswith("reward/")} - {"mean"}
+        {key.split("/")[1] for record in metrics for key in record if key.startswith(REWARD_PREFIX)}
+        - {"mean"}
     )
     for index, task in enumerate(names):
         colour = f"C{index}"
-        left.plot(steps, [record.get(f"reward/{task}") for record in metrics], color=colour, label=task)
+        left.plot(steps, [record.get(REWARD_PREFIX + task) for record in metrics], color=colour, label=task)
         if task in tasks:
             left.axhline(
                 tasks[task]["best_constant"], color=colour, ls=":", lw=1, label=f"{task}, best constant"
@@ -136,7 +144,7 @@ def _plot(path: Path, metrics: list[dict[str, Any]], tasks: dict[str, dict[str, 
             ]
             left.plot(*zip(*held_out, strict=True), "o", color=colour, mec="black", label=f"{task}, held out")
         right.plot(steps, [record.get(f"valid/{task}") for record in metrics], color=colour, label=task)
-    for axes, title in ((left, "Reward of sampled answers"), (right, "Share of answers of the right form")):
+    for axes, title in ((left, "Reward of sampled completions"), (right, "Share of valid completions")):
         axes.set(title=title, xlabel="step", ylim=(0, 1.02))
         axes.grid(alpha=0.3)
         if names:

@@ -1,31 +1,31 @@
 """One training run, from a checked configuration to its report.
 
-    prepare (model, videos, warm-up) ──► start the actors ──► Ray Train runs the learner ──► report
+    check ─► prepare (videos, model, warm-up) ─► start the processes ─► Ray Train runs the learner ─► drain ─► report
 
 The driver owns every process of the run: when it ends, for whatever reason, so do they.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from actors.workers.prompt_worker import PromptMaker, PromptSpec
-from actors.workers.rollout_pool import last_line
-from cluster.checkpoints.repair_list import mend_ray_record
-from cluster.config.load import ConfigError, tasks_of
+from actors.workers.prompt_worker import PromptSpec, PromptWorker
+from cluster.checkpoints.repair_list import repair_checkpoint_list
+from cluster.config.errors import NO_VALUE, ConfigError
 from cluster.config.schema import TINY_PREFIX, Config
-from cluster.runs.folder import claimed, runs_folder
-from cluster.runs.record import RunRecord, RunStore
+from cluster.runs.claim import claim_run_folder
+from cluster.runs.folder import runs_folder
+from cluster.runs.record import RunRecord, RunRecorder
+from cluster.terminal import Say
 from cluster.training.prepare import (
-    Data,
-    Say,
+    RunData,
     check_data,
     check_model,
     check_reward,
@@ -36,175 +36,212 @@ from cluster.training.prepare import (
     warm_start,
 )
 from cluster.training.processes import start_processes
-from cluster.training.progress_display import Progress
+from cluster.training.progress_display import RunProgress
 from cluster.training.ray_session import check_this_machine, ray_session
 from cluster.training.report import write_report
 from learner.modeling.policy_model import ModelSpec
-from rollout.prompt import PromptError
+from rollout.prompt import PromptError, PromptTooLong
+from vocabulary.stages import LOOKING_AT_VIDEOS, WARMING_UP
+from vocabulary.text import last_line
 
-_SETTLE_S, _SETTLE_SOON_S = 40.0, 3.0  # for the record's last lines; where the run was broken off
-_SHOWN_REJECTIONS = 10  # of videos on the terminal; the record holds all
+logger = logging.getLogger(__name__)
+
+_POLL_S = 0.5  # how often the driver shows progress and looks for requests
+# How long the driver waits for the last lines of the run's record, after a run that ended well and after any other.
+_DRAIN_TIMEOUT_S = 40.0
+_DRAIN_TIMEOUT_AFTER_FAILURE_S = 3.0
+_MAX_SHOWN_SKIPPED = 10  # skipped videos on the terminal; the record has all of them
 
 
-def train(config: Config, *, resume: bool, say: Say) -> Path:
-    """Train, evaluate and report; returns the run's folder.
+class RunFailed(RuntimeError):
+    """The reason why the run ended before its last step."""
+
+
+def train(
+    config: Config,
+    *,
+    resume: bool,
+    say: Say,
+    keep_log_in: Callable[[Path], None] = lambda path: None,
+) -> Path:
+    """Check, prepare, run and report a training. Return the run's folder.
+
+    Args:
+        resume: continue the run of this name from its last checkpoint.
+        keep_log_in: called with the path of the driver's log file once the run has its folder.
 
     Raises:
-        ConfigError: something that the user can mend, found before anything was started.
+        ConfigError: the configuration or the machine does not allow the run; nothing was started yet.
         RunFailed: the run ended before its last step.
     """
-    store = RunStore(runs_folder(config), say)
-    with store.told():
+    recorder = RunRecorder(runs_folder(config), say)
+    with recorder.reporting_launch():
         check_reward(config)
         check_model(config)
         data = check_data(config, say)
         check_this_machine(config)
         with (
-            claimed(config, resume=resume, on_kept=store.kept) as folder,
-            store.recorded(config, folder) as record,
+            claim_run_folder(config, resume=resume, on_renamed=recorder.rename_earlier_run) as folder,
+            recorder.recording(config, folder) as record,
         ):
+            keep_log_in(folder / "logs" / "driver.log")
             _train(config, folder, data, record, say)
             return folder
 
 
-def _train(config: Config, folder: Path, data: Data | None, record: RunRecord, say: Say) -> None:
-    """In the run's folder, which is the caller's."""
-    stages = Stages()
+def _train(config: Config, folder: Path, data: RunData | None, record: RunRecord, say: Say) -> None:
+    """Prepare the run in its claimed folder, start its processes, run them to the end, and report."""
+    timer = StageTimer()
     with ray_session(config):
-        if mend_ray_record(folder):
-            say("The list of checkpoints was cut off when the run was stopped; it is made anew from them.")
-        with record.stops_at_once():
-            data, spec = _prepared(config, folder, data, stages, record, say)
-            say("Starting the rollout engine(s) and the learner ...")
-            run_log, experience, trainer = start_processes(config, folder, data, spec, record.address)
-        try:
-            _fit(
-                trainer,
-                run_log,
-                Progress(config.train.steps, tasks_of(config), say),
-                partial(_answer_requests, record, experience),
+        if repair_checkpoint_list(folder):
+            say(
+                "Ray Train's list of checkpoints was truncated when the run stopped; rebuilt it from the checkpoints."
             )
-            if (failure := _failure(experience)) is not None:
-                raise RunFailed(last_line(failure))
-            record.was_stopped = ray.get(experience.stopped.remote())
-            _settle(experience, run_log, _SETTLE_S)
-        except BaseException:
-            _settle(experience, run_log, _SETTLE_SOON_S)
-            raise
+        with record.stopping_at_once():
+            data, spec = _prepare(config, folder, data, timer, record, say)
+            say("Starting the rollout workers and the learner ...")
+            run_log, controller, trainer = start_processes(config, folder, data, spec, record.address)
+        progress = RunProgress(config.train.steps, config.data.tasks, say)
+        record.was_stopped = _run(trainer, controller, run_log, progress, record)
         if record.was_stopped:
-            go_on = f"videossr train {folder}/config.yaml --resume {folder}"
-            say(f"Stopped, as asked, with a checkpoint. Go on with: {go_on}")
-        write_report(folder, config, stages.seconds, say)
+            say(
+                "Stopped on request, with a checkpoint. Resume with: "
+                f"videossr train {folder}/config.yaml --resume {folder}"
+            )
+        write_report(folder, config, timer.seconds, say)
 
 
-def _prepared(
-    config: Config, folder: Path, data: Data | None, stages: "Stages", record: RunRecord, say: Say
-) -> tuple[Data, ModelSpec]:
-    """Videos and model, as the processes are given them."""
-    record.event("stage", "looking at the videos")
-    with stages.timed("videos"):
+def _prepare(
+    config: Config, folder: Path, data: RunData | None, timer: "StageTimer", record: RunRecord, say: Say
+) -> tuple[RunData, ModelSpec]:
+    """Return the run's videos and its start model, both ready to use: drawn, created and warmed up where needed."""
+    record.stage(LOOKING_AT_VIDEOS)
+    with timer.timed("videos"):
         data = data or draw_missing_videos(config, folder / "videos")
-    for entry in data.rejected[:_SHOWN_REJECTIONS]:
-        say(f"Set aside: {entry.path}: {entry.reason}")
-    say(
-        f"Videos: {data.num_train} to train on, {data.num_held_out} to evaluate on"
-        + (f", {len(data.rejected)} set aside." if data.rejected else ".")
-    )
+    for entry in data.skipped[:_MAX_SHOWN_SKIPPED]:
+        say(f"Skipped: {entry.path}: {entry.reason}")
+    skipped = f", {len(data.skipped)} skipped" if data.skipped else ""
+    say(f"Videos: {data.num_train} to train on, {data.num_held_out} to evaluate on{skipped}.")
     model_path = config.model.path
     if model_path.startswith(TINY_PREFIX):
         model_path = make_tiny_model(config, folder / "model", data)
     _try_prompts(config, prompt_spec(config, data, model_path))
     if config.warmup is not None:
-        say("Warming up: a random model first learns what an answer looks like.")
-        record.event("stage", "warming up")
+        say("Warming up: a random model first learns the form of a completion.")
+        record.stage(WARMING_UP)
 
-    def say_and_record(text: str) -> None:
+    def report_warmup(text: str) -> None:
         say(text)
         record.event("warming_up", text.strip())
 
-    with stages.timed("warm-up"):
-        model_path = warm_start(config, model_path, data, folder / "model-warm", say_and_record)
+    with timer.timed("warm-up"):
+        model_path = warm_start(config, model_path, data, folder / "model-warm", report_warmup)
     return data, model_spec(config, model_path)
 
 
-class RunFailed(RuntimeError):
-    """The run ended before its last step; says why."""
-
-
-class Stages:
-    """Seconds per stage of the driver's work."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
-        yield
-        self.seconds[name] = time.monotonic() - started
-
-
 def _try_prompts(config: Config, spec: PromptSpec) -> None:
-    """Make one prompt of each task: what is too long, or cannot be drawn, shows now."""
+    """Make one prompt of each task, so that prompts which are too long or cannot be made are refused now."""
     try:
-        maker = PromptMaker(spec)
-        for task in tasks_of(config):
-            maker.make("train", 0, task)
+        worker = PromptWorker(spec)
+        for task in config.data.tasks:
+            worker.make("train", 0, task)
+    except PromptTooLong as error:
+        raise ConfigError(
+            "data.max_prompt_tokens",
+            config.data.max_prompt_tokens,
+            f"a prompt has {error.num_tokens} tokens",
+            "Use fewer frames or pixels, or raise it",
+        ) from None
     except PromptError as error:
-        raise ConfigError(f"data: {error}") from None
+        raise ConfigError("data", NO_VALUE, str(error)) from None
     except ValueError as error:
-        raise ConfigError(f"model.path={config.model.path!r}: {error}") from None
+        raise ConfigError("model.path", config.model.path, str(error)) from None
 
 
-def _failure(experience: Any) -> str | None:
+def _run(trainer: Any, controller: Any, run_log: Any, progress: RunProgress, record: RunRecord) -> bool:
+    """Run the learner to its end and drain the record. Return whether the run was stopped on request.
+
+    Raises:
+        RunFailed: the learner or the controller failed.
+    """
+    drain_timeout_s = _DRAIN_TIMEOUT_AFTER_FAILURE_S
     try:
-        failure: str | None = ray.get(experience.failure.remote())
-    except RayActorError:
-        return "the process that directs the run (ExperienceActor) died."
-    return failure
+        _fit(trainer, controller, run_log, progress, record)
+        if (failure := _failure(controller)) is not None:
+            raise RunFailed(last_line(failure))
+        was_stopped = bool(ray.get(controller.stopped.remote()))
+        drain_timeout_s = _DRAIN_TIMEOUT_S
+        return was_stopped
+    finally:
+        _drain(controller, run_log, drain_timeout_s)
 
 
-def _answer_requests(record: RunRecord, experience: Any) -> None:
-    """Hand on what people have asked of the run."""
-    for request in record.requests():
-        outcome = ray.get(experience.ask.remote(request.action))
-        if outcome is None:  # engines or learner are starting
-            record.stop_at_once(request)
-        else:
-            record.answer(request, outcome)
+def _fit(trainer: Any, controller: Any, run_log: Any, progress: RunProgress, record: RunRecord) -> None:
+    """Wait for the trainer, showing progress and answering requests.
 
-
-def _settle(experience: Any, run_log: Any, timeout_s: float) -> None:
-    """Have the record written to its end; one that cannot be does not hide how the run ended."""
-    with suppress(RayError):
-        ray.get(experience.settled.remote(), timeout=timeout_s)
-    with suppress(RayError):
-        ray.get(run_log.close.remote(), timeout=timeout_s)
-
-
-def _fit(trainer: Any, run_log: Any, progress: Progress, answer_requests: Callable[[], None]) -> None:
-    """Run the trainer on a thread, so that the main one can show progress, be asked and be interrupted."""
-    outcome: list[BaseException | None] = []
+    `trainer.fit()` blocks, so it runs on a thread of its own; the main thread stays free for Ctrl-C.
+    """
+    error_of_fit: BaseException | None = None
 
     def fit() -> None:
+        nonlocal error_of_fit
         try:
             trainer.fit()
-            outcome.append(None)
-        except BaseException as error:  # handed to the main thread, which raises it
-            outcome.append(error)
+        except BaseException as error:  # the main thread raises it
+            error_of_fit = error
 
     thread = threading.Thread(target=fit, daemon=True)
     thread.start()
     with progress:
         try:
             while thread.is_alive():
-                thread.join(0.5)
-                progress.show(ray.get(run_log.since.remote(progress.cursor)))
-                answer_requests()
-            progress.show(ray.get(run_log.since.remote(progress.cursor)))
+                thread.join(_POLL_S)
+                progress.show(*ray.get(run_log.since.remote(progress.cursor)))
+                _answer_requests(record, controller)
+            progress.show(*ray.get(run_log.since.remote(progress.cursor)))
         except RayActorError:
-            raise RunFailed(
-                "the process that directs the run, or the one that writes its record, died."
-            ) from None
-    if outcome[0] is not None:
-        raise RunFailed(last_line(outcome[0])) from outcome[0]
+            raise RunFailed("the controller or the run log died.") from None
+    if error_of_fit is not None:
+        raise RunFailed(last_line(error_of_fit)) from error_of_fit
+
+
+def _answer_requests(record: RunRecord, controller: Any) -> None:
+    """Pass new requests of people to the controller, and store their outcomes."""
+    for request in record.new_requests():
+        outcome = ray.get(controller.request.remote(request.action))
+        if outcome is None:  # engines or learner are still starting
+            record.answer_before_first_step(request)
+        else:
+            record.answer(request, outcome)
+
+
+def _failure(controller: Any) -> str | None:
+    """Return why the controller failed, if it did."""
+    try:
+        failure: str | None = ray.get(controller.failure.remote())
+    except RayActorError:
+        return "the controller died."
+    return failure
+
+
+def _drain(controller: Any, run_log: Any, timeout_s: float) -> None:
+    """Wait until the record is written to its end. Errors are ignored, so that they do not hide how the run ended."""
+    with suppress(RayError):
+        ray.get(controller.drain_record.remote(), timeout=timeout_s)
+    with suppress(RayError):
+        ray.get(run_log.close.remote(), timeout=timeout_s)
+
+
+class StageTimer:
+    """Seconds that each stage of the driver's own work took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Measure the block as stage `name`."""
+        started = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - started
+        logger.info("%s: %.1f s", name, self.seconds[name])

@@ -11,9 +11,10 @@ from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
 
-from cluster.config.load import ConfigError, load_config
+from cluster.config.errors import ConfigError
+from cluster.config.load import load_config
 from cluster.config.schema import Config
-from cluster.training.placement import NODE_LABEL, Role, roles
+from cluster.training.placement import NODE_LABEL, RolePlan, role_plans
 from cluster.training.processes import actor, scaling
 from cluster.training.ray_session import ray_session
 
@@ -38,7 +39,7 @@ def demo(address: str, *overrides: str) -> Config:
     )
 
 
-def actor_nodes(role: Role) -> set[str]:
+def actor_nodes(role: RolePlan) -> set[str]:
     """The nodes on which actors of this role start."""
     places = [actor(Place, role).remote() for _ in range(_ACTORS)]
     found = set(ray.get([place.node.remote() for place in places]))
@@ -47,7 +48,7 @@ def actor_nodes(role: Role) -> set[str]:
     return found
 
 
-def rank_nodes(role: Role, folder: Path) -> set[str]:
+def rank_nodes(role: RolePlan, folder: Path) -> set[str]:
     """The nodes on which Ray Train starts this role's ranks."""
     from ray.train import RunConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -81,12 +82,12 @@ def main(folder: Path) -> None:
         labels = {NODE_LABEL: label} if label else {}
         cluster.add_node(num_cpus=cpus, labels=labels, include_dashboard=False)
     config = demo(cluster.address)
-    by_name = {role.name: role for role in roles(config)}
+    by_name = {role.name: role for role in role_plans(config)}
     with ray_session(config):
         label_of = {node["NodeID"]: node["Labels"].get(NODE_LABEL, "") for node in ray.nodes()}
-        nodes = {name: actor_nodes(by_name[name]) for name in ("rollout", "prompt", "reward")}
+        nodes = {name: actor_nodes(by_name[name]) for name in ("rollout", "prompts", "rewards")}
         nodes["learner"] = rank_nodes(by_name["learner"], folder)
-        unlabelled = {role.name: role for role in roles(demo(cluster.address, "cluster.node_labels=false"))}
+        unlabelled = {role.name: role for role in role_plans(demo(cluster.address, "cluster.node_labels=false"))}
         nodes["rollout, not asking"] = actor_nodes(unlabelled["rollout"])
     found = {
         "nodes": sorted(label_of.values()),

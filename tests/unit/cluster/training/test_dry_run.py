@@ -1,4 +1,4 @@
-"""`cluster.training.dry_run`: a page of 80 columns, and a refusal by exit status."""
+"""`cluster.training.dry_run`: output of 80 columns, and a refusal by exit status."""
 
 from pathlib import Path
 
@@ -16,14 +16,16 @@ def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_our_own_configs_are_shown_within_80_columns(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_shipped_configs_are_shown_within_80_columns(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert dry_run(load_config(path)) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert max(map(len, out.splitlines())) <= 80
-    assert "…" not in out  # nothing is cut off
+    assert "…" not in out  # no cell is truncated
     assert f"name: {path.stem}\n" in out
-    for role in ("learner", "rollout", "prompt", "reward"):
+    for role in ("learner", "rollout", "prompts", "rewards"):
         assert any(line.split()[:1] == [role] for line in out.splitlines())
 
 
@@ -39,15 +41,15 @@ def test_labels_are_shown_in_the_placement(capsys: pytest.CaptureFixture[str]) -
     dry_run(load_config(CONFIGS / "qwen3-vl-8b.yaml", ["cluster.node_labels=true"]))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["learner", "4", "1", "1", "videossr.io/role=learner"] in lines
-    assert ["prompt", "8", "1", "0", "videossr.io/role=cpu"] in lines
+    assert ["prompts", "8", "1", "0", "videossr.io/role=cpu"] in lines
 
 
-def test_a_plan_that_cannot_fit_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_does_not_fit_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert dry_run(load_config(CONFIGS / "qwen3-vl-8b.yaml", ["cluster.gpu_memory_gib=24"])) == 2
     assert "cluster.gpu_memory_gib" in capsys.readouterr().err
 
 
-def test_a_model_of_unknown_size_is_said_to_be_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_of_unknown_size_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert dry_run(load_config(CONFIGS / "qwen3-vl-8b.yaml", ["model.path=somebody/unheard-of-7b"])) == 0
     assert "its size is not known here" in " ".join(capsys.readouterr().out.split())
 

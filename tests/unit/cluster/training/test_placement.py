@@ -1,4 +1,4 @@
-"""`cluster.training.placement`: who runs where, and a memory estimate that moves the right way."""
+"""`cluster.training.placement`: what each role asks Ray for, and the memory estimate."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from cluster.training.placement import (
     learner_memory_gib,
     memory_problems,
     model_size,
-    roles,
+    role_plans,
     rollout_memory_gib,
 )
 
@@ -27,7 +27,7 @@ GIB = 2**30
 
 
 def config(**sections: dict[str, Any]) -> Config:
-    """The 8B recipe on separate GPUs, with some sections changed."""
+    """Return the 8B configuration on separate GPUs, with changes to some sections."""
     tree: dict[str, Any] = {
         "learner": {"num_workers": 4, "zero_stage": 3},
         "rollout": {"num_workers": 4},
@@ -41,56 +41,59 @@ def test_gpus_needed() -> None:
     assert gpus_needed(config(cluster={"placement": "shared"})) == 4
     cpu = {"learner": {"dtype": "float32"}, "rollout": {"dtype": "float32"}, "cluster": {"device": "cpu"}}
     assert gpus_needed(config(**cpu)) == 0
-    assert {role.num_gpus for role in roles(config(**cpu))} == {0.0}
+    assert {role.num_gpus for role in role_plans(config(**cpu))} == {0.0}
 
 
 def test_separate_placement_gives_every_process_whole_gpus() -> None:
     by_name = {
-        role.name: role for role in roles(config(rollout={"num_workers": 2, "tensor_parallel_size": 2}))
+        role.name: role for role in role_plans(config(rollout={"num_workers": 2, "tensor_parallel_size": 2}))
     }
     assert (by_name["learner"].count, by_name["learner"].num_gpus) == (4, 1)
     assert (by_name["rollout"].count, by_name["rollout"].num_gpus) == (2, 2)
     assert sum(role.count * role.num_gpus for role in by_name.values()) == 8
-    assert by_name["prompt"].num_gpus == by_name["reward"].num_gpus == 0
+    assert by_name["prompts"].num_gpus == by_name["rewards"].num_gpus == 0
 
 
-def test_on_a_shared_gpu_one_engine_and_one_rank_fit_and_no_two_engines() -> None:
-    by_name = {role.name: role.num_gpus for role in roles(config(cluster={"placement": "shared"}))}
+def test_a_shared_gpu_fits_one_engine_and_one_rank_but_not_two_engines() -> None:
+    by_name = {role.name: role.num_gpus for role in role_plans(config(cluster={"placement": "shared"}))}
     assert by_name["rollout"] + by_name["learner"] == pytest.approx(1)
     assert 2 * by_name["rollout"] > 1
-    # Two ranks on one GPU would leave an engine without: all engines are placed first, and leave room for one.
+    # Two ranks on one GPU would leave an engine without a GPU. Each GPU has an engine first, and room for one rank.
     assert by_name["rollout"] + 2 * by_name["learner"] > 1
 
 
-def test_without_labels_a_process_may_land_on_any_node() -> None:
-    assert all(role.node_labels == {} for role in roles(config()))
+def test_without_labels_a_process_may_run_on_any_node() -> None:
+    assert all(role.node_labels == {} for role in role_plans(config()))
 
 
-def test_labelled_nodes_are_asked_for_by_what_runs_on_them() -> None:
+def test_each_role_asks_for_nodes_with_its_label() -> None:
     asked = {
-        role.name: role.node_labels.get(NODE_LABEL) for role in roles(config(cluster={"node_labels": True}))
+        role.name: role.node_labels.get(NODE_LABEL)
+        for role in role_plans(config(cluster={"node_labels": True}))
     }
-    assert asked == {"learner": "learner", "rollout": "rollout", "prompt": "cpu", "reward": "cpu",
-                     "experience": None, "run log": None}  # fmt: skip
+    assert asked == {"learner": "learner", "rollout": "rollout", "prompts": "cpu", "rewards": "cpu",
+                     "controller": None, "run log": None}  # fmt: skip
 
 
-def test_engines_that_share_gpus_with_the_learner_are_asked_for_where_it_is() -> None:
-    shared = {role.name: role for role in roles(config(cluster={"node_labels": True, "placement": "shared"}))}
+def test_engines_that_share_gpus_with_the_learner_ask_for_its_nodes() -> None:
+    shared = {
+        role.name: role for role in role_plans(config(cluster={"node_labels": True, "placement": "shared"}))
+    }
     assert shared["rollout"].node_labels == shared["learner"].node_labels == {NODE_LABEL: "learner"}
 
 
-def test_the_label_is_one_for_ray_and_for_kubernetes() -> None:
+def test_the_label_is_valid_in_ray_and_in_kubernetes() -> None:
     from ray._private.label_utils import validate_label_selector
 
-    for role in roles(config(cluster={"node_labels": True})):
+    for role in role_plans(config(cluster={"node_labels": True})):
         assert validate_label_selector(dict(role.node_labels)) is None
         for text in role.node_labels.values():
             assert re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", text)
     assert re.fullmatch(r"[a-z0-9.-]{1,253}/[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", NODE_LABEL)
 
 
-def test_the_demo_takes_no_more_cpus_than_a_laptop_has() -> None:
-    assert sum(role.count * role.num_cpus for role in roles(load_config(CONFIGS / "demo.yaml"))) <= 1
+def test_the_demo_asks_for_at_most_one_cpu() -> None:
+    assert sum(role.count * role.num_cpus for role in role_plans(load_config(CONFIGS / "demo.yaml"))) <= 1
 
 
 def test_learner_memory_by_hand() -> None:
@@ -126,7 +129,7 @@ def test_learner_memory_by_hand() -> None:
         ({"learner": {"gradient_checkpointing": False}}, "activations", 36 * 16 / (36 + 16)),
     ],
 )
-def test_learner_memory_moves_with_its_knobs(change: dict[str, Any], part: str, factor: float) -> None:
+def test_learner_memory_changes_with_each_setting(change: dict[str, Any], part: str, factor: float) -> None:
     before, after = learner_memory_gib(config(), SIZE), learner_memory_gib(config(**change), SIZE)
     assert after[part] == pytest.approx(before[part] * factor)
 
@@ -141,7 +144,7 @@ def test_rollout_memory_by_hand() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_our_own_configs_fit(path: Path) -> None:
+def test_the_shipped_configs_fit(path: Path) -> None:
     assert memory_problems(load_config(path)) == []
 
 
@@ -159,12 +162,12 @@ def test_our_own_configs_fit(path: Path) -> None:
          "rollout.gpu_memory_utilization to 0.52 or less."),
     ],
 )  # fmt: skip
-def test_what_cannot_fit_is_refused(change: dict[str, Any], words: str) -> None:
+def test_a_run_that_does_not_fit_is_refused_with_the_reason(change: dict[str, Any], words: str) -> None:
     problems = memory_problems(config(**change))
     assert any(words in problem for problem in problems), problems
 
 
-def test_the_advice_of_a_refusal_works() -> None:
+def test_following_the_advice_of_a_refusal_works() -> None:
     def shared(share: float) -> Config:
         return config(cluster={"placement": "shared"}, rollout={"gpu_memory_utilization": share})
 
@@ -173,7 +176,7 @@ def test_the_advice_of_a_refusal_works() -> None:
     assert memory_problems(shared(advised)) == []
 
 
-def test_a_cpu_run_and_an_unknown_model_are_not_judged() -> None:
+def test_an_unknown_model_is_not_refused_for_its_memory() -> None:
     assert model_size("somebody/unheard-of-7b") is None
     assert memory_problems(config(model={"path": "somebody/unheard-of-7b"})) == []
 

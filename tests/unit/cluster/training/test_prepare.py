@@ -1,4 +1,4 @@
-"""`cluster.training.prepare` and the GPU check: what is refused before anything starts."""
+"""`cluster.training.prepare` and the GPU check: what is refused before a run starts."""
 
 import json
 from collections.abc import Callable
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cluster.config.load import ConfigError, build_config
+from cluster.config.errors import ConfigError
+from cluster.config.load import build_config
 from cluster.config.schema import Config
-from cluster.training.prepare import Data, check_data, check_model, draw_missing_videos, model_spec
+from cluster.training.prepare import RunData, check_data, check_model, draw_missing_videos, model_spec
 from cluster.training.ray_session import check_this_machine
 from pretext.scenes import draw_videos
 from pretext.source import StreamSource
@@ -38,18 +39,20 @@ def refusal(check: Callable[[Config], object], given: Config) -> str:
 
 
 @pytest.mark.parametrize("path", ["tiny:qwen3_vl", "tiny:qwen2_5_vl"])
-def test_tiny_models_are_taken(path: str) -> None:
+def test_tiny_models_are_accepted(path: str) -> None:
     check_model(model(path))
 
 
 @pytest.mark.parametrize("architecture", ["qwen3_vl", "qwen2_5_vl"])
-def test_folders_of_both_architectures_are_taken(tiny_folder: TinyFolder, architecture: str) -> None:
+def test_model_folders_of_both_architectures_are_accepted(tiny_folder: TinyFolder, architecture: str) -> None:
     check_model(model(tiny_folder(architecture)))
 
 
 def test_an_unknown_tiny_model_is_refused() -> None:
     said = refusal(check_model, model("tiny:llama"))
-    assert said == ("model.path='tiny:llama': no such tiny model. Use tiny:qwen3_vl or tiny:qwen2_5_vl.")
+    assert said == (
+        "model.path='tiny:llama': there is no such tiny model. Use tiny:qwen3_vl or tiny:qwen2_5_vl."
+    )
 
 
 def test_a_missing_model_folder_is_refused(tmp_path: Path) -> None:
@@ -71,13 +74,12 @@ def test_a_model_without_vision_is_refused(tmp_path: Path) -> None:
     )
     said = refusal(check_model, model(tmp_path))
     assert said == (
-        f"model.path='{tmp_path}': a qwen3 model, which has no vision or none that is supported here. "
-        "Use a Qwen3-VL or "
-        "Qwen2.5-VL model."
+        f"model.path='{tmp_path}': is a qwen3 model, which cannot watch video or is not supported. "
+        "Use a Qwen3-VL or Qwen2.5-VL model."
     )
 
 
-def test_what_the_learner_must_know_is_read_from_the_folder(tiny_folder: TinyFolder) -> None:
+def test_the_learner_gets_its_facts_from_the_model_folder(tiny_folder: TinyFolder) -> None:
     folder = tiny_folder("qwen3_vl")
     spec = model_spec(build_config({"rollout": {"temperature": 0.7}}), str(folder))
     assert (spec.path, spec.dtype, spec.temperature) == (str(folder), "bfloat16", 0.7)
@@ -115,9 +117,9 @@ def test_a_missing_folder_of_videos_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_usable_video_is_refused_with_the_reasons(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
-    (tmp_path / "notes.txt").write_text("not looked at")
+    (tmp_path / "notes.txt").write_text("not a video")
     said = refusal(check_data, config(videos=str(tmp_path)))
-    assert f"data.videos='{tmp_path}': holds no usable video (1 set aside)." in said
+    assert f"data.videos='{tmp_path}': holds no usable video (1 skipped)." in said
     assert "of at least 8 frames" in said
     assert "\n  text.mp4: " in said
     assert "notes.txt" not in said
@@ -131,8 +133,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def videos_of(data: Data | None) -> tuple[list[str], list[str]]:
-    """Paths of the training and of the held-out videos."""
+def videos_of(data: RunData | None) -> tuple[list[str], list[str]]:
+    """Return the paths of the training and of the held-out videos."""
     assert data is not None
     assert isinstance(data.source, StreamSource)
     train, held_out = ([video.path for video in data.source.videos[split]] for split in ("train", "held_out"))
@@ -148,13 +150,13 @@ def test_held_out_videos_are_not_trained_on(drawn: Path, share: float, num_held_
     assert videos_of(check_data(config(videos=str(drawn), held_out_share=share))) == (train, held_out)
 
 
-def test_where_none_can_be_spared_the_same_videos_are_evaluated_on(drawn: Path) -> None:
+def test_too_few_videos_are_both_trained_and_evaluated_on(drawn: Path) -> None:
     train, held_out = videos_of(check_data(config(videos=str(drawn), held_out_share=0.05)))
     assert train == held_out
     assert len(train) == 5
 
 
-def test_drawn_videos_of_the_two_splits_differ(tmp_path: Path) -> None:
+def test_drawn_training_and_held_out_videos_differ(tmp_path: Path) -> None:
     from pretext.video import read_frames
 
     train, held_out = videos_of(draw_missing_videos(config(num_drawn=2, num_drawn_held_out=2), tmp_path))
@@ -165,7 +167,7 @@ def test_drawn_videos_of_the_two_splits_differ(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("jigsaw_clips", [2, 4])
-def test_the_prompts_of_a_run_may_show_as_many_clips_as_its_jigsaws(drawn: Path, jigsaw_clips: int) -> None:
+def test_a_prompt_may_show_as_many_clips_as_a_jigsaw_has(drawn: Path, jigsaw_clips: int) -> None:
     given = config(videos=str(drawn), jigsaw={"num_clips": jigsaw_clips})
     found = check_data(given)
     assert found is not None
@@ -178,7 +180,7 @@ def test_the_prompts_of_a_run_may_show_as_many_clips_as_its_jigsaws(drawn: Path,
 # --- the GPUs --------------------------------------------------------------------------------------
 
 
-def test_more_gpus_than_there_are_is_refused_before_ray_starts() -> None:
+def test_too_few_gpus_are_refused_before_ray_starts() -> None:
     import ray
     import torch
 

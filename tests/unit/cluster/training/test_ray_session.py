@@ -1,11 +1,12 @@
-"""`cluster.training.ray_session`: a Ray whose labelled nodes cannot take the run is refused before anything waits for them."""
+"""`cluster.training.ray_session`: a cluster whose labelled nodes are too small is refused before anything waits."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cluster.config.load import ConfigError, load_config
+from cluster.config.errors import ConfigError
+from cluster.config.load import load_config
 from cluster.training.placement import NODE_LABEL
 from cluster.training.ray_session import _check_node_labels
 
@@ -13,7 +14,7 @@ CONFIGS = Path(__file__).parents[4] / "configs"
 
 
 def node(label: str, *, cpus: float, gpus: float = 0, alive: bool = True) -> dict[str, Any]:
-    """As an entry of ray.nodes()."""
+    """Return an entry of ray.nodes()."""
     resources = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
     return {"Alive": alive, "Labels": {NODE_LABEL: label} if label else {}, "Resources": resources}
 
@@ -23,17 +24,17 @@ ENOUGH = [node("", cpus=8), node("learner", cpus=4, gpus=4), node("rollout", cpu
 
 
 def check(nodes: list[dict[str, Any]], *overrides: str) -> None:
-    """Of the 8B recipe: 4 ranks, 4 engines, 8 makers of prompts and 2 scorers."""
+    """Check the 8B configuration: 4 ranks, 4 rollout workers, 8 prompt workers and 2 reward workers."""
     config = load_config(CONFIGS / "qwen3-vl-8b.yaml", ["cluster.node_labels=true", *overrides])
     _check_node_labels(config, nodes)
 
 
-def test_nodes_of_every_label_suffice() -> None:
+def test_enough_labelled_nodes_are_accepted() -> None:
     check(ENOUGH)
     check([node("", cpus=1)], "cluster.node_labels=false")
 
 
-def test_shares_of_a_cpu_fill_a_node() -> None:
+def test_shares_of_a_cpu_may_fill_a_node_exactly() -> None:
     nodes = [node("learner", cpus=1), node("rollout", cpus=1), node("cpu", cpus=1)]
     config = load_config(CONFIGS / "demo.yaml", ["cluster.node_labels=true", "cluster.num_prompt_workers=9"])
     _check_node_labels(config, nodes)  # 9 + 1 times 0.1
@@ -44,12 +45,12 @@ def test_shares_of_a_cpu_fill_a_node() -> None:
     [
         (ENOUGH[:1] + ENOUGH[2:], "learner ask for 4 CPU(s) on nodes labelled videossr.io/role=learner, and those"),
         (ENOUGH[:3] + ENOUGH[4:], "rollout ask for 4 CPU(s) on nodes labelled videossr.io/role=rollout"),
-        (ENOUGH[:4], "prompt and reward ask for 10 CPU(s) on nodes labelled videossr.io/role=cpu"),
+        (ENOUGH[:4], "prompts and rewards ask for 10 CPU(s) on nodes labelled videossr.io/role=cpu"),
         ([*ENOUGH[2:], node("learner", cpus=4)], "learner ask for 4 GPU(s)"),
         ([*ENOUGH[2:], node("learner", cpus=4, gpus=4, alive=False)], "those of this Ray have 0."),
     ],
 )  # fmt: skip
-def test_what_no_labelled_node_could_take_is_refused(nodes: list[dict[str, Any]], words: str) -> None:
+def test_too_few_labelled_nodes_are_refused(nodes: list[dict[str, Any]], words: str) -> None:
     with pytest.raises(ConfigError) as refused:
         check(nodes)
     assert words in str(refused.value)

@@ -1,4 +1,4 @@
-"""`cluster.training.report` on a record written by hand."""
+"""`cluster.training.report`, from a record written by hand."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def evaluation(stage: str, greedy: list[float], sampled: list[float], valid: lis
 
 @pytest.fixture
 def record(tmp_path: Path) -> Path:
-    """Two steps, of which the second was done again after a resume, and both evaluations."""
+    """Two steps, the second of which was repeated after a resume, and evaluations before, during and after training."""
     write_lines(
         tmp_path / "metrics.jsonl",
         [
@@ -63,7 +63,7 @@ def record(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_values(record: Path) -> None:
+def test_the_values_of_report_json(record: Path) -> None:
     said: list[str] = []
     report = write_report(record, CONFIG, SECONDS, said.append)
     assert json.loads((record / "report.json").read_text()) == report
@@ -79,15 +79,15 @@ def test_the_values(record: Path) -> None:
     assert jigsaw["before"] == pytest.approx({"greedy": 1 / 3, "sampled": 0.1, "valid": 2 / 3, "samples": 3})
     (during,) = jigsaw["during"]
     assert during == pytest.approx({"step": 1, "greedy": 0.5, "sampled": 0.3, "valid": 1.0, "samples": 3})
-    # The evaluation that was repeated counts as it was last.
+    # Of an evaluation that was repeated, the last one counts.
     assert jigsaw["after"] == pytest.approx({"greedy": 0.5, "sampled": 0.7, "valid": 1.0, "samples": 3})
-    # "12" is right for two of three; the six ordered pairs of samples agree in two.
+    # "12" is right for two of three samples; two of the six ordered pairs of samples agree.
     assert jigsaw["best_constant"] == pytest.approx(2 / 3)
     assert jigsaw["random"] == pytest.approx(1 / 3)
 
 
 def checkpoint(folder: Path, name: str, step: int, score: float | None, *, shards: int = 1) -> None:
-    """Of one rank; without its shard it was not written completely."""
+    """Write a checkpoint of one rank. With shards=0 it is incomplete."""
     path = folder / "checkpoints" / "learner" / name
     (path / "policy").mkdir(parents=True)
     (path / "state.json").write_text(json.dumps({"step": step, "score": score, "cursor": 0, "ranks": 1}))
@@ -95,7 +95,7 @@ def checkpoint(folder: Path, name: str, step: int, score: float | None, *, shard
         (path / "policy" / f"{rank}_optim_states.pt").touch()
 
 
-def test_the_best_checkpoint_is_named(record: Path) -> None:
+def test_the_best_checkpoint_is_reported(record: Path) -> None:
     assert write_report(record, CONFIG, SECONDS, lambda _: None)["best"] is None
     for name, step, score in [("a", 1, 0.6), ("b", 2, 0.7), ("c", 3, None), ("d", 4, 0.65)]:
         checkpoint(record, f"checkpoint_{name}", step, score)
@@ -118,16 +118,14 @@ def test_the_later_of_two_equal_checkpoints_is_the_best(record: Path) -> None:
     )
 
 
-def test_a_bucket_that_is_away_costs_the_report_its_best_checkpoint_alone(record: Path) -> None:
+def test_with_an_unreachable_bucket_the_report_lacks_only_the_best_checkpoint(record: Path) -> None:
     (record / "bucket.txt").write_text("nothing://bucket/mine\n")
     said: list[str] = []
     assert write_report(record, CONFIG, SECONDS, said.append)["best"] is None
-    assert any(
-        line.startswith("Which checkpoint is the best is not known: nothing://bucket/") for line in said
-    )
+    assert any(line.startswith("The best checkpoint is not known: nothing://bucket/") for line in said)
 
 
-def test_a_run_that_could_not_learn_says_so(record: Path) -> None:
+def test_a_run_without_any_spread_says_that_nothing_was_learnt(record: Path) -> None:
     said: list[str] = []
     write_report(record, CONFIG, SECONDS, said.append)
     assert not any("Nothing was learnt" in line for line in said)
@@ -141,7 +139,7 @@ def test_the_picture_is_a_png(record: Path) -> None:
     assert (record / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_table_fits_a_terminal_and_shows_before_against_after(record: Path) -> None:
+def test_the_table_fits_80_columns_and_shows_scores_before_and_after(record: Path) -> None:
     said: list[str] = []
     write_report(record, CONFIG, SECONDS, said.append)
     table = [line for line in said if "->" in line or "held-out" in line]
@@ -153,14 +151,14 @@ def test_the_table_fits_a_terminal_and_shows_before_against_after(record: Path) 
     assert any(str(record) in line for line in said)
 
 
-def test_a_run_without_evaluation_is_reported_too(tmp_path: Path) -> None:
+def test_a_run_without_evaluation_has_a_report_too(tmp_path: Path) -> None:
     write_lines(tmp_path / "metrics.jsonl", [{"step": 0, "reward/jigsaw": 0.5, "valid/jigsaw": 1.0} | SPREAD])
     report = write_report(tmp_path, CONFIG, SECONDS, lambda _: None)
     assert report["tasks"] == {}
     assert (tmp_path / "report.png").exists()
 
 
-def test_an_evaluation_before_training_alone_is_shown(record: Path) -> None:
+def test_an_evaluation_before_training_is_shown_by_itself(record: Path) -> None:
     write_lines(record / "evaluations.jsonl", [evaluation("before", [0.5] * 3, [0.5] * 3, [True] * 3)])
     (record / "metrics.jsonl").unlink()
     said: list[str] = []
