@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from benchmarks.table import Result, Target, show, store
-from learner.batch import MicroBatch, PackedPart, collate
+from learner.batch import MicroBatch, PromptWithCompletions, collate
 from learner.modeling.policy_model import ModelSpec, PolicyModel, load_model
 from pretext.recipe import Clip
 from rollout.prompt import PromptBuilder, forbidden_token_ids
@@ -173,7 +173,7 @@ def _batch(builder: PromptBuilder, spec: ModelSpec, prompt_tokens: int, answer_t
     _, prompt = builder.build(system="", content=(0, "When?"), clips=[clip])
     allowed = [token for token in range(300) if token not in spec.forbidden]
     answers = [tuple(rng.choice(allowed, answer_tokens).tolist()) for _ in range(GROUP_SIZE)]
-    return collate([PackedPart(prompt, answers, [(0.0,) * answer_tokens] * GROUP_SIZE)])
+    return collate([PromptWithCompletions(prompt, answers, [(0.0,) * answer_tokens] * GROUP_SIZE)])
 
 
 def _tiny_model(folder: Path) -> Path:

@@ -1,163 +1,169 @@
-"""Scored groups to packed micro-batches: who trains what, and where every token stands.
+"""From the groups of a batch to packed micro-batches: which rank trains what, and where every token stands.
 
-A micro-batch is one sequence without padding: prompts once, completions on top (`learner.modeling.attention` has the
-picture). A completion's tokens are flat: [num_tokens] over all completions, `sequence` naming each one's.
+    TrainingGroup ──► plan_micro_batches ──► MicroBatchPlan ──► pack_micro_batch ──► MicroBatch
+    whole batch,      on every rank          of one rank        fetches prompts      tensors
+    on every rank
+
+A micro-batch is one sequence without padding: every prompt once, followed by its completions
+(`learner.modeling.attention` has a picture). Values of completion tokens are flat: [num_tokens] over all completions,
+where `sequence` says which completion each token belongs to.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from learner.modeling.attention import Span
+from learner.commands import PromptTensors, TrainingGroup
+
+T = TypeVar("T")
 
 
-class PromptTensors(Protocol):
-    """A prompt as the model takes it (see rollout.prompt.ModelInput, which the learner does not import)."""
-
-    @property
-    def token_ids(self) -> npt.NDArray[np.int64]: ...  # [prompt_length]
-
-    @property
-    def positions(self) -> npt.NDArray[np.int64]: ...  # [3, prompt_length]
-
-    @property
-    def next_position(self) -> int: ...
-
-    @property
-    def patches(self) -> npt.NDArray[np.uint8]: ...  # [num_patches, patch_dim]
-
-    @property
-    def grid_thw(self) -> npt.NDArray[np.int64]: ...  # [num_videos, 3]
+# --- planning: which completions share a micro-batch --------------------------------------------------
 
 
 @dataclass(frozen=True)
-class TrainingGroup:
-    """One prompt with its n completions and their rewards.
-
-    Every rank gets every group, to plan and to count; only the rank that trains a group fetches its prompt.
-    """
-
-    group_id: str
-    task: str
-    fetch_prompt: Callable[[], PromptTensors]
-    prompt_tokens: int
-    completions: tuple[tuple[int, ...], ...]  # token ids, end-of-turn token included
-    rollout_logprobs: tuple[tuple[float, ...], ...]  # same lengths, from vLLM
-    rewards: tuple[float, ...]  # [n]
-    truncated: tuple[bool, ...]  # [n] the completion ran into the length limit
-    policy_version: int  # whose completions these are
-
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        """Tokens of each completion."""
-        return tuple(len(completion) for completion in self.completions)
-
-
-@dataclass(frozen=True)
-class Part:
-    """Completions of one group that are trained on one computation of their prompt."""
+class GroupPart:
+    """Completions of one group that share one computation of their prompt: usually the whole group."""
 
     group: int  # index in the batch
     completions: tuple[int, ...]  # indices in the group
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One micro-batch of one rank. A filler repeats work at weight 0, to keep the ranks in step."""
+class MicroBatchPlan:
+    """What one micro-batch of one rank contains.
 
-    parts: tuple[Part, ...]
+    A filler repeats one completion at weight 0, so that all ranks run the same number of forward passes.
+    """
+
+    parts: tuple[GroupPart, ...]
     filler: bool = False
 
-    def of_groups(self, indices: Sequence[int]) -> "Plan":
-        """The same for groups that stand at `indices` of a larger batch."""
+    def of_groups(self, indices: Sequence[int]) -> "MicroBatchPlan":
+        """Return this plan for a larger batch, in which group k stands at `indices[k]`."""
         return replace(self, parts=tuple(replace(part, group=indices[part.group]) for part in self.parts))
 
 
 def plan_micro_batches(
     groups: Sequence[TrainingGroup], *, max_tokens: int, shared_prefix: bool, world_size: int
-) -> list[list[Plan]]:
-    """Micro-batches of every rank, the same number for each: ZeRO-3 gathers parameters in every forward.
+) -> list[list[MicroBatchPlan]]:
+    """Return the micro-batches of every rank, the same number for each: ZeRO-3 gathers parameters in every forward.
 
-    Groups go to the rank with the least work so far, largest first, and are packed up to `max_tokens` tokens.
-    A group that is larger by itself is cut (its prompt is then computed more than once), never a completion.
+    Groups are assigned largest first, each to the rank with the fewest tokens so far, and packed up to `max_tokens`
+    tokens. A group above that limit is cut between completions, and its prompt computed once per part; a completion
+    is never cut.
 
     Args:
-        shared_prefix: a prompt counts once for all completions of a part, else once for each.
+        groups: at least `world_size` of them.
+        shared_prefix: whether a prompt counts once for all completions of a part, or once for each.
     """
-    parts = [_parts(index, group, max_tokens, shared_prefix) for index, group in enumerate(groups)]
-    work = [sum(_tokens(groups, part, shared_prefix) for part in own) for own in parts]
-    loads, shares = [0] * world_size, [list[int]() for _ in range(world_size)]
-    for index in sorted(range(len(groups)), key=lambda i: -work[i]):
-        rank = loads.index(min(loads))
-        loads[rank] += work[index]
-        shares[rank].append(index)
+
+    def tokens_of(part: GroupPart) -> int:
+        return _num_tokens(groups[part.group], part, shared_prefix)
+
+    parts = [_cut(index, group, max_tokens, shared_prefix) for index, group in enumerate(groups)]
     ranks = []
-    for share in shares:
-        plans: list[Plan] = []
-        tokens = max_tokens
-        for part in [part for index in sorted(share) for part in parts[index]]:
-            cost = _tokens(groups, part, shared_prefix)
-            if tokens + cost > max_tokens:
-                plans.append(Plan(()))
-                tokens = 0
-            plans[-1] = Plan((*plans[-1].parts, part))
-            tokens += cost
-        ranks.append(plans)
+    for share in _balance([sum(map(tokens_of, of_group)) for of_group in parts], world_size):
+        packed = fill_in_order((part for index in share for part in parts[index]), tokens_of, max_tokens)
+        ranks.append([MicroBatchPlan(tuple(together)) for together in packed])
     most = max(len(plans) for plans in ranks)
     return [plans + [_filler(plans[-1])] * (most - len(plans)) for plans in ranks]
 
 
-def _filler(plan: Plan) -> Plan:
-    """One completion of a plan, again."""
-    part = plan.parts[-1]
-    return Plan((Part(part.group, part.completions[:1]),), filler=True)
+def fill_in_order(items: Iterable[T], size: Callable[[T], int], limit: int) -> list[list[T]]:
+    """Put items into bins in their order: an item opens a new bin where its size would take the last one over `limit`.
+
+    An item larger than the limit gets a bin of its own. Sizes 3, 2, 4 with a limit of 5 give [[3, 2], [4]].
+    """
+    bins: list[list[T]] = []
+    filled = 0
+    for item in items:
+        if not bins or filled + size(item) > limit:
+            bins.append([])
+            filled = 0
+        bins[-1].append(item)
+        filled += size(item)
+    return bins
 
 
-def _parts(index: int, group: TrainingGroup, max_tokens: int, shared_prefix: bool) -> list[Part]:
-    """The group whole, or cut so that no part is over `max_tokens` (but for single completions)."""
-    parts = [Part(index, ())]
-    for number in range(len(group.completions)):
-        longer = Part(index, (*parts[-1].completions, number))
-        if parts[-1].completions and _part_tokens(group, longer, shared_prefix) > max_tokens:
-            parts.append(Part(index, (number,)))
+def _balance(work: Sequence[int], num_ranks: int) -> list[list[int]]:
+    """Assign each item, largest first, to the rank with the least work so far; return sorted indices per rank."""
+    loads, shares = [0] * num_ranks, [list[int]() for _ in range(num_ranks)]
+    for index in sorted(range(len(work)), key=lambda i: -work[i]):
+        rank = loads.index(min(loads))
+        loads[rank] += work[index]
+        shares[rank].append(index)
+    return [sorted(share) for share in shares]
+
+
+def _cut(index: int, group: TrainingGroup, max_tokens: int, shared_prefix: bool) -> list[GroupPart]:
+    """Return the whole group as one part, or parts of at most `max_tokens` tokens (single completions may be over)."""
+    parts = [GroupPart(index, (0,))]
+    for number in range(1, len(group.completions)):
+        longer = GroupPart(index, (*parts[-1].completions, number))
+        if _num_tokens(group, longer, shared_prefix) > max_tokens:
+            parts.append(GroupPart(index, (number,)))
         else:
             parts[-1] = longer
     return parts
 
 
-def _tokens(groups: Sequence[TrainingGroup], part: Part, shared_prefix: bool) -> int:
-    return _part_tokens(groups[part.group], part, shared_prefix)
-
-
-def _part_tokens(group: TrainingGroup, part: Part, shared_prefix: bool) -> int:
+def _num_tokens(group: TrainingGroup, part: GroupPart, shared_prefix: bool) -> int:
+    """Return the number of tokens that the model's forward pass computes for a part."""
     prompts = 1 if shared_prefix else len(part.completions)
     return prompts * group.prompt_tokens + sum(len(group.completions[n]) - 1 for n in part.completions)
 
 
+def _filler(plan: MicroBatchPlan) -> MicroBatchPlan:
+    """Return a plan that repeats one completion of `plan` at weight 0."""
+    part = plan.parts[-1]
+    return MicroBatchPlan((GroupPart(part.group, part.completions[:1]),), filler=True)
+
+
+# --- packing: tensors ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Span:
+    """Lengths of one part in a packed sequence, in tokens: its prompt, then its completions' inputs in order.
+
+    A completion's last token predicts nothing, so a completion of n tokens has n - 1 inputs.
+    """
+
+    prompt: int
+    completions: tuple[int, ...]
+
+    @property
+    def total(self) -> int:
+        """Number of tokens of the part."""
+        return self.prompt + sum(self.completions)
+
+
 @dataclass(frozen=True)
 class MicroBatch:
-    """Groups of one forward pass, packed."""
+    """Prompts and completions of one forward pass, packed into one sequence."""
 
-    token_ids: Tensor  # [num_packed] prompts and completions' inputs
-    positions: Tensor  # [3, num_packed]; each completion's start again where its prompt ended
+    token_ids: Tensor  # [num_packed], prompts and completions' inputs
+    positions: Tensor  # [3, num_packed]; each completion's continue from the end of its prompt
     spans: tuple[Span, ...]  # one per part, in order
     patches: Tensor  # [num_patches, patch_dim] uint8, of all prompts in order
     grid_thw: Tensor  # [num_videos, 3]
     videos_per_prompt: tuple[int, ...]
-    predicted_at: Tensor  # [num_tokens] place in the packed sequence whose output predicts each token
+    predicted_at: Tensor  # [num_tokens], index in the packed sequence whose output predicts each token
     target_ids: Tensor  # [num_tokens]
-    sequence: Tensor  # [num_tokens] which completion a token is of
-    lengths: Tensor  # [num_sequences] tokens of each completion
+    sequence: Tensor  # [num_tokens], number of the completion that each token belongs to
+    lengths: Tensor  # [num_sequences], number of tokens of each completion
     rollout_logprobs: Tensor  # [num_tokens]
-    origin: tuple[tuple[int, int], ...] = ()  # of each completion: (group in the batch, number in the group)
+    origin: tuple[tuple[int, int], ...] = ()  # per completion: (index of its group, its index in the group)
     filler: bool = False
 
     def to(self, device: torch.device) -> "MicroBatch":
+        """Return a copy with all tensors on `device`."""
         moved: dict[str, Any] = {
             name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
@@ -165,32 +171,31 @@ class MicroBatch:
 
 
 @dataclass(frozen=True)
-class PackedPart:
-    """What `collate` packs: a prompt, completions, and what the sampler said of them."""
+class PromptWithCompletions:
+    """What `collate` packs: one prompt, completions of it, and the logprobs they were sampled with."""
 
     prompt: PromptTensors
-    completions: Sequence[Sequence[int]]
-    rollout_logprobs: Sequence[Sequence[float]]
-    origin: tuple[tuple[int, int], ...] = ()
+    completions: Sequence[Sequence[int]]  # token ids
+    rollout_logprobs: Sequence[Sequence[float]]  # same lengths
+    origin: tuple[tuple[int, int], ...] = ()  # see MicroBatch.origin
 
 
-def micro_batch(groups: Sequence[TrainingGroup], plan: Plan) -> MicroBatch:
-    """Fetch a plan's prompts and pack them."""
-    packed = [
-        PackedPart(
-            group.fetch_prompt(),
-            [group.completions[n] for n in part.completions],
-            [group.rollout_logprobs[n] for n in part.completions],
-            tuple((part.group, n) for n in part.completions),
-        )
-        for part in plan.parts
-        for group in [groups[part.group]]
-    ]
-    return replace(collate(packed), filler=plan.filler)
+def pack_micro_batch(groups: Sequence[TrainingGroup], plan: MicroBatchPlan) -> MicroBatch:
+    """Fetch the prompts of a plan and pack them with their completions."""
+    return replace(collate([_fetch(groups[part.group], part) for part in plan.parts]), filler=plan.filler)
 
 
-def collate(parts: Sequence[PackedPart]) -> MicroBatch:
-    """Pack parts into one sequence. Every completion has at least one token."""
+def _fetch(group: TrainingGroup, part: GroupPart) -> PromptWithCompletions:
+    return PromptWithCompletions(
+        group.fetch_prompt(),
+        [group.completions[n] for n in part.completions],
+        [group.rollout_logprobs[n] for n in part.completions],
+        tuple((part.group, n) for n in part.completions),
+    )
+
+
+def collate(parts: Sequence[PromptWithCompletions]) -> MicroBatch:
+    """Pack prompts and completions into one sequence. Every completion must have at least one token."""
     ids: list[npt.NDArray[np.int64]] = []
     positions: list[npt.NDArray[np.int64]] = []
     predicted_at: list[npt.NDArray[np.int64]] = []
@@ -205,7 +210,7 @@ def collate(parts: Sequence[PackedPart]) -> MicroBatch:
             inputs = np.asarray(completion[:-1], np.int64)
             ids.append(inputs)
             positions.append(np.tile(prompt.next_position + np.arange(len(inputs)), (3, 1)))
-            # The first token is predicted where the prompt ends, the others where the one before stands.
+            # The prompt's last token predicts the first token, and each token predicts the one after it.
             predicted_at.append(np.concatenate([[last], start + np.arange(len(inputs))]))
             start += len(inputs)
     completions = [completion for part in parts for completion in part.completions]
@@ -226,5 +231,5 @@ def collate(parts: Sequence[PackedPart]) -> MicroBatch:
         rollout_logprobs=torch.tensor(
             [value for part in parts for logprobs in part.rollout_logprobs for value in logprobs]
         ),
-        origin=tuple(place for part in parts for place in part.origin),
+        origin=tuple(index for part in parts for index in part.origin),
     )

@@ -21,10 +21,11 @@ from typing import Any, Literal
 
 import torch
 
-from learner.batch import PackedPart, PromptTensors, collate
+from learner.batch import PromptWithCompletions, collate
+from learner.commands import PromptTensors
 from learner.config import WarmupConfig
+from learner.modeling.generate import generate_completions
 from learner.modeling.policy_model import ModelSpec, PolicyModel, load_model
-from learner.modeling.sample import sample_answers
 
 Phase = Literal["form", "right"]
 Score = Callable[[str, str, str], tuple[float, bool]]  # (task, reply, answer) -> (score, has the right form)
@@ -144,7 +145,7 @@ def _step(
         ids = [
             (*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id) for text in answers
         ]
-        parts.append(PackedPart(prompt, ids, [(0.0,) * len(tokens) for tokens in ids]))
+        parts.append(PromptWithCompletions(prompt, ids, [(0.0,) * len(tokens) for tokens in ids]))
     logprobs, _ = policy(collate(parts))
     loss: Any = -logprobs.mean()
     loss.backward()
@@ -163,7 +164,7 @@ def _sampled_scores(
     score: Score,
     generator: torch.Generator,
 ) -> dict[str, TaskScore]:
-    answers = sample_answers(
+    answers = generate_completions(
         model,
         spec,
         [sample.prompt for sample in held_out],

@@ -44,8 +44,8 @@ echo "import _videossr_torchvision_hook" > "$site/videossr_torchvision_hook.pth"
 pip install -q --no-deps --no-build-isolation -e "$root"
 # DeepSpeed's one kernel for CPUs is built now: at the first step it would take a minute, in which nothing moves.
 DS_ACCELERATOR=cpu TRANSFORMERS_VERBOSITY=error "$venv/bin/python" - <<'PYTHON' >/dev/null 2>&1 || true
-from learner.policy import build_in_this_environment
-build_in_this_environment()
+from learner.modeling.deepspeed_setup import set_kernel_build_folder
+set_kernel_build_folder()
 from deepspeed.ops.op_builder.cpu.comm import ShareMemCommBuilder
 ShareMemCommBuilder().load(verbose=False)
 PYTHON

@@ -184,7 +184,7 @@ def batch_advantages(
     return batch
 
 
-def trains(group: ScoredGroup, config: GrpoConfig, *, max_tokens: int) -> bool:
+def has_training_signal(group: ScoredGroup, config: GrpoConfig, *, max_tokens: int) -> bool:
     """Whether the group's advantages can be other than 0."""
     return _may_differ(shaped_rewards(group, config, max_tokens=max_tokens), config)
 

@@ -1,11 +1,12 @@
-"""Attention over packed groups: each prompt once, its completions on top of it. Exact, through transformers' own hooks.
+"""Attention over packed groups: each prompt is computed once, followed by its completions. Exact.
 
-    packed sequence:  [ prompt A | a1 | a2 | a3 | prompt B | b1 | b2 ]
-    a prompt's token sees:      its prompt up to itself
-    a completion's token sees:  its whole prompt, and its completion up to itself
+    packed sequence:            [ prompt A | a1 | a2 | a3 | prompt B | b1 | b2 ]
+    a token of a prompt sees:   its prompt up to itself
+    a token of a completion:    its whole prompt, and its completion up to itself
 
-transformers' models take any attention function by name, so their forward stays as it is: `install` names ours.
-Without a plan (`attend` not given) a call falls through to transformers' own sdpa.
+transformers' models accept any attention function by name, so their forward stays untouched:
+`install_packed_attention` registers ours. A call without the argument `packed_attention` falls through to
+transformers' own sdpa.
 """
 
 from collections.abc import Sequence
@@ -17,32 +18,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PACKED = "videossr_packed"
-# transformers cuts vision attention into one call per frame unless the name says "flash"; then it hands over
-# all frames at once, with their lengths.
-VISION = "videossr_batched_flash"
-# Completions share a block of queries up to this many tokens. In a block each token is scored against all of
-# the block and most of it is masked, so long completions get blocks of their own; short ones fill one.
-_BLOCK_TOKENS = 256
+from learner.batch import Span, fill_in_order
+
+TEXT_ATTENTION_NAME = "videossr_packed"
+# transformers splits vision attention into one call per frame, unless the name contains "flash": then it passes all
+# frames at once, with their lengths.
+VISION_ATTENTION_NAME = "videossr_batched_flash"
+# Short completions share a block of queries of up to this many tokens. In a block, every token is scored against the
+# whole block and most scores are masked, so a long completion gets a block of its own.
+BLOCK_TOKENS = 256
 
 
-@dataclass(frozen=True)
-class Span:
-    """One group in a packed sequence, in tokens: its prompt, then its completions' inputs in order.
-
-    A completion's last token predicts nothing, so n tokens are n - 1 inputs.
-    """
-
-    prompt: int
-    completions: tuple[int, ...]
-
-    @property
-    def total(self) -> int:
-        return self.prompt + sum(self.completions)
-
-
-class Attend(Protocol):
-    """Attention over one packed sequence: [1, heads, tokens, head_dim] each, to the same shape as `query`.
+class PackedAttention(Protocol):
+    """Attention over one packed sequence: tensors of [1, heads, tokens, head_dim], to the shape of `query`.
 
     `key` and `value` may have fewer heads (grouped queries).
     """
@@ -52,17 +40,17 @@ class Attend(Protocol):
 
 @dataclass(frozen=True)
 class _Block:
-    """Some completions of a group: queries at [start, end) of it, and which of prompt + block each may see."""
+    """Some completions of one group: queries [start, end) of the group, and which keys each of them may see."""
 
     start: int
     end: int
-    mask: Tensor  # [end - start, prompt + end - start] bool
+    mask: Tensor  # [end - start, prompt + end - start] bool; keys are the prompt and the block itself
 
 
-class SdpaAttend:
-    """Prompts by plain causal attention, without a mask; completions by blocks, with one.
+class SdpaPackedAttention:
+    """Causal attention without a mask for prompts, masked attention in blocks for completions.
 
-    torch dispatches the first to a flash kernel and the second to one that takes masks.
+    torch runs the first on a flash kernel and the second on one that takes masks.
     """
 
     def __init__(self, spans: Sequence[Span], device: torch.device) -> None:
@@ -70,10 +58,10 @@ class SdpaAttend:
         self._blocks = [_blocks(span, device) for span in spans]
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-        # Masked kernels of CUDA take no grouped queries.
+        # CUDA's masked kernels do not support grouped queries.
         grouped = query.shape[1] // key.shape[1]
         key, value = key.repeat_interleave(grouped, dim=1), value.repeat_interleave(grouped, dim=1)
-        # Split, not sliced: a slice's gradient is as large as what it was taken from, for every group anew.
+        # Split instead of slicing: the gradient of a slice has the size of the whole tensor, for every group again.
         totals = [span.total for span in self._spans]
         groups = zip(*(tensor.split(totals, dim=2) for tensor in (query, key, value)), strict=True)
         parts = []
@@ -85,12 +73,13 @@ class SdpaAttend:
 def _attend_in_group(
     query: Tensor, key: Tensor, value: Tensor, prompt: int, blocks: Sequence[_Block], scale: float | None
 ) -> list[Tensor]:
+    """Return the attention outputs of one group in order: its prompt's, then each block's."""
     attend = F.scaled_dot_product_attention
     prompt_key, prompt_value = key[:, :, :prompt], value[:, :, :prompt]
     parts = [attend(query[:, :, :prompt], prompt_key, prompt_value, is_causal=True, scale=scale)]
     for block in blocks:
         own = slice(block.start, block.end)
-        if block.start == prompt:  # the first block lies beside its prompt: no copy
+        if block.start == prompt:  # the first block directly follows its prompt: no copy needed
             keys, values = key[:, :, : block.end], value[:, :, : block.end]
         else:
             keys = torch.cat([prompt_key, key[:, :, own]], dim=2)
@@ -100,23 +89,20 @@ def _attend_in_group(
 
 
 def _blocks(span: Span, device: torch.device) -> list[_Block]:
-    """Completions in order, several to a block while they fit."""
+    """Return a group's completions in blocks of up to `BLOCK_TOKENS` tokens, in order."""
+    lengths = [length for length in span.completions if length > 0]  # a completion of one token has no inputs
     blocks: list[_Block] = []
-    start, lengths = span.prompt, list[int]()
-    for length in (*[n for n in span.completions if n], None):  # a one-token completion has no inputs
-        if lengths and (length is None or sum(lengths) + length > _BLOCK_TOKENS):
-            end = start + sum(lengths)
-            own = torch.block_diag(*[torch.ones(n, n).tril() for n in lengths]).bool()
-            mask = torch.cat([torch.ones(len(own), span.prompt, dtype=torch.bool), own], dim=1)
-            blocks.append(_Block(start, end, mask.to(device)))
-            start, lengths = end, []
-        if length is not None:
-            lengths.append(length)
+    start = span.prompt
+    for together in fill_in_order(lengths, lambda length: length, BLOCK_TOKENS):
+        own = torch.block_diag(*[torch.ones(n, n).tril() for n in together]).bool()
+        mask = torch.cat([torch.ones(len(own), span.prompt, dtype=torch.bool), own], dim=1)
+        blocks.append(_Block(start, start + len(own), mask.to(device)))
+        start += len(own)
     return blocks
 
 
-class FlexAttend:
-    """The whole packed sequence in one call of torch's flex attention, which skips what no token sees."""
+class FlexPackedAttention:
+    """One call of torch's flex attention for the whole packed sequence; it skips blocks that no token sees."""
 
     def __init__(self, spans: Sequence[Span], device: torch.device) -> None:
         from torch.nn.attention.flex_attention import create_block_mask
@@ -137,7 +123,10 @@ class FlexAttend:
 
 
 def _labels(spans: Sequence[Span], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Of each token [num_tokens]: its group, and its part of it (0: the prompt; k: the k-th completion)."""
+    """Return each token's group and its part of the group, [num_tokens] each.
+
+    Part 0 is the prompt, part k the k-th completion.
+    """
     group, part = [], []
     for index, span in enumerate(spans):
         group.append(torch.full((span.total,), index))
@@ -148,24 +137,32 @@ def _labels(spans: Sequence[Span], device: torch.device) -> tuple[Tensor, Tensor
 
 @cache
 def _flex_attention(device_type: str) -> Any:
+    """Return torch's flex attention, compiled on a GPU, where it would be slow otherwise.
+
+    torch cannot compile its backward pass for a CPU, where tests use it to check results.
+    """
     from torch.nn.attention.flex_attention import flex_attention
 
-    # Fast only when compiled; torch cannot compile its backward for a CPU, where it serves as a check.
     return torch.compile(flex_attention) if device_type == "cuda" else flex_attention
 
 
-ATTENDS: dict[str, type[SdpaAttend] | type[FlexAttend]] = {"sdpa": SdpaAttend, "flex": FlexAttend}
+PACKED_ATTENTIONS: dict[str, type[SdpaPackedAttention] | type[FlexPackedAttention]] = {
+    "sdpa": SdpaPackedAttention,
+    "flex": FlexPackedAttention,
+}
 
 
-def install(model: Any) -> None:
-    """Let a transformers model attend over packed groups, and over all frames of equal size at once."""
+def install_packed_attention(model: Any) -> None:
+    """Make a transformers model attend over packed groups, and over all frames of one size in one call."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    AttentionInterface.register(PACKED, _text_attention)
-    AttentionInterface.register(VISION, _vision_attention)
-    AttentionMaskInterface.register(PACKED, sdpa_mask)  # for calls without a plan
-    model.set_attn_implementation({"text_config": PACKED, "vision_config": VISION})
+    AttentionInterface.register(TEXT_ATTENTION_NAME, _text_attention)
+    AttentionInterface.register(VISION_ATTENTION_NAME, _vision_attention)
+    AttentionMaskInterface.register(TEXT_ATTENTION_NAME, sdpa_mask)  # for calls without `packed_attention`
+    model.set_attn_implementation(
+        {"text_config": TEXT_ATTENTION_NAME, "vision_config": VISION_ATTENTION_NAME}
+    )
 
 
 def _text_attention(
@@ -175,14 +172,15 @@ def _text_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
-    attend: Attend | None = None,
+    packed_attention: PackedAttention | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    if attend is None:
+    """Attend over the packed sequence, in the form in which transformers calls attention functions."""
+    if packed_attention is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    return attend(query, key, value, scaling).transpose(1, 2), None
+    return packed_attention(query, key, value, scaling).transpose(1, 2), None
 
 
 def _vision_attention(
@@ -196,9 +194,9 @@ def _vision_attention(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Full attention within each frame (or window); runs of frames of one size in one call.
+    """Attend fully within each frame (or window), with one call for consecutive frames of one size.
 
-    query, key, value: [1, heads, num_patches, head_dim]; the result is [1, num_patches, heads, head_dim].
+    query, key and value are [1, heads, num_patches, head_dim]; the result is [1, num_patches, heads, head_dim].
     """
     _, heads, _, width = query.shape
     lengths, runs = torch.unique_consecutive(cu_seq_lens_q.diff(), return_counts=True)

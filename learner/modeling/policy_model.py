@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from learner.algorithm.loss import token_logprobs
 from learner.batch import MicroBatch
 from learner.config import LOGIT_TOKENS
-from learner.modeling.attention import ATTENDS, install
+from learner.modeling.attention import PACKED_ATTENTIONS, install_packed_attention
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def load_model(spec: ModelSpec, *, packed: bool = True) -> Any:
         attn_implementation="sdpa" if packed else spec.attention,
     )
     if packed:
-        install(model)
+        install_packed_attention(model)
     return model
 
 
@@ -142,7 +142,7 @@ class PolicyModel(torch.nn.Module):
         output = self.model.model(
             input_ids=batch.token_ids[None],
             position_ids=batch.positions[:, None],
-            attend=ATTENDS[self.spec.attention](batch.spans, batch.token_ids.device),
+            packed_attention=PACKED_ATTENTIONS[self.spec.attention](batch.spans, batch.token_ids.device),
             use_cache=False,
             **self._vision(batch, features, range(len(batch.videos_per_prompt))),
         )

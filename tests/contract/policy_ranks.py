@@ -1,4 +1,4 @@
-"""Learner ranks in processes of their own, each taking the same two updates; and plain torch taking them."""
+"""Learner ranks, each in its own process, taking the same two updates; and plain torch taking them."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from learner.algorithm.advantages import batch_advantages
-from learner.batch import PackedPart, TrainingGroup, collate
+from learner.batch import PromptWithCompletions, collate
+from learner.commands import TrainingGroup
 from learner.config import GrpoConfig, LearnerConfig
 from learner.modeling.policy_model import ModelSpec, PolicyModel, load_model
 from learner.policy import DeepSpeedPolicy
@@ -29,16 +30,16 @@ MAX_TOKENS = 8
 
 Weights = dict[str, Tensor]
 Batches = Sequence[Sequence[TrainingGroup]]
-Changes = tuple[tuple[str, Any], ...]  # of a config's fields; hashable
+Changes = tuple[tuple[str, Any], ...]  # (field, value) pairs of a config; hashable
 
 
 @dataclass(frozen=True)
 class Job:
-    """One way to take the updates: how it is carried out (learner), and what is to be computed (grpo)."""
+    """One way to take the updates: what is computed (`grpo`), and how (`learner`)."""
 
     learner: Changes = ()
     grpo: Changes = ()
-    saved: bool = False  # and read back
+    saved: bool = False  # whether the policy is saved and loaded again at the end
 
     @property
     def learner_config(self) -> LearnerConfig:
@@ -51,17 +52,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one rank saw: metrics of each batch, the weights after the last, and those that come back when saved."""
+    """Results of one rank: metrics of each batch, the last weights, and those loaded from the checkpoint."""
 
     metrics: list[dict[str, float]]
     weights: Weights
-    restored: Weights | None = None  # of jobs that are to be saved
+    restored: Weights | None = None  # None: the job is not saved
 
 
 def run_ranks(
     jobs: Sequence[Job], batches: Batches, spec: ModelSpec, reference: str, *, world_size: int, folder: Path
 ) -> dict[Job, list[Outcome]]:
-    """Every job on `world_size` ranks, one after the other in the same processes; outcomes by rank."""
+    """Run every job on `world_size` ranks, one after the other in the same processes; return outcomes by rank."""
     mp.spawn(_rank, (world_size, jobs, batches, spec, reference, folder), nprocs=world_size)
     by_rank = [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(world_size)]
     return {job: [outcomes[job] for outcomes in by_rank] for job in jobs}
@@ -95,7 +96,7 @@ def _rank(
 
 
 def _policy(job: Job, spec: ModelSpec, reference: str) -> DeepSpeedPolicy:
-    torch.manual_seed(0)  # adapters start at random, alike on all ranks
+    torch.manual_seed(0)  # adapters start at random, with the same values on all ranks
     return DeepSpeedPolicy(
         spec,
         job.learner_config,
@@ -115,7 +116,7 @@ def _weights(policy: DeepSpeedPolicy) -> Weights:
 
 
 def by_hand(batches: Batches, spec: ModelSpec, reference: str, *, updates_per_batch: int = 1) -> Outcome:
-    """The same updates in plain torch: no DeepSpeed, no packing, no padding, token by token."""
+    """Take the same updates in plain torch: no DeepSpeed, no packing, no padding, token by token."""
     model = load_model(spec, packed=False).train()
     frozen = load_model(replace(spec, path=reference), packed=False).eval()
     optimizer = torch.optim.AdamW(
@@ -163,13 +164,13 @@ def by_hand(batches: Batches, spec: ModelSpec, reference: str, *, updates_per_ba
 
 @dataclass(frozen=True)
 class _Row:
-    part: PackedPart
+    part: PromptWithCompletions
     advantage: float
 
 
 def _rows(groups: Sequence[TrainingGroup]) -> list[_Row]:
     return [
-        _Row(PackedPart(group.fetch_prompt(), [completion], [logprobs]), advantage)
+        _Row(PromptWithCompletions(group.fetch_prompt(), [completion], [logprobs]), advantage)
         for group, advantages in zip(
             groups, batch_advantages(groups, GRPO, max_tokens=MAX_TOKENS), strict=True
         )

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from learner.batch import (
-    PackedPart,
-    Part,
-    Plan,
-    TrainingGroup,
+    GroupPart,
+    MicroBatchPlan,
+    PromptWithCompletions,
+    Span,
     collate,
-    micro_batch,
+    pack_micro_batch,
     plan_micro_batches,
 )
-from learner.modeling.attention import Span
+from learner.commands import TrainingGroup
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +70,10 @@ def group(prompt_tokens: int, lengths: tuple[int, ...], *, mark: int = 0) -> Tra
 
 
 def test_collate_by_hand() -> None:
-    first = PackedPart(
+    first = PromptWithCompletions(
         prompt(3, patches=2, next_position=12, mark=2), [(50, 51, 52), (60,)], [(-1.0, -2.0, -3.0), (-4.0,)]
     )
-    second = PackedPart(prompt(2, patches=1, next_position=7, mark=1), [(70, 71)], [(-5.0, -6.0)])
+    second = PromptWithCompletions(prompt(2, patches=1, next_position=7, mark=1), [(70, 71)], [(-5.0, -6.0)])
     batch = collate([first, second])
     # A completion's last token predicts nothing: 50 51 52 is 50 51 as inputs, and 60 alone is none.
     assert batch.token_ids.tolist() == [10, 11, 12, 50, 51, 10, 11, 70]
@@ -95,7 +95,7 @@ def test_collate_by_hand() -> None:
 
 def test_a_plan_is_packed_from_its_groups_only() -> None:
     groups = [group(3, (2, 2), mark=mark) for mark in range(3)]
-    batch = micro_batch(groups, Plan((Part(2, (1,)), Part(0, (0, 1)))))
+    batch = pack_micro_batch(groups, MicroBatchPlan((GroupPart(2, (1,)), GroupPart(0, (0, 1)))))
     assert batch.target_ids.tolist() == [210, 211, 0, 1, 10, 11]
     assert batch.origin == ((2, 1), (0, 0), (0, 1))
     assert [fetch.count for g in groups if isinstance(fetch := g.fetch_prompt, Fetch)] == [1, 0, 1]
@@ -105,8 +105,8 @@ def test_groups_are_packed_up_to_the_limit() -> None:
     groups = [group(10, (3, 4)) for _ in range(4)]  # 10 + 2 + 3 tokens each
     (plans,) = plan_micro_batches(groups, max_tokens=30, shared_prefix=True, world_size=1)
     assert plans == [
-        Plan((Part(0, (0, 1)), Part(1, (0, 1)))),
-        Plan((Part(2, (0, 1)), Part(3, (0, 1)))),
+        MicroBatchPlan((GroupPart(0, (0, 1)), GroupPart(1, (0, 1)))),
+        MicroBatchPlan((GroupPart(2, (0, 1)), GroupPart(3, (0, 1)))),
     ]
     (plans,) = plan_micro_batches(groups, max_tokens=29, shared_prefix=True, world_size=1)
     assert [len(plan.parts) for plan in plans] == [1, 1, 1, 1]
@@ -114,19 +114,23 @@ def test_groups_are_packed_up_to_the_limit() -> None:
 
 def test_a_group_over_the_limit_is_cut_between_completions() -> None:
     (plans,) = plan_micro_batches([group(10, (5, 5, 5, 50))], max_tokens=18, shared_prefix=True, world_size=1)
-    assert plans == [Plan((Part(0, (0, 1)),)), Plan((Part(0, (2,)),)), Plan((Part(0, (3,)),))]
+    assert plans == [
+        MicroBatchPlan((GroupPart(0, (0, 1)),)),
+        MicroBatchPlan((GroupPart(0, (2,)),)),
+        MicroBatchPlan((GroupPart(0, (3,)),)),
+    ]
 
 
 def test_without_a_shared_prefix_every_completion_counts_its_prompt() -> None:
     (plans,) = plan_micro_batches([group(10, (2, 2, 2))], max_tokens=22, shared_prefix=False, world_size=1)
-    assert plans == [Plan((Part(0, (0, 1)),)), Plan((Part(0, (2,)),))]
+    assert plans == [MicroBatchPlan((GroupPart(0, (0, 1)),)), MicroBatchPlan((GroupPart(0, (2,)),))]
 
 
 def test_ranks_share_the_work_evenly() -> None:
     groups = [group(length, (1, 1)) for length in (100, 10, 40, 50)]
     first, second = plan_micro_batches(groups, max_tokens=1000, shared_prefix=True, world_size=2)
-    assert first == [Plan((Part(0, (0, 1)),))]
-    assert second == [Plan(tuple(Part(index, (0, 1)) for index in (1, 2, 3)))]
+    assert first == [MicroBatchPlan((GroupPart(0, (0, 1)),))]
+    assert second == [MicroBatchPlan(tuple(GroupPart(index, (0, 1)) for index in (1, 2, 3)))]
 
 
 def test_a_rank_with_less_to_do_keeps_step_with_fillers() -> None:
@@ -134,8 +138,8 @@ def test_a_rank_with_less_to_do_keeps_step_with_fillers() -> None:
     first, second = plan_micro_batches(groups, max_tokens=100, shared_prefix=True, world_size=2)
     assert [plan.filler for plan in first] == [False, True]
     assert [plan.filler for plan in second] == [False, False]
-    assert first[1].parts == (Part(0, (0,)),)
-    assert micro_batch(groups, first[1]).filler
+    assert first[1].parts == (GroupPart(0, (0,)),)
+    assert pack_micro_batch(groups, first[1]).filler
 
 
 @pytest.mark.parametrize("shared_prefix", [True, False])
@@ -163,13 +167,15 @@ def test_every_completion_is_trained_exactly_once(shared_prefix: bool) -> None:
 
 
 def test_a_plan_keeps_its_groups_in_a_larger_batch() -> None:
-    assert Plan((Part(0, (0,)), Part(1, (1,)))).of_groups(range(1, 8, 2)) == Plan(
-        (Part(1, (0,)), Part(3, (1,)))
-    )
+    assert MicroBatchPlan((GroupPart(0, (0,)), GroupPart(1, (1,)))).of_groups(
+        range(1, 8, 2)
+    ) == MicroBatchPlan((GroupPart(1, (0,)), GroupPart(3, (1,))))
 
 
 def test_to_moves_the_tensors_and_keeps_the_rest() -> None:
-    batch = micro_batch([group(3, (2, 2))], Plan((Part(0, (0, 1)),), filler=True)).to(torch.device("meta"))
+    batch = pack_micro_batch([group(3, (2, 2))], MicroBatchPlan((GroupPart(0, (0, 1)),), filler=True)).to(
+        torch.device("meta")
+    )
     assert batch.token_ids.device.type == batch.rollout_logprobs.device.type == "meta"
     assert batch.origin == ((0, 0), (0, 1))
     assert batch.filler

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 from transformers import AutoProcessor
 
+from learner.modeling.generate import generate_completions
 from learner.modeling.policy_model import ModelSpec, load_model
-from learner.modeling.sample import sample_answers
 from learner.modeling.tiny import create_tiny_model
 from learner.warmup import WarmupConfig, WarmupProgress, WarmupSample, warm_up
 
@@ -94,7 +94,7 @@ def test_ends_on_the_score_and_writes_a_folder_that_loads(spec: ModelSpec, tmp_p
 
     warm = _spec(out, spec.forbidden)
     tokenizer = AutoProcessor.from_pretrained(out).tokenizer
-    replies = sample_answers(
+    replies = generate_completions(
         load_model(warm),
         warm,
         [sample.prompt for sample in samples],

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learner.batch import PackedPart
+from learner.batch import PromptWithCompletions
 from learner.modeling.policy_model import ModelSpec
 from pretext.recipe import Clip
 from rollout.prompt import ModelInput, PromptBuilder, forbidden_token_ids
@@ -48,12 +48,14 @@ def prompts(folder: Path, clips: Sequence[Sequence[tuple[int, int, int]]]) -> li
     return built
 
 
-def part(spec: ModelSpec, prompt: ModelInput, lengths: Sequence[int], *, seed: int = 1) -> PackedPart:
+def part(
+    spec: ModelSpec, prompt: ModelInput, lengths: Sequence[int], *, seed: int = 1
+) -> PromptWithCompletions:
     """A prompt with random completions of these lengths."""
     rng = np.random.default_rng(seed)
     allowed = [id for id in range(300) if id not in spec.forbidden]
     completions = [tuple(rng.choice(allowed, size=length).tolist()) for length in lengths]
-    return PackedPart(prompt, completions, [(-1.0,) * length for length in lengths])
+    return PromptWithCompletions(prompt, completions, [(-1.0,) * length for length in lengths])
 
 
 def plain_logprobs(model: Any, spec: ModelSpec, prompt: ModelInput, completion: Sequence[int]) -> Tensor:

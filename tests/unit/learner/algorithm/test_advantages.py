@@ -13,9 +13,9 @@ from learner.algorithm.advantages import (
     difficulty_weights,
     group_advantages,
     has_spread,
+    has_training_signal,
     overlong_share,
     shaped_rewards,
-    trains,
 )
 from learner.config import DifficultyConfig, GrpoConfig, OverlongConfig
 
@@ -162,12 +162,14 @@ def test_the_kl_of_a_group_without_spread_makes_no_advantages() -> None:
 def test_what_trains_is_what_has_an_advantage() -> None:
     config = GrpoConfig(overlong=OverlongConfig(buffer_tokens=20))
     alike, overlong = scored(1, 1), replace(scored(1, 1), lengths=(80, 95))
-    assert [trains(group, config, max_tokens=100) for group in (alike, overlong, scored(1, 0))] == [
+    assert [
+        has_training_signal(group, config, max_tokens=100) for group in (alike, overlong, scored(1, 0))
+    ] == [
         False,
         True,
         True,
     ]
-    assert not trains(overlong, GrpoConfig(), max_tokens=100)
+    assert not has_training_signal(overlong, GrpoConfig(), max_tokens=100)
 
 
 # --- difficulty ------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import learner.modeling.policy_model
-from learner.batch import MicroBatch, PackedPart, collate
+from learner.batch import MicroBatch, PromptWithCompletions, collate
 from learner.modeling.policy_model import ModelSpec, PolicyModel, load_model, normalise_patches
 from pretext.recipe import Clip
 from rollout.prompt import PromptBuilder
@@ -28,7 +28,7 @@ def folder(request: pytest.FixtureRequest, tiny_folder: TinyFolder) -> Path:
     return tiny_folder(request.param)
 
 
-def parts_of(spec: ModelSpec) -> list[PackedPart]:
+def parts_of(spec: ModelSpec) -> list[PromptWithCompletions]:
     made = prompts(Path(spec.path), CLIPS)
     assert len({len(prompt.token_ids) for prompt in made}) == 3
     return [part(spec, prompt, lengths) for prompt, lengths in zip(made, LENGTHS, strict=True)]

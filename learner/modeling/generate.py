@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learner.batch import PromptTensors
+from learner.commands import PromptTensors
 from learner.modeling.policy_model import ModelSpec, normalise_patches
 
 
 @torch.no_grad()
-def sample_answers(
+def generate_completions(
     model: Any,
     spec: ModelSpec,
     prompts: Sequence[PromptTensors],

@@ -8,9 +8,9 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from learner.batch import PackedPart, collate
+from learner.batch import PromptWithCompletions, collate
+from learner.modeling.generate import generate_completions
 from learner.modeling.policy_model import ModelSpec, PolicyModel, load_model
-from learner.modeling.sample import sample_answers
 from learner.modeling.tiny import create_tiny_model
 
 VISION_START, VISION_END, VIDEO_PAD, END = 3, 4, 7, 2  # ids of the tiny tokenizer's special tokens
@@ -50,13 +50,15 @@ def test_greedy_tokens_are_the_likeliest_of_completion_logprobs(spec: ModelSpec)
     model = load_model(spec).eval()
     policy = PolicyModel(model, spec, shared_prefix=True)
     prompts = [_prompt(230, num_words=3), _prompt(20, num_words=9)]
-    answers = sample_answers(model, spec, prompts, end_token_id=END, max_tokens=3, generator=None)
+    answers = generate_completions(model, spec, prompts, end_token_id=END, max_tokens=3, generator=None)
     allowed = [token for token in range(FIRST_ROW_PAST_THE_BYTES) if token not in spec.forbidden]
     for prompt, answer in zip(prompts, answers, strict=True):
         for length in range(1, len(answer) + 1):
             rows = [(*answer[: length - 1], token) for token in allowed]
             with torch.no_grad():
-                logprobs, _ = policy(collate([PackedPart(prompt, rows, [(0.0,) * length] * len(rows))]))
+                logprobs, _ = policy(
+                    collate([PromptWithCompletions(prompt, rows, [(0.0,) * length] * len(rows))])
+                )
             assert allowed[int(logprobs.view(-1, length)[:, -1].argmax())] == answer[length - 1]
 
 
@@ -66,7 +68,7 @@ def test_samples_of_one_prompt_differ_and_come_again_with_the_same_seed(spec: Mo
 
     def draw(seed: int) -> list[list[int]]:
         generator = torch.Generator().manual_seed(seed)
-        return sample_answers(model, spec, prompts, end_token_id=END, max_tokens=6, generator=generator)
+        return generate_completions(model, spec, prompts, end_token_id=END, max_tokens=6, generator=generator)
 
     first = draw(3)
     assert first == draw(3)
