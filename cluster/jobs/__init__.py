@@ -1,0 +1,12 @@
+"""Starting and stopping runs elsewhere: as processes of this machine, or as jobs of a Ray cluster.
+
+- `launchers`: start, resume and end runs for the dashboard, and record the end of those that could not do so.
+- `submit`: check a configuration for another cluster, and send a run there as a job.
+- `checkout`: pack the files of this checkout for a job.
+- `ray_jobs`: start, follow, list and stop the jobs of a Ray cluster; its errors in plain words.
+- `stop`: end a run's processes at once.
+- `dashboard_process`: find the dashboard that serves a folder of runs, or start one for as long as a run lasts.
+
+Related parts: `dashboard/launching/` has the interface that the launchers implement; in `cluster/runs/record.py` a
+launched run takes over its row in the run store; `cluster/cli/` has the commands.
+"""

@@ -1,4 +1,4 @@
-"""A dashboard beside a run: found by a file in the folder of runs, or started for as long as the run lasts."""
+"""The dashboard that serves a folder of runs: found by a file in that folder, or started for as long as a run lasts."""
 
 import hashlib
 import json
@@ -9,61 +9,64 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from cluster.runs.folder import in_ray_working_copy
+from cluster.terminal import Say
 from store.database import database_url
 
-Say = Callable[[str], None]
-
-_FIRST_PORT, _PORTS = 8470, 20
-_START_S = 30.0  # that it may take to answer; the run does not wait for it
-_ANSWER_S = 2.0
-_END_S = 10.0
-_RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # that Ray sets for the drivers of its jobs
+_FIRST_PORT, _NUM_PORTS = 8470, 20
+_START_TIMEOUT_S = 30.0  # the run does not wait for it
+_START_POLL_S = 0.2
+_HEALTH_TIMEOUT_S = 2.0
+_EXIT_TIMEOUT_S = 10.0
+_RAY_JOB_ENV = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for the driver of a job
 
 
 @dataclass(frozen=True)
 class Announcement:
-    """A dashboard that serves a folder of runs, as it stands in a file there which only its owner can read."""
+    """A running dashboard, as a file in the folder of runs describes it. Only the file's owner can read it."""
 
     pid: int
-    url: str  # with the operator's token, if it was made for this start
-    store: str  # which database it reads, as a digest
+    url: str  # address, with the operator's token if the dashboard created one when it started
+    store: str  # digest of the URL of the database that it reads
 
 
 @contextmanager
-def announced(runs_dir: Path, on_loopback: bool) -> Iterator[Say]:
-    """For a dashboard: its `say`, which prints, and leaves the address in the folder of runs until it ends."""
+def announce_dashboard(runs_dir: Path, on_loopback: bool) -> Iterator[Say]:
+    """Yield the function with which a dashboard prints its address.
+
+    If the dashboard listens on loopback, that also writes the address to the folder of runs, until the block ends.
+    """
     file = _file(runs_dir)
-    mine: list[bytes] = []
+    written: list[bytes] = []
 
     def say(text: str) -> None:
         print(text, flush=True)
         if on_loopback:
-            entry = Announcement(os.getpid(), text.removeprefix("Dashboard: "), _store(runs_dir))
-            with suppress(OSError):  # a folder that can only be read
-                mine.append(_write(file, entry))
+            entry = Announcement(os.getpid(), text.removeprefix("Dashboard: "), _store_digest(runs_dir))
+            with suppress(OSError):  # the folder may be read-only
+                written.append(_write(file, entry))
 
     try:
         yield say
     finally:
         with suppress(OSError):
-            if mine and file.read_bytes() == mine[-1]:
+            if written and file.read_bytes() == written[-1]:
                 file.unlink()
 
 
 @contextmanager
-def dashboard_beside(runs_dir: Path, say: Say, *, enabled: bool) -> Iterator[None]:
-    """Show runs on a page of this machine while the block lasts. Never in a Ray job, and never a reason to fail.
+def dashboard_during_run(runs_dir: Path, say: Say, *, enabled: bool) -> Iterator[None]:
+    """Serve a dashboard on this machine during the block, except inside a Ray job. Failing to do so is only reported.
 
-    A dashboard that serves `runs_dir` already is named, and left alone.
+    If a dashboard serves `runs_dir` already, its address is shown instead.
     """
-    if not enabled or _RAY_JOB in os.environ or in_ray_working_copy():
+    if not enabled or _RAY_JOB_ENV in os.environ or in_ray_working_copy():
         yield
         return
     if (running := find_dashboard(runs_dir)) is not None:
@@ -74,9 +77,9 @@ def dashboard_beside(runs_dir: Path, say: Say, *, enabled: bool) -> Iterator[Non
     if process is None:
         yield
         return
-    # Importing a web server takes seconds, which the run has better uses for.
+    # Importing a web server takes seconds, for which the run does not wait.
     over = threading.Event()
-    threading.Thread(target=_tell, args=(process, runs_dir, say, over), daemon=True).start()
+    threading.Thread(target=_report_start, args=(process, runs_dir, say, over), daemon=True).start()
     try:
         yield
     finally:
@@ -84,25 +87,25 @@ def dashboard_beside(runs_dir: Path, say: Say, *, enabled: bool) -> Iterator[Non
         served = find_dashboard(runs_dir) is not None
         _end(process)
         if served:
-            say(f"The dashboard has ended with the run. See it again: videossr dashboard --runs {runs_dir}")
+            say(f"The dashboard ended with the run. To see it again: videossr dashboard --runs {runs_dir}")
 
 
 def find_dashboard(runs_dir: Path) -> Announcement | None:
-    """The dashboard that serves `runs_dir`, if one of this user's answers."""
+    """Return the dashboard of this user that serves `runs_dir`, if there is one that answers."""
     try:
         with _file(runs_dir).open("rb") as file:
-            if os.fstat(file.fileno()).st_uid != os.getuid():  # others could name any address
+            if os.fstat(file.fileno()).st_uid != os.getuid():  # another user could name any address
                 return None
             found = Announcement(**json.loads(file.read()))
     except (OSError, ValueError, TypeError):
         return None
-    return found if found.store == _store(runs_dir) and _answers(found.url) else None
+    return found if found.store == _store_digest(runs_dir) and _is_healthy(found.url) else None
 
 
 def _start(runs_dir: Path, say: Say) -> subprocess.Popen[bytes] | None:
     port = _free_port()
     if port is None:
-        last = _FIRST_PORT + _PORTS - 1
+        last = _FIRST_PORT + _NUM_PORTS - 1
         say(
             f"No dashboard: ports {_FIRST_PORT} to {last} are taken. Start one with `videossr dashboard --port 0`."
         )
@@ -114,33 +117,33 @@ def _start(runs_dir: Path, say: Say) -> subprocess.Popen[bytes] | None:
             return subprocess.Popen(
                 [*command, "--until-input-ends"],
                 stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,  # its address, with the token
+                stdout=subprocess.DEVNULL,  # it prints its address, with the token
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for the run, which then ends this one
+                start_new_session=True,  # Ctrl-C must reach only the run, which then ends the dashboard
             )
     except OSError as error:
         say(f"No dashboard: {error.filename}: {error.strerror}.")
         return None
 
 
-def _tell(process: subprocess.Popen[bytes], runs_dir: Path, say: Say, over: threading.Event) -> None:
-    """Say where it is once it answers, or that it does not."""
-    deadline = time.monotonic() + _START_S
+def _report_start(process: subprocess.Popen[bytes], runs_dir: Path, say: Say, over: threading.Event) -> None:
+    """Show the dashboard's address once it answers, or report that it did not start."""
+    deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
         found = find_dashboard(runs_dir)
         if found is not None and found.pid == process.pid:
             say(f"Dashboard: {found.url}")
             return
-        if over.wait(0.2):
+        if over.wait(_START_POLL_S):
             return
     if not over.is_set():
-        say(f"No dashboard: it did not start. The run goes on; {_log(runs_dir)} says more.")
+        say(f"No dashboard: it did not start. The run continues; see {_log(runs_dir)}.")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(_END_S)
+        process.wait(_EXIT_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -149,17 +152,19 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _free_port() -> int | None:
-    for port in range(_FIRST_PORT, _FIRST_PORT + _PORTS):
+    for port in range(_FIRST_PORT, _FIRST_PORT + _NUM_PORTS):
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
     return None
 
 
-def _answers(url: str) -> bool:
+def _is_healthy(url: str) -> bool:
     parts = urlsplit(url)
     try:
-        with urllib.request.urlopen(f"{parts.scheme}://{parts.netloc}/healthz", timeout=_ANSWER_S) as answer:
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(
+            f"{parts.scheme}://{parts.netloc}/healthz", timeout=_HEALTH_TIMEOUT_S
+        ) as response:
+            return bool(response.status == 200)
     except (OSError, ValueError):
         return False
 
@@ -174,7 +179,7 @@ def _write(file: Path, entry: Announcement) -> bytes:
     return text
 
 
-def _store(runs_dir: Path) -> str:
+def _store_digest(runs_dir: Path) -> str:
     return hashlib.sha256(database_url(runs_dir).encode()).hexdigest()
 
 

@@ -1,9 +1,11 @@
-"""What the dashboard starts runs with: as processes of this machine, or as jobs of a Ray.
+"""Starting runs for the dashboard, as processes of this machine or as jobs of a Ray cluster.
 
-Either way a run is in the store as queued before anything is started, so that there is a place for what becomes of it.
-It takes that place over when it begins (cluster.runs.record); if it never gets there, whoever started it says why.
+A run is queued in the store before its process or job is started. When the run starts, it takes over its row there
+(`cluster/runs/record.py`). A thread of the launcher waits for the end of the process or job, and records it if the run
+could not do so itself.
 """
 
+import logging
 import os
 import secrets
 import shlex
@@ -18,45 +20,55 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cluster.config.load import ConfigError, build_config, read_text, settings_of
+from cluster.config.errors import ConfigError
+from cluster.config.load import build_config, read_text, settings_of
 from cluster.config.schema import Config
 from cluster.jobs.checkout import config_files
 from cluster.jobs.stop import stop_now
-from cluster.jobs.submit import check_name, checked_for_elsewhere, send
-from cluster.runs.folder import is_going_on
-from cluster.runs.record import LAUNCH
+from cluster.jobs.submit import build_config_for_cluster, check_name, send_job
+from cluster.runs.claim import is_running, name_taken
+from cluster.runs.record import LAUNCH_ENV
 from dashboard.launching.launcher import Launched, LaunchError
 from store.database import Database, StoreError
 from store.reading.reader import RunReader
-from store.records import RunDetail, StoredState
+from store.records import RunDetail
 from store.runs import Launch, end_run, keep_queued, launch_of, queue_again, queue_run
 from store.writing.writer import HEARTBEAT_S
+from vocabulary.run_states import StoredState
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-_SOURCE = "the configuration"
-# The server's own; a run has no use for them.
-_KEPT = ("VIDEOSSR_TOKEN", "VIDEOSSR_READ_TOKEN", "RAY_API_SERVER_ADDRESS")
-_TRIES, _TRY_AGAIN_S = 60, 10.0  # at a store or a Ray that is away
-_MOST_ADOPTED = 200  # of runs that another dashboard has started
-_EXIT_S = 10.0  # that a process may take which has said how it ended
-_LAST_WORDS = 2000  # characters of what a run printed that may say why it ended
+logger = logging.getLogger(__name__)
+
+_SOURCE = "the configuration"  # how errors name a configuration that came over HTTP
+# Environment variables that a run does not inherit from the dashboard, because they hold its secrets or its defaults.
+_NOT_INHERITED = ("VIDEOSSR_TOKEN", "VIDEOSSR_READ_TOKEN", "RAY_API_SERVER_ADDRESS")
+_LOG_HEADER = "--- requested by "  # begins the first line of a run's output
+_RETRY_S = 10.0  # while the store or the Ray cluster cannot be reached
+_MAX_TRIES = 60  # to record the end of a run
+_MAX_ADOPTED = 200  # number of jobs to watch that an earlier dashboard started
+_EXIT_TIMEOUT_S = 10.0  # for a process that has recorded how it ended
+_MAX_LAST_WORDS = 2000  # characters at the end of a run's output that may say why it ended
 
 
 class LocalLauncher:
-    """Runs as processes of this machine, which go on when the dashboard ends.
+    """Launcher of runs as processes of this machine. They continue when the dashboard ends.
 
     Args:
-        runs_dir: where they are kept, whatever their configuration says.
-        database: where they are queued.
+        runs_dir: folder of the runs; replaces the `runs_dir` of their configurations.
+        database: the run store.
     """
+
+    config_class = Config
 
     def __init__(self, runs_dir: Path, database: Database) -> None:
         self._runs_dir, self._database = runs_dir.absolute(), database
         self._lock = threading.Lock()
-        self._processes: dict[int, subprocess.Popen[bytes]] = {}  # the last one of each run
-        self._ended: set[int] = set()  # processes that somebody asked to end
+        self._processes: dict[
+            int, subprocess.Popen[bytes]
+        ] = {}  # the last process of each run, by run number
+        self._asked_to_end: set[int] = set()  # process ids
 
     def configs(self) -> Mapping[str, str]:
         return {name: read_text(file) for name, file in config_files().items()}
@@ -66,12 +78,15 @@ class LocalLauncher:
         return self._launch(settings, [], by)
 
     def resume(self, run: RunDetail, by: str) -> Launched:
-        if run.started_at is None:  # it never began
+        if run.started_at is None:  # it never started
             return self._launch(run.config | {"runs_dir": str(self._runs_dir)}, [], by, run)
         folder = Path(run.folder)
         if folder.parent != self._runs_dir or not (folder / "config.yaml").exists():
             raise ConfigError(
-                f"RUN={run.name!r}: its folder {folder} is not in {self._runs_dir}. Resume it on the machine it ran on."
+                "RUN",
+                run.name,
+                f"its folder {folder} is not in {self._runs_dir}",
+                "Resume it on the machine it ran on",
             )
         settings = settings_of(read_text(folder / "config.yaml"), _SOURCE)
         settings |= {"name": folder.name, "runs_dir": str(self._runs_dir)}  # as `train --resume FOLDER` does
@@ -80,45 +95,51 @@ class LocalLauncher:
     def end(self, run: RunDetail) -> str:
         process = self._processes.get(run.id)
         if process is not None and process.poll() is None:
-            self._ended.add(process.pid)
+            self._asked_to_end.add(process.pid)
             process.terminate()
             return f"{run.name}: its process {process.pid} was told to end."
-        return _give_up(self._database, run) or stop_now(run, None)
+        return _end_if_abandoned(self._database, run) or stop_now(run, None)
 
     def _launch(
         self, settings: dict[str, Any], options: Sequence[str], by: str, again: RunDetail | None = None
     ) -> Launched:
-        """Args: again: the run that is started again; None: it is a new one."""
+        """Queue a run and start its process.
+
+        Args:
+            again: the run to start again; None for a new one.
+
+        Raises:
+            ConfigError: the configuration is refused, or a run of that name is running or queued.
+            LaunchError: the process cannot be started.
+        """
         config = build_config(settings)
         with self._lock:
-            if is_going_on(self._runs_dir / config.name) or self._has_process(again):
-                raise ConfigError(
-                    f"name={config.name!r}: a run of that name is going on. Stop it, or choose another name=..."
-                )
+            if is_running(self._runs_dir / config.name) or self._has_process(again):
+                raise name_taken(config.name)
             stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
             folder = self._runs_dir / ".launched" / f"{config.name}-{stamp}"
-            launch = _queued(self._database, config, str(folder), again)
+            launch = _queue(self._database, config, str(folder), again)
             try:
                 folder.mkdir(parents=True)
                 process = self._process(folder, settings, options, by, launch)
             except OSError as error:
                 why = f"{error.filename}: {error.strerror}; so run {config.name!r} was not started."
-                _write_down(self._database, launch, "failed", why)
+                _record_end(self._database, launch, "failed", why)
                 raise LaunchError(why) from None
             self._processes[launch.run_id] = process
         log = folder / "output.log"
-        threading.Thread(target=self._see_through, args=(process, launch, log), daemon=True).start()
+        threading.Thread(target=self._watch, args=(process, launch, log), daemon=True).start()
         return Launched(
-            launch.run_id, f"Started run {config.name!r} as process {process.pid}. What it prints: {log}"
+            launch.run_id, f"Started run {config.name!r} as process {process.pid}. Its output: {log}"
         )
 
     def _has_process(self, run: RunDetail | None) -> bool:
-        """Whether a process of that run is about. One that has said how it ended may be on its way out still."""
+        """Return whether a process of the run exists. One that has recorded its end is given time to exit."""
         process = self._processes.get(run.id) if run is not None else None
         if run is None or process is None:
             return False
         with suppress(subprocess.TimeoutExpired):
-            process.wait(_EXIT_S if run.state in ("stopped", "failed") else 0)
+            process.wait(_EXIT_TIMEOUT_S if run.state in ("stopped", "failed") else 0)
         return process.returncode is None
 
     def _process(
@@ -127,21 +148,21 @@ class LocalLauncher:
         config = folder / "config.yaml"
         config.write_text(yaml.safe_dump(dict(settings), sort_keys=False), encoding="utf-8")
         command = [sys.executable, "-m", "cluster", "train", str(config), *options, "--no-dashboard"]
-        environment = {key: value for key, value in os.environ.items() if key not in _KEPT}
+        environment = {key: value for key, value in os.environ.items() if key not in _NOT_INHERITED}
         with (folder / "output.log").open("ab") as log:
-            log.write(f"--- asked for by {by}: {shlex.join(command)}\n".encode())
+            log.write(f"{_LOG_HEADER}{by}: {shlex.join(command)}\n".encode())
             log.flush()
             return subprocess.Popen(
                 command,
-                env=environment | {LAUNCH: str(launch)},
+                env=environment | {LAUNCH_ENV: str(launch)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
 
-    def _see_through(self, process: subprocess.Popen[bytes], launch: Launch, log: Path) -> None:
-        """Wait for a run's end, and write it down where the run did not."""
+    def _watch(self, process: subprocess.Popen[bytes], launch: Launch, log: Path) -> None:
+        """Wait until the process ends, and record how if the run did not."""
         while True:
             try:
                 status = process.wait(HEARTBEAT_S)
@@ -149,26 +170,31 @@ class LocalLauncher:
             except subprocess.TimeoutExpired:
                 with suppress(StoreError):
                     keep_queued(self._database, launch)
-        if process.pid in self._ended:
-            _write_down(self._database, launch, "stopped", "Its process was ended, as asked.")
+        logger.info("process %d of run %d ended with status %d", process.pid, launch.run_id, status)
+        if process.pid in self._asked_to_end:
+            self._asked_to_end.discard(process.pid)  # another process may get the same number
+            _record_end(self._database, launch, "stopped", "Its process was ended on request.")
             return
         how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-        why = f"The run's process {how}. Its last words: {_last_words(log)}"
-        _write_down(self._database, launch, "failed" if status else "done", why)
+        why = f"The run's process {how}. Its last output: {_last_words(log)}"
+        _record_end(self._database, launch, "failed" if status else "done", why)
 
 
 class JobLauncher:
-    """Runs as jobs of the Ray at `address`.
+    """Launcher of runs as jobs of a Ray cluster.
 
     Args:
-        runs_dir: where they are kept, on storage that the Ray shares with this machine; None: where their
-            configuration says.
-        database: where they are queued, which the jobs reach too.
+        address: address of the cluster's Ray dashboard.
+        runs_dir: folder of the runs, on storage that the cluster shares with this machine; None: the `runs_dir` of
+            their configurations.
+        database: the run store, which the jobs must reach too.
     """
+
+    config_class = Config
 
     def __init__(self, address: str, runs_dir: Path | None, database: Database) -> None:
         self._address, self._runs_dir, self._database = address, runs_dir, database
-        self._lock = threading.Lock()  # two that ask at once must not both find the name free
+        self._lock = threading.Lock()  # of two launches at once, only one may find the name free
 
     def configs(self) -> Mapping[str, str]:
         return {name: read_text(file) for name, file in config_files().items()}
@@ -180,21 +206,21 @@ class JobLauncher:
         return self._send(settings, None, by, None)
 
     def resume(self, run: RunDetail, by: str) -> Launched:
-        if run.started_at is None:  # it never began
+        if run.started_at is None:  # it never started
             return self._send(dict(run.config), None, by, run)
         settings = run.config | {"name": run.name, "runs_dir": str(Path(run.folder).parent)}
         return self._send(settings, run.folder, by, run)
 
     def end(self, run: RunDetail) -> str:
-        return _give_up(self._database, run) or stop_now(run, self._address)
+        return _end_if_abandoned(self._database, run) or stop_now(run, self._address)
 
     def adopt(self) -> None:
-        """Watch the jobs that a dashboard before this one has started, and not seen to their end."""
+        """Watch the jobs that an earlier dashboard started and that have not ended."""
         runs = RunReader(self._database)
-        for listed in runs.runs(states=("queued", "running", "stalled"), limit=_MOST_ADOPTED).items:
+        for listed in runs.runs(states=("queued", "running", "stalled"), limit=_MAX_ADOPTED).items:
             run = runs.run(listed.id)
             if run is not None and run.job_id is not None:
-                self._watch(run.job_id, launch_of(run.id, run.environment))
+                self._watch_in_background(run.job_id, launch_of(run.id, run.environment))
 
     def _send(
         self, settings: dict[str, Any], resume: str | None, by: str, again: RunDetail | None
@@ -202,7 +228,7 @@ class JobLauncher:
         from cluster.jobs.ray_jobs import JobError, new_job_id
 
         said: list[str] = []
-        config = checked_for_elsewhere(settings, said.append)
+        config = build_config_for_cluster(settings, said.append)
         text = yaml.safe_dump(settings, sort_keys=False)
         client, job_id = self._client(), new_job_id(config.name)
         with self._lock:
@@ -210,9 +236,9 @@ class JobLauncher:
                 check_name(client, config.name)
             except JobError as error:
                 raise LaunchError(str(error)) from None
-            launch = _queued(self._database, config, f"job {job_id}", again, job_id)
+            launch = _queue(self._database, config, f"job {job_id}", again, job_id)
             try:
-                send(
+                send_job(
                     client,
                     text,
                     config.name,
@@ -223,11 +249,11 @@ class JobLauncher:
                     launch=launch,
                 )
             except (ConfigError, JobError, OSError) as error:
-                _write_down(self._database, launch, "failed", str(error))
+                _record_end(self._database, launch, "failed", str(error))
                 if isinstance(error, ConfigError):
                     raise
                 raise LaunchError(str(error)) from None
-        self._watch(job_id, launch)
+        self._watch_in_background(job_id, launch)
         started = f"Started run {config.name!r} as job {job_id} of {self._address}."
         return Launched(launch.run_id, " ".join([started, *said]))
 
@@ -236,14 +262,14 @@ class JobLauncher:
 
         try:
             return connect(self._address)
-        except ConfigError as error:  # the server's to mend, not the visitor's
+        except ConfigError as error:  # the fault of the server's settings, not of the request
             raise LaunchError(str(error)) from None
 
-    def _watch(self, job_id: str, launch: Launch) -> None:
-        threading.Thread(target=self._see_through, args=(job_id, launch), daemon=True).start()
+    def _watch_in_background(self, job_id: str, launch: Launch) -> None:
+        threading.Thread(target=self._watch, args=(job_id, launch), daemon=True).start()
 
-    def _see_through(self, job_id: str, launch: Launch) -> None:
-        """Wait for a job's end, and write it down where the run did not."""
+    def _watch(self, job_id: str, launch: Launch) -> None:
+        """Wait until the job ends, and record how if the run did not."""
         from cluster.jobs.ray_jobs import wait_for_job
 
         def keep() -> None:
@@ -254,22 +280,23 @@ class JobLauncher:
             try:
                 state, why = wait_for_job(self._client(), job_id, meanwhile=keep)
                 break
-            except LaunchError:  # the Ray is away
-                time.sleep(_TRY_AGAIN_S)
-        _write_down(self._database, launch, state, why)
+            except LaunchError:  # the cluster cannot be reached now
+                time.sleep(_RETRY_S)
+        logger.info("job %s of run %d: %s. %s", job_id, launch.run_id, state, why)
+        _record_end(self._database, launch, state, why)
 
 
-def _queued(
+def _queue(
     database: Database, config: Config, folder: str, again: RunDetail | None, job_id: str | None = None
 ) -> Launch:
-    """The run is queued now.
+    """Queue the run in the store.
 
     Args:
-        folder: what stands for its own, until it has one.
-        again: the run that is started again; None: it is a new one.
+        folder: unique text that stands for the run's folder until it has one.
+        again: the run to start again; None for a new one.
 
     Raises:
-        ConfigError: somebody else was faster.
+        ConfigError: a run of that name is running or queued already.
     """
     if again is not None:
         launch = queue_again(database, again.id, job_id=job_id)
@@ -285,34 +312,34 @@ def _queued(
     return launch
 
 
-def _write_down(database: Database, launch: Launch, state: StoredState, why: str) -> None:
-    """How a run ended, if it did not say so itself; patiently, as nobody else knows."""
-    for _ in range(_TRIES):
+def _record_end(database: Database, launch: Launch, state: StoredState, why: str) -> None:
+    """Record how a run ended, unless the run did. Retry for minutes, because only this launcher knows."""
+    for _ in range(_MAX_TRIES):
         try:
             end_run(database, launch, state, why, only=("queued", "running"))
         except StoreError:
-            time.sleep(_TRY_AGAIN_S)
+            time.sleep(_RETRY_S)
         else:
             return
 
 
-def _give_up(database: Database, run: RunDetail) -> str | None:
-    """End a run in the store that nobody starts any more; None: it is no such run."""
+def _end_if_abandoned(database: Database, run: RunDetail) -> str | None:
+    """Mark a run as stopped if its launcher is gone. Return what was done; None if this is not such a run."""
     launch = launch_of(run.id, run.environment)
     if not (run.silent and run.state == "stalled" and run.started_at is None):
         return None
-    if not end_run(database, launch, "stopped", "Nobody was starting it any more.", only=("queued",)):
+    if not end_run(database, launch, "stopped", "No process was starting it any more.", only=("queued",)):
         return None
-    return f"{run.name}: nobody was starting it any more; it counts as stopped."
+    return f"{run.name}: no process was starting it any more; it counts as stopped."
 
 
 def _last_words(log: Path) -> str:
-    """The end of what a run printed."""
+    """Return the last line that a run printed."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_WORDS))
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _MAX_LAST_WORDS))
             lines = file.read().decode("utf-8", "replace").split("\n")
     except OSError as error:
         return f"{log} cannot be read ({error.strerror})."
-    said = [line for line in lines if line.strip() and not line.startswith("--- asked for by ")]
-    return said[-1].strip() if said else "it said nothing."
+    said = [line for line in lines if line.strip() and not line.startswith(_LOG_HEADER)]
+    return said[-1].strip() if said else "(none)"

@@ -1,4 +1,4 @@
-"""`videossr dashboard`, and the one that `train` starts beside a run."""
+"""`videossr dashboard`, and the dashboard that `train` starts for a run."""
 
 import json
 import os
@@ -16,13 +16,13 @@ import psutil
 import pytest
 
 from cluster.cli.main import main
-from cluster.jobs.dashboard_process import dashboard_beside, find_dashboard
+from cluster.jobs.dashboard_process import dashboard_during_run, find_dashboard
 
-BESIDE = """
+RUN_WITH_DASHBOARD = """
 import sys, time
 from pathlib import Path
-from cluster.jobs.dashboard_process import dashboard_beside
-with dashboard_beside(Path(sys.argv[1]), lambda text: print(text, flush=True), enabled=True):
+from cluster.jobs.dashboard_process import dashboard_during_run
+with dashboard_during_run(Path(sys.argv[1]), lambda text: print(text, flush=True), enabled=True):
     time.sleep(300)
 """
 
@@ -47,18 +47,18 @@ def until(condition: Callable[[], object], timeout_s: float = 90) -> None:
 def get(url: str, path: str, token: str = "") -> dict[str, object]:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     request = urllib.request.Request(f"http://{urlsplit(url).netloc}{path}", headers=headers)
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        found: dict[str, object] = json.loads(answer.read())
+    with urllib.request.urlopen(request, timeout=10) as response:
+        found: dict[str, object] = json.loads(response.read())
         return found
 
 
-def test_a_run_has_its_dashboard_and_the_next_one_shares_it(tmp_path: Path) -> None:
+def test_a_run_starts_a_dashboard_and_the_next_run_shares_it(tmp_path: Path) -> None:
     said: list[str] = []
-    with dashboard_beside(tmp_path, said.append, enabled=True):
+    with dashboard_during_run(tmp_path, said.append, enabled=True):
         until(lambda: said)
         url = said[0].removeprefix("Dashboard: ")
         address, token = url.split("#token=")
-        columns = get(url, "/api/benchmarks")["columns"]  # the paper's, though nothing was asked yet
+        columns = get(url, "/api/benchmarks")["columns"]  # the paper's columns, before any evaluation
         assert isinstance(columns, list)
         assert [column["published"] for column in columns][:2] == [29.0, 24.6]
         assert address.startswith("http://127.0.0.1:84")
@@ -70,10 +70,10 @@ def test_a_run_has_its_dashboard_and_the_next_one_shares_it(tmp_path: Path) -> N
 
         found = find_dashboard(tmp_path)
         assert found is not None
-        with dashboard_beside(tmp_path, said.append, enabled=True):
+        with dashboard_during_run(tmp_path, said.append, enabled=True):
             assert said[1:] == [f"Dashboard: {url}"]
-        assert get(url, "/healthz") == {"status": "ok"}  # it is the first one's, which goes on
-        with pytest.MonkeyPatch.context() as patch:  # one that reads another store is another dashboard
+        assert get(url, "/healthz") == {"status": "ok"}  # served by the first dashboard, which still runs
+        with pytest.MonkeyPatch.context() as patch:  # this process now uses another store
             patch.setenv("VIDEOSSR_DB", f"sqlite:///{tmp_path}/other.db")
             assert find_dashboard(tmp_path) is None
     assert not psutil.pid_exists(found.pid)
@@ -81,8 +81,10 @@ def test_a_run_has_its_dashboard_and_the_next_one_shares_it(tmp_path: Path) -> N
     assert (tmp_path / ".dashboard.log").read_text() == ""
 
 
-def test_a_dashboard_ends_with_a_run_that_is_killed(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", BESIDE, str(tmp_path)], stdout=subprocess.PIPE) as run:
+def test_a_dashboard_ends_when_its_run_is_killed(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN_WITH_DASHBOARD, str(tmp_path)], stdout=subprocess.PIPE
+    ) as run:
         assert run.stdout is not None
         assert run.stdout.readline().startswith(b"Dashboard: http://127.0.0.1:84")
         found = find_dashboard(tmp_path)
@@ -91,42 +93,40 @@ def test_a_dashboard_ends_with_a_run_that_is_killed(tmp_path: Path) -> None:
         until(lambda: not psutil.pid_exists(found.pid), 30)
 
 
-def test_there_is_none_in_a_ray_job_or_where_none_is_wanted(
+def test_there_is_no_dashboard_in_a_ray_job_or_when_disabled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    with dashboard_beside(tmp_path / "runs", said.append, enabled=False):
+    with dashboard_during_run(tmp_path / "runs", said.append, enabled=False):
         pass
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    with dashboard_beside(tmp_path / "runs", said.append, enabled=True):
+    with dashboard_during_run(tmp_path / "runs", said.append, enabled=True):
         pass
     monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR")
     copy = tmp_path / "runtime_resources" / "working_dir_files" / "x"
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)
-    with dashboard_beside(tmp_path / "runs", said.append, enabled=True):
+    with dashboard_during_run(tmp_path / "runs", said.append, enabled=True):
         pass
     assert said == []
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_file_that_was_left_behind_or_is_someone_elses_is_not_believed(tmp_path: Path) -> None:
+def test_a_stale_or_damaged_announcement_is_ignored(tmp_path: Path) -> None:
     assert find_dashboard(tmp_path) is None
     for text in ("", "[]", "{}", '{"pid": 1, "url": "http://127.0.0.1:9/", "store": ""}'):
         (tmp_path / ".dashboard.json").write_text(text)
         assert find_dashboard(tmp_path) is None
 
 
-def test_a_dashboard_that_does_not_start_is_said_and_stops_nothing(
+def test_a_dashboard_that_does_not_start_is_reported_and_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VIDEOSSR_DB", "mysql://host/db")
     said: list[str] = []
-    with dashboard_beside(tmp_path, said.append, enabled=True):
+    with dashboard_during_run(tmp_path, said.append, enabled=True):
         until(lambda: said)
-    assert said == [
-        f"No dashboard: it did not start. The run goes on; {tmp_path / '.dashboard.log'} says more."
-    ]
+    assert said == [f"No dashboard: it did not start. The run continues; see {tmp_path / '.dashboard.log'}."]
     assert "SQLite or PostgreSQL" in (tmp_path / ".dashboard.log").read_text()
 
 
@@ -140,7 +140,7 @@ def test_a_dashboard_that_does_not_start_is_said_and_stops_nothing(
         (["--port", "70000"], "--port=70000: ports go from 0 to 65535"),
     ],
 )
-def test_what_is_not_safe_is_refused(
+def test_unsafe_options_are_refused(
     tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["dashboard", "--runs", str(tmp_path), *words]) == 2
@@ -148,7 +148,7 @@ def test_what_is_not_safe_is_refused(
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, how: signal.Signals) -> None:
+def test_a_dashboard_serves_until_it_is_stopped(tmp_path: Path, how: signal.Signals) -> None:
     command = [sys.executable, "-m", "cluster", "dashboard", "--runs", str(tmp_path), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None

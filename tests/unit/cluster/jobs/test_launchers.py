@@ -1,4 +1,4 @@
-"""What starts runs for the dashboard."""
+"""`cluster.jobs.launchers`: starting runs for the dashboard."""
 
 import os
 import re
@@ -13,19 +13,19 @@ import pytest
 import yaml
 from sqlalchemy import update
 
-from cluster.config.load import ConfigError
+from cluster.config.errors import ConfigError
 from cluster.jobs.launchers import JobLauncher, LocalLauncher
 from dashboard.launching.launcher import Launched, Launcher, LaunchError
 from store.database import Database, database_url, open_database
 from store.reading.reader import RunReader
 from store.records import RunDetail
 from store.runs import queue_run
-from store.schema.tables import Run
+from store.schema.tables import RunRow
 from tests.unit.cluster.cli.test_runs import HOLD
 from tests.unit.cluster.stored import store_run
 
-NOBODY = "http://127.0.0.1:9"
-# Passes every check but the last one of the run itself, which is made before anything is started.
+NOTHING_THERE = "http://127.0.0.1:9"
+# Passes the launcher's checks. The run's own check of the model refuses it, before anything is started.
 CONFIG = """
 name: mine
 model: {path: /not/there}
@@ -48,8 +48,8 @@ def launcher(tmp_path: Path, database: Database) -> LocalLauncher:
 
 
 def process_of(launched: Launched) -> int:
-    """The process that a launcher says it has started."""
-    found = re.fullmatch(r"Started run '[\w-]+' as process (\d+)\. What it prints: .+\.log", launched.message)
+    """Return the id of the process that a launcher started."""
+    found = re.fullmatch(r"Started run '[\w-]+' as process (\d+)\. Its output: .+\.log", launched.message)
     assert found, launched.message
     return int(found.group(1))
 
@@ -61,7 +61,7 @@ def run_of(database: Database, run_id: int) -> RunDetail:
 
 
 def in_state(database: Database, run_id: int, state: str) -> RunDetail:
-    """The run, as soon as it is in that state."""
+    """Wait until the run is in that state, and return it."""
     deadline = time.monotonic() + 60
     while (run := run_of(database, run_id)).state != state:
         assert time.monotonic() < deadline, run.state
@@ -69,13 +69,13 @@ def in_state(database: Database, run_id: int, state: str) -> RunDetail:
     return run
 
 
-def test_both_are_what_the_dashboard_asks_for(launcher: LocalLauncher, database: Database) -> None:
-    launchers: list[Launcher] = [launcher, JobLauncher(NOBODY, None, database)]
+def test_both_launchers_offer_the_configurations(launcher: LocalLauncher, database: Database) -> None:
+    launchers: list[Launcher] = [launcher, JobLauncher(NOTHING_THERE, None, database)]
     for each in launchers:
         assert yaml.safe_load(each.configs()["demo"])["name"] == "demo"
 
 
-def test_a_run_is_started_as_a_process_of_its_own_in_the_servers_folder(
+def test_a_run_is_started_in_its_own_session_and_in_the_servers_folder(
     tmp_path: Path, launcher: LocalLauncher, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VIDEOSSR_TOKEN", "of-the-operator-of-the-dashboard")
@@ -84,22 +84,22 @@ def test_a_run_is_started_as_a_process_of_its_own_in_the_servers_folder(
     pid = process_of(launched)
     run = run_of(database, launched.run_id)
     assert (run.name, run.state, run.steps, run.started_at) == ("mine", "queued", 7, None)
-    assert os.getsid(pid) == pid  # the terminal's Ctrl-C does not reach it
+    assert os.getsid(pid) == pid  # so Ctrl-C in the dashboard's terminal does not reach it
     environment = Path(f"/proc/{pid}/environ").read_bytes()
     assert b"HF_TOKEN=hf_1" in environment
     assert b"of-the-operator" not in environment
-    # It is refused by its own last check, and says so where people look.
+    # The run's own check refuses it and records the reason in the store.
     run = in_state(database, launched.run_id, "failed")
     assert (run.failure or "").startswith("model.path='/not/there': ")
     assert RunReader(database).events(run.id)[-1].kind == "failed"
     log = (Path(run.folder) / "output.log").read_text()
-    assert log.startswith("--- asked for by operator at 10.0.0.1: ")
+    assert log.startswith("--- requested by operator at 10.0.0.1: ")
     assert "Traceback" not in log
     read = yaml.safe_load((Path(run.folder) / "config.yaml").read_text())
     assert (read["train"]["steps"], read["runs_dir"]) == (7, str(tmp_path))
 
 
-def test_a_run_that_never_began_is_started_again_in_its_place(
+def test_a_run_that_never_started_is_started_again_under_its_number(
     launcher: LocalLauncher, database: Database
 ) -> None:
     first = launcher.start(CONFIG, ["train.steps=7"], "operator")
@@ -107,45 +107,43 @@ def test_a_run_that_never_began_is_started_again_in_its_place(
     assert again.run_id == first.run_id
     words = in_command(process_of(again), "train")
     assert "--resume" not in words
-    with pytest.raises(ConfigError, match="a run of that name is going on"):
+    with pytest.raises(ConfigError, match="a run of that name is running"):
         launcher.resume(run_of(database, first.run_id), "operator")
     assert in_state(database, first.run_id, "failed").steps == 7
 
 
-def test_what_is_killed_before_it_can_say_so_is_said_by_the_launcher(
+def test_the_launcher_records_the_end_of_a_killed_process(
     launcher: LocalLauncher, database: Database
 ) -> None:
     launched = launcher.start(CONFIG, [], "operator")
     os.kill(process_of(launched), signal.SIGKILL)
     run = in_state(database, launched.run_id, "failed")
-    assert run.failure == "The run's process was ended by signal 9. Its last words: it said nothing."
+    assert run.failure == "The run's process was ended by signal 9. Its last output: (none)"
 
 
 def test_a_process_is_ended_at_once(launcher: LocalLauncher, database: Database) -> None:
     launched = launcher.start(CONFIG, [], "operator")
     pid = process_of(launched)
     assert launcher.end(run_of(database, launched.run_id)) == f"mine: its process {pid} was told to end."
-    in_state(database, launched.run_id, "stopped")  # though it had not come to where it could say so
+    in_state(database, launched.run_id, "stopped")  # recorded by the launcher, as the run had not started yet
     with pytest.raises(ConfigError, match="no process of it is known yet"):
         launcher.end(run_of(database, launched.run_id))
 
 
-def test_what_nobody_starts_any_more_can_be_given_up(launcher: LocalLauncher, database: Database) -> None:
+def test_a_queued_run_without_a_launcher_can_be_ended(launcher: LocalLauncher, database: Database) -> None:
     launch = queue_run(database, name="lost", folder="lost", steps=1, config={}, job_id=None)
     assert launch is not None
     with database.write() as connection:
-        connection.execute(update(Run).values(heartbeat_at=1.0, created_at=1.0))
+        connection.execute(update(RunRow).values(heartbeat_at=1.0, created_at=1.0))
     assert "counts as stopped" in launcher.end(run_of(database, launch.run_id))
     assert run_of(database, launch.run_id).state == "stopped"
 
 
-def test_what_cannot_be_started_is_refused_before_anything_is_written(
-    tmp_path: Path, database: Database
-) -> None:
+def test_a_refused_run_leaves_nothing_behind(tmp_path: Path, database: Database) -> None:
     runs = tmp_path / "runs"
     runs.mkdir()
     (tmp_path / "up").mkdir()
-    (tmp_path / "up" / "config.yaml").write_text(CONFIG)  # a run, but none of the server's
+    (tmp_path / "up" / "config.yaml").write_text(CONFIG)  # a run outside the server's folder
     launcher = LocalLauncher(runs, database)
     for config, overrides, words in (
         ("grpo: {group_size: 1}", [], "grpo.group_size=1: "),
@@ -168,14 +166,14 @@ def test_what_cannot_be_started_is_refused_before_anything_is_written(
     assert [path for path in runs.iterdir() if path.name == ".launched"] == []
 
 
-def test_a_run_that_another_process_holds_is_refused(tmp_path: Path, database: Database) -> None:
+def test_a_run_that_another_process_has_claimed_is_refused(tmp_path: Path, database: Database) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdin is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(ConfigError, match="name='held': a run of that name is going on"):
+        with pytest.raises(ConfigError, match="name='held': a run of that name is running"):
             LocalLauncher(tmp_path, database).start(CONFIG, ["name=held"], "operator")
         holder.stdin.close()
         assert holder.wait(30) == 0
@@ -199,7 +197,7 @@ def test_a_run_is_resumed_from_its_own_configuration(
 
 
 def in_command(pid: int, word: str) -> list[str]:
-    """The words of a process's command, as soon as it has become the one with `word` in it."""
+    """Wait until the process's command line has `word` in it, and return its words."""
     deadline = time.monotonic() + 30
     words: list[str] = []
     while word not in words and time.monotonic() < deadline:
@@ -207,7 +205,7 @@ def in_command(pid: int, word: str) -> list[str]:
     return words
 
 
-def test_a_folder_that_cannot_be_written_is_the_servers_fault(
+def test_an_unwritable_folder_is_a_launch_error(
     tmp_path: Path, launcher: LocalLauncher, database: Database
 ) -> None:
     (tmp_path / ".launched").write_text("in the way")
@@ -217,25 +215,24 @@ def test_a_folder_that_cannot_be_written_is_the_servers_fault(
     assert (run.state, "so run 'mine' was not started" in (run.failure or "")) == ("failed", True)
 
 
-def test_jobs_are_refused_in_words(tmp_path: Path, database: Database) -> None:
-    launcher = JobLauncher(NOBODY, tmp_path, database)
+def test_a_refused_job_says_why(tmp_path: Path, database: Database) -> None:
+    launcher = JobLauncher(NOTHING_THERE, tmp_path, database)
     with pytest.raises(ConfigError, match=r"^grpo\.group_size=1: "):
         launcher.start("grpo: {group_size: 1}", [], "operator")
-    with pytest.raises(LaunchError, match="no Ray's dashboard answers there"):
+    with pytest.raises(LaunchError, match="no Ray dashboard answers there"):
         launcher.start("name: mine", [], "operator")
     assert RunReader(database).runs().total == 0
     store_run(tmp_path, "mine", "stopped")
     run = RunReader(database).run_by_name("mine")
     assert run is not None
-    with pytest.raises(LaunchError, match="no Ray's dashboard answers there"):
+    with pytest.raises(LaunchError, match="no Ray dashboard answers there"):
         launcher.resume(run, "operator")
     assert run_of(database, run.id).state == "stopped"
 
 
-def test_the_newest_run_of_a_name_is_not_taken_for_the_one_that_was_asked_for(
+def test_of_two_runs_with_one_name_the_requested_one_is_resumed(
     tmp_path: Path, launcher: LocalLauncher, database: Database
 ) -> None:
-    """Two folders' runs may have one name; what is resumed is the one on the page."""
     for folder in (tmp_path / "mine", tmp_path / "other" / "mine"):
         folder.mkdir(parents=True)
         (folder / "config.yaml").write_text(CONFIG)

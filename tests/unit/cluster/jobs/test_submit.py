@@ -1,4 +1,4 @@
-"""`videossr submit`: what is refused before anything is sent, and what is sent."""
+"""`videossr submit`: which runs are refused before anything is sent, and what is sent."""
 
 import shutil
 import signal
@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from cluster.cli.main import main
-from cluster.config.load import ConfigError
+from cluster.config.errors import ConfigError
 from cluster.jobs import checkout
-from cluster.jobs.checkout import config_files, files_to_send, packed
-from cluster.jobs.ray_jobs import connect, sent_environment
-from cluster.jobs.submit import checked_for_elsewhere
+from cluster.jobs.checkout import config_files, files_to_send, pack_checkout
+from cluster.jobs.ray_jobs import connect, forwarded_environment
+from cluster.jobs.submit import build_config_for_cluster
 from dataset.scan import scan
 from dataset.store import videos_table, write_dataset
 from pretext.scenes import draw_videos
@@ -25,7 +25,7 @@ from pretext.video.frames import FrameSpec
 
 ROOT = Path(__file__).parents[4]
 DEMO = str(ROOT / "configs" / "demo.yaml")
-NOBODY = "http://127.0.0.1:9"
+NOTHING_THERE = "http://127.0.0.1:9"
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -47,6 +47,7 @@ def repository(tmp_path: Path) -> Path:
         "new.py",
         "ignored/big.bin",
         "runs/demo/metrics.jsonl",
+        "cluster/runs/folder.py",
         "a video.MP4",
         "configs/mine.yaml",
     ):
@@ -63,10 +64,10 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=[(200, b"<html>"), (200, b"{}"), (404, b""), (502, b"")])
 def no_ray(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of a web server that is something else."""
+    """The address of a web server that is no Ray dashboard."""
     status, body = request.param
 
-    class Answer(BaseHTTPRequestHandler):
+    class Response(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status)
             self.end_headers()
@@ -75,7 +76,7 @@ def no_ray(request: pytest.FixtureRequest) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+    with HTTPServer(("127.0.0.1", 0), Response) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
@@ -85,59 +86,61 @@ def no_ray(request: pytest.FixtureRequest) -> Iterator[str]:
     "address",
     ["ray://127.0.0.1:10001", "127.0.0.1:8265", "auto", "os://x", "http://", "http://h:x", "http://h:99999"],
 )
-def test_only_web_addresses_are_taken(address: str) -> None:
+def test_only_web_addresses_are_accepted(address: str) -> None:
     with pytest.raises(
-        ConfigError, match=r"is not the address of a Ray's dashboard. Write it as http://HOST:8265"
+        ConfigError, match=r"is not the address of a Ray dashboard. Write it as http://HOST:8265"
     ):
         connect(address)
 
 
-def test_nobody_there_is_said_in_words() -> None:
+def test_an_address_where_nothing_answers_is_refused() -> None:
     with pytest.raises(
-        ConfigError, match=r"no Ray's dashboard answers there \(Connection refused\). Start one with"
+        ConfigError, match=r"no Ray dashboard answers there \(Connection refused\). Start one with"
     ):
-        connect(NOBODY)
+        connect(NOTHING_THERE)
 
 
-def test_what_is_no_ray_is_said_in_words(no_ray: str) -> None:
-    with pytest.raises(ConfigError, match=r"no Ray's dashboard answers there \(what answers is no Ray: "):
+def test_a_server_that_is_not_ray_is_refused(no_ray: str) -> None:
+    with pytest.raises(ConfigError, match=r"no Ray dashboard answers there \(what answers is not Ray: "):
         connect(no_ray)
 
 
-def test_the_configuration_is_checked_before_the_ray_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["submit", DEMO, "--address", NOBODY, "grpo.group_size=1"]) == 2
+def test_the_configuration_is_checked_before_the_cluster_is_contacted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["submit", DEMO, "--address", NOTHING_THERE, "grpo.group_size=1"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("grpo.group_size=1: ")
-    assert main(["submit", DEMO, "--address", NOBODY, "--name", "no/name"]) == 2
+    assert main(["submit", DEMO, "--address", NOTHING_THERE, "--name", "no/name"]) == 2
     assert capsys.readouterr().err.startswith("name='no/name': ")
-    assert main(["submit", "nowhere.yaml", "--address", NOBODY]) == 2
+    assert main(["submit", "nowhere.yaml", "--address", NOTHING_THERE]) == 2
     assert capsys.readouterr().err.startswith("nowhere.yaml: cannot be read")
 
 
-def test_the_address_is_needed_unless_the_environment_has_it(
+def test_the_address_is_required_unless_the_environment_has_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(SystemExit):
         main(["submit", DEMO])
     assert "--address" in capsys.readouterr().err
-    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", NOBODY)
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", NOTHING_THERE)
     assert main(["submit", DEMO]) == 2
-    assert f"--address={NOBODY!r}: no Ray's dashboard answers" in capsys.readouterr().err
+    assert f"--address={NOTHING_THERE!r}: no Ray dashboard answers" in capsys.readouterr().err
 
 
-def test_a_dataset_that_is_not_here_is_the_clusters_to_check() -> None:
+def test_a_dataset_that_is_not_here_is_left_for_the_cluster_to_check() -> None:
     said: list[str] = []
-    config = checked_for_elsewhere({"name": "mine", "data": {"dataset": "/data/there"}}, said.append)
+    config = build_config_for_cluster({"name": "mine", "data": {"dataset": "/data/there"}}, said.append)
     assert config.name == "mine"
-    assert said[0].startswith("Not checked, as only the cluster may have it: data.dataset='/data/there'")
+    assert said[0].startswith("Not checked here, because the cluster may have it: data.dataset='/data/there'")
     with pytest.raises(ConfigError, match=r"^data\.dataset=5: "):
-        checked_for_elsewhere({"data": {"dataset": 5}}, said.append)
+        build_config_for_cluster({"data": {"dataset": 5}}, said.append)
     with pytest.raises(ConfigError, match=r"^train\.steps=0: "):
-        checked_for_elsewhere({"data": {"dataset": "/data/there"}, "train": {"steps": 0}}, said.append)
+        build_config_for_cluster({"data": {"dataset": "/data/there"}, "train": {"steps": 0}}, said.append)
 
 
-def test_a_dataset_that_is_here_is_checked_with_the_rest(tmp_path: Path) -> None:
+def test_a_dataset_that_is_here_is_checked(tmp_path: Path) -> None:
     draw_videos(tmp_path / "videos", count=4, seed=0)
     found = scan(tmp_path / "videos", FrameSpec(num_frames=24, min_pixels=4096, max_pixels=4096))
     params = {"jigsaw": JigsawParams()}
@@ -145,12 +148,17 @@ def test_a_dataset_that_is_here_is_checked_with_the_rest(tmp_path: Path) -> None
     write_dataset(tmp_path / "dataset", recipes, videos=videos_table(found.usable))
     data = {"dataset": str(tmp_path / "dataset")}
     with pytest.raises(ConfigError, match=r"counting is not in data\.mix"):
-        checked_for_elsewhere({"data": data, "grpo": {"task_weights": {"counting": 2}}}, print)
+        build_config_for_cluster({"data": data, "grpo": {"task_weights": {"counting": 2}}}, print)
 
 
 @needs_git
-def test_what_goes_along_is_what_git_would_take_but_videos_and_runs(repository: Path) -> None:
-    assert [str(path) for path in files_to_send(repository)] == ["code.py", "configs/mine.yaml", "new.py"]
+def test_files_that_git_would_take_are_packed_except_videos_and_runs(repository: Path) -> None:
+    assert [str(path) for path in files_to_send(repository)] == [
+        "cluster/runs/folder.py",
+        "code.py",
+        "configs/mine.yaml",
+        "new.py",
+    ]
 
 
 @needs_git
@@ -160,7 +168,7 @@ def test_a_checkout_that_is_too_large_names_the_largest_folders(
     (repository / "frames").mkdir()
     for number in range(3):
         (repository / "frames" / f"{number}.png").write_bytes(bytes(2**20))
-    monkeypatch.setattr(checkout, "MOST_BYTES", 2 * 2**20)
+    monkeypatch.setattr(checkout, "MAX_SENT_BYTES", 2 * 2**20)
     with pytest.raises(
         ConfigError, match=r"has 3\.0 MiB to send, and 2\.0 MiB is the most \(frames/ 3\.0 MiB, "
     ):
@@ -168,7 +176,7 @@ def test_a_checkout_that_is_too_large_names_the_largest_folders(
 
 
 @needs_git
-def test_the_configuration_goes_along_from_wherever_it_is(repository: Path, tmp_path: Path) -> None:
+def test_the_configuration_is_packed_from_wherever_it_is(repository: Path, tmp_path: Path) -> None:
     inside, outside, ignored = (
         repository / "configs/mine.yaml",
         tmp_path / "other.yaml",
@@ -180,29 +188,29 @@ def test_the_configuration_goes_along_from_wherever_it_is(repository: Path, tmp_
         (ignored, "submitted/demo.yaml"),
         (None, "submitted/demo.yaml"),
     ):
-        with packed("name: demo", "demo", file=file, root=repository) as (folder, config):
+        with pack_checkout("name: demo", "demo", file=file, root=repository) as (folder, config):
             assert config == expected
             assert (folder / config).read_text() == "name: demo"
             assert (folder / "code.py").read_text() == "code.py"
         assert not folder.exists()
 
 
-def test_without_a_checkout_the_configuration_goes_alone(tmp_path: Path) -> None:
+def test_without_a_checkout_only_the_configuration_is_packed(tmp_path: Path) -> None:
     (tmp_path / "secret.txt").write_text("")
-    with packed("name: demo", "demo", root=tmp_path) as (folder, config):
+    with pack_checkout("name: demo", "demo", root=tmp_path) as (folder, config):
         assert [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()] == [Path(config)]
 
 
-def test_only_what_a_run_needs_of_the_environment_goes_along(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_environment_variables_that_a_run_needs_are_forwarded(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("VIDEOSSR_DB", "VIDEOSSR_RUNS", "WANDB_API_KEY", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_TOKEN", "hf_1")
     monkeypatch.setenv("VIDEOSSR_TOKEN", "of the dashboard")
     monkeypatch.setenv("WANDB_API_KEY", "")
-    assert sent_environment() == {"HF_TOKEN": "hf_1"}
+    assert forwarded_environment() == {"HF_TOKEN": "hf_1"}
 
 
-def test_the_configurations_are_the_checkouts_or_else_the_working_folders(tmp_path: Path) -> None:
+def test_configurations_are_those_of_the_checkout_or_else_of_the_working_folder(tmp_path: Path) -> None:
     assert "demo" in config_files()
     assert config_files((tmp_path, ROOT))["demo"] == ROOT / "configs" / "demo.yaml"
     assert config_files((tmp_path,)) == {}
