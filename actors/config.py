@@ -2,34 +2,31 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from vocabulary.over_http import OverHttp
 
-PositiveCount = Annotated[int, Field(ge=1)]
 
-
-class TrainConfig(BaseModel):
+class TrainConfig(BaseModel, extra="forbid", frozen=True):
     """Section `train`: how many steps a run takes, and what it keeps of them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    steps: Annotated[PositiveCount, OverHttp(largest=100_000)] = Field(
-        468, description="number of steps of the whole run"
+    steps: Annotated[int, OverHttp(largest=100_000)] = Field(
+        468, ge=1, description="number of steps of the whole run"
     )
-    prompts_per_step: Annotated[PositiveCount, OverHttp(largest=1024)] = Field(
-        64, description="number of prompts, and so of groups, in one step"
+    prompts_per_step: Annotated[int, OverHttp(largest=1024)] = Field(
+        64, ge=1, description="number of prompts, and so of groups, in one step"
     )
     max_staleness: Annotated[Literal[0, 1], OverHttp(largest=1)] = Field(
         0,
         description="0: every step trains on completions of the newest weights; 1: on completions of the weights "
         "before, which are generated while the learner trains",
     )
-    checkpoint_every: Annotated[PositiveCount, OverHttp(largest=100_000)] = Field(
-        20, description="number of steps between two checkpoints"
+    checkpoint_every: Annotated[int, OverHttp(largest=100_000)] = Field(
+        20, ge=1, description="number of steps between two checkpoints"
     )
-    keep_checkpoints: Annotated[PositiveCount, OverHttp(largest=10)] = Field(
+    keep_checkpoints: Annotated[int, OverHttp(largest=10)] = Field(
         2,
+        ge=1,
         description="number of checkpoints kept: those with the highest held-out scores, without scores the newest; "
         "the last one is always kept",
     )
@@ -38,10 +35,8 @@ class TrainConfig(BaseModel):
     )
 
 
-class EvaluationConfig(BaseModel):
+class EvaluationConfig(BaseModel, extra="forbid", frozen=True):
     """Section `evaluation`: which held-out samples a run evaluates, and when."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     samples_per_task: Annotated[int, OverHttp(largest=5_000)] = Field(
         200, ge=0, description="number of held-out samples per task, always the same ones; 0: no evaluation"
@@ -52,8 +47,8 @@ class EvaluationConfig(BaseModel):
         description="also evaluate after every so many steps, each time with a checkpoint; 0: only before the first "
         "step and after the last",
     )
-    sampled_completions: Annotated[PositiveCount, OverHttp(largest=64)] = Field(
-        4, description="number of completions per sample for the sampled score"
+    sampled_completions: Annotated[int, OverHttp(largest=64)] = Field(
+        4, ge=1, description="number of completions per sample for the sampled score"
     )
 
     def is_due(self, step: int) -> bool:
@@ -61,10 +56,8 @@ class EvaluationConfig(BaseModel):
         return self.samples_per_task > 0 and self.every > 0 and step > 0 and step % self.every == 0
 
 
-class RewardConfig(BaseModel):
+class RewardConfig(BaseModel, extra="forbid", frozen=True):
     """Section `reward`: how completions are scored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     function: Annotated[str | None, OverHttp(closed="it names code")] = Field(
         None,

@@ -1,44 +1,48 @@
-"""What can be chosen about the rollouts."""
+"""The settings of the rollouts: section `rollout` of a run's configuration."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from vocabulary.over_http import OverHttp
 
-Positive = Annotated[int, Field(ge=1)]
 
+class RolloutConfig(BaseModel, extra="forbid", frozen=True):
+    """The rollout workers, each with one vLLM engine, and how they generate."""
 
-class RolloutConfig(BaseModel):
-    """The rollout workers, each one vLLM engine, and how they sample."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    num_workers: Annotated[Positive, OverHttp(largest=64)] = Field(1, description="vLLM engines")
-    tensor_parallel_size: Annotated[Positive, OverHttp(largest=16)] = Field(
-        1, description="GPUs of one engine"
+    num_workers: Annotated[int, OverHttp(largest=64)] = Field(
+        1, ge=1, description="number of rollout workers, each with one vLLM engine"
     )
-    temperature: Annotated[float, OverHttp(largest=10)] = Field(1.0, gt=0)
-    max_tokens: Annotated[Positive, OverHttp(largest=32_768)] = Field(2048, description="longest completion")
-    dtype: Annotated[Literal["float32", "bfloat16"], OverHttp(choice=True)] = "bfloat16"
-    max_num_seqs: Annotated[Positive, OverHttp(largest=1024)] = Field(
-        256, description="completions that an engine decodes at once"
+    tensor_parallel_size: Annotated[int, OverHttp(largest=16)] = Field(
+        1, ge=1, description="number of GPUs of one engine"
+    )
+    temperature: Annotated[float, OverHttp(largest=10)] = Field(
+        1.0, gt=0, description="sampling temperature; the learner trains the same distribution"
+    )
+    max_tokens: Annotated[int, OverHttp(largest=32_768)] = Field(
+        2048, ge=1, description="longest completion, tokens"
+    )
+    dtype: Annotated[Literal["float32", "bfloat16"], OverHttp(choice=True)] = Field(
+        "bfloat16", description="precision of the engine's weights; float32 on a CPU"
+    )
+    max_num_seqs: Annotated[int, OverHttp(largest=1024)] = Field(
+        256, ge=1, description="most completions that an engine generates at the same time"
     )
     gpu_memory_utilization: Annotated[float, OverHttp(largest=0.95)] = Field(
-        0.85, gt=0, lt=1, description="share of a GPU that vLLM takes"
+        0.85, gt=0, lt=1, description="share of a GPU's memory that vLLM takes"
     )
     kv_cache_gib: Annotated[float, OverHttp(largest=64)] = Field(
-        1.0, gt=0, description="key/value cache of an engine on a CPU, GiB"
+        1.0, gt=0, description="size of an engine's key/value cache on a CPU, GiB"
     )
     start_timeout_s: Annotated[float, OverHttp(largest=24 * 3600)] = Field(
-        900.0, gt=0, description="an engine that takes longer to start has failed"
+        900.0, gt=0, description="seconds after which an engine that has not started counts as failed"
     )
     timeout_s: Annotated[float, OverHttp(largest=24 * 3600)] = Field(
-        900.0, gt=0, description="an engine that takes longer for its prompts is restarted"
+        900.0, gt=0, description="seconds after which a worker that has not finished its prompts is restarted"
     )
     max_restarts: Annotated[int, OverHttp(largest=100)] = Field(
-        10, ge=0, description="times one worker is restarted before the run gives it up"
+        10, ge=0, description="how many times one worker is restarted before the run does without it"
     )
     vllm_args: Annotated[
         dict[str, Any], OverHttp(closed="it reaches everything in vLLM, code and files too")
-    ] = Field({}, description="passed on to vllm.LLM unread")
+    ] = Field({}, description="further arguments for vllm.LLM, passed on unchecked")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field, FiniteFloat
 
 from actors.config import EvaluationConfig, RewardConfig, TrainConfig
 from learner.config import GrpoConfig, LearnerConfig, WarmupConfig
@@ -12,9 +12,6 @@ from pretext.video.frames import FrameSpec
 from rollout.config import RolloutConfig
 from store.files import check_bucket
 from vocabulary.over_http import OverHttp
-
-Positive = Annotated[int, Field(ge=1)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 DRAWN = "drawn"
 TINY_PREFIX = "tiny:"
@@ -27,11 +24,7 @@ def _expand(value: str) -> str:
 PathLike = Annotated[str, AfterValidator(_expand)]  # "~" is the home folder
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelConfig(_Section):
+class ModelConfig(BaseModel, extra="forbid", frozen=True):
     path: Annotated[PathLike, OverHttp(place="roots", also=r"tiny:[a-z0-9_]+")] = Field(
         "Qwen/Qwen3-VL-8B-Instruct",
         description="Hugging Face folder or hub id, or tiny:qwen3_vl / tiny:qwen2_5_vl for a random tiny model",
@@ -45,23 +38,23 @@ class DataConfig(TaskSettings, frozen=True, extra="forbid"):
     dataset: Annotated[PathLike | None, OverHttp(place="roots")] = Field(
         None, description="a dataset of `videossr data build` or `import`; then its samples are trained on"
     )
-    num_drawn: Annotated[Positive, OverHttp(largest=10_000)] = Field(
-        64, description="scenes drawn for training when videos=drawn"
+    num_drawn: Annotated[int, OverHttp(largest=10_000)] = Field(
+        64, ge=1, description="scenes drawn for training when videos=drawn"
     )
-    num_drawn_held_out: Annotated[Positive, OverHttp(largest=2_000)] = Field(
-        32, description="scenes drawn for evaluation when videos=drawn"
+    num_drawn_held_out: Annotated[int, OverHttp(largest=2_000)] = Field(
+        32, ge=1, description="scenes drawn for evaluation when videos=drawn"
     )
     held_out_share: Annotated[float, OverHttp(largest=1)] = Field(
         0.1, ge=0, lt=1, description="share of a folder's videos kept for evaluation"
     )
     # VideoSSR-30K: 12 000 grounding, 12 000 jigsaw, 6 000 counting.
-    mix: Annotated[dict[TaskName, Weight], OverHttp(largest_by_task=1e6)] = Field(
-        {"grounding": 0.4, "jigsaw": 0.4, "counting": 0.2}
+    mix: Annotated[dict[TaskName, Annotated[FiniteFloat, Field(ge=0)]], OverHttp(largest_by_task=1e6)] = (
+        Field({"grounding": 0.4, "jigsaw": 0.4, "counting": 0.2})
     )
     frames: FrameSpec = FrameSpec()
     system_prompt: Annotated[str, OverHttp(longest=4000)] = "Answer directly."
-    max_prompt_tokens: Annotated[Positive, OverHttp(largest=131_072)] = Field(
-        8192, description="a longer prompt is refused, never cut"
+    max_prompt_tokens: Annotated[int, OverHttp(largest=131_072)] = Field(
+        8192, ge=1, description="a longer prompt is refused, never cut"
     )
 
     @property
@@ -70,7 +63,7 @@ class DataConfig(TaskSettings, frozen=True, extra="forbid"):
         return tuple(task for task, weight in self.mix.items() if weight > 0)
 
 
-class ClusterConfig(_Section):
+class ClusterConfig(BaseModel, extra="forbid", frozen=True):
     device: Annotated[Literal["cpu", "cuda"], OverHttp(choice=True)] = "cuda"
     placement: Annotated[Literal["separate", "shared"], OverHttp(choice=True)] = Field(
         "separate", description="rollout and learner on GPUs of their own, or on the same ones in turn"
@@ -89,14 +82,14 @@ class ClusterConfig(_Section):
     gpu_memory_gib: Annotated[float, OverHttp(largest=1000)] = Field(
         80.0, gt=0, description="of one GPU, for the plan's memory check"
     )
-    num_prompt_workers: Annotated[Positive, OverHttp(largest=256)] = 8
-    num_reward_workers: Annotated[Positive, OverHttp(largest=64)] = 2
+    num_prompt_workers: Annotated[int, OverHttp(largest=256)] = Field(8, ge=1)
+    num_reward_workers: Annotated[int, OverHttp(largest=64)] = Field(2, ge=1)
     push_timeout_s: Annotated[float, OverHttp(largest=24 * 3600)] = Field(
         300.0, gt=0, description="a weight push that takes longer has failed"
     )
 
 
-class Config(_Section):
+class Config(BaseModel, extra="forbid", frozen=True):
     name: Annotated[str, OverHttp(longest=100)] = Field(
         "run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder under runs_dir"
     )
