@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from cluster.cli.options import add_command_parser
 from cluster.config.errors import ConfigError
 from cluster.terminal import DONE, FAILED, CountingProgress, say, say_error
-from evaluation.settings import EvalSettings
 
 if TYPE_CHECKING:
     from evaluation.bench import BenchSettings
@@ -53,7 +52,12 @@ def add_commands(commands: Any) -> None:
             option, type=int, default=default, metavar="N", help=f"{words}; default: {default}"
         )
     build.set_defaults(run=_build)
-    evaluate = add_command_parser(commands, "eval", "evaluate a model on a bench and print VIUBench's table")
+    evaluate = add_command_parser(
+        commands,
+        "eval",
+        "evaluate a model on a bench and print VIUBench's table",
+        add_options=_add_settings,
+    )
     evaluate.add_argument(
         "--model",
         required=True,
@@ -66,15 +70,21 @@ def add_commands(commands: Any) -> None:
     evaluate.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the results; default: BENCH/evaluations/MODEL"
     )
+    evaluate.set_defaults(run=_eval)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add an option for each setting of an evaluation."""
+    from evaluation.settings import EvalSettings
+
     for name, field in EvalSettings.model_fields.items():
-        default = "" if field.default is None else f"; default: {field.default}"
-        evaluate.add_argument(
+        shown_default = "" if field.default is None else f"; default: {field.default}"
+        parser.add_argument(
             _flag(name),
             default=argparse.SUPPRESS,
             metavar="VALUE",
-            help=f"{field.description}{default}",
+            help=f"{field.description}{shown_default}",
         )
-    evaluate.set_defaults(run=_eval)
 
 
 def _build(options: argparse.Namespace) -> int:
@@ -139,6 +149,7 @@ def _look_at(settings: "BenchSettings") -> tuple[list["SampledVideo"], list["Ski
 
 def _eval(options: argparse.Namespace) -> int:
     from cluster.config.load import validated
+    from evaluation.settings import EvalSettings
 
     given = {name: value for name, value in vars(options).items() if name in EvalSettings.model_fields}
     settings = validated(EvalSettings, given, _flag)

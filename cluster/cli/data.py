@@ -277,7 +277,7 @@ def _show(options: argparse.Namespace) -> int:
 
 def _stats(options: argparse.Namespace) -> int:
     from dataset.stats.plot import draw_report
-    from dataset.stats.stats import report
+    from dataset.stats.report import report
     from dataset.stats.text import print_report
 
     with _dataset_errors_refused():

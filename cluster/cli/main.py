@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cluster.cli import bench, dashboard, data, export, runs, submit, train
+from cluster.cli.options import CommandParser
 from cluster.config.errors import ConfigError
 from cluster.logs import set_up_logging
 from cluster.terminal import REFUSED, STOPPED, say_error
@@ -52,9 +53,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """Return the parser of the whole command line. Each command imports what it needs when it runs."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="videossr",
         description="Train a video language model with reinforcement learning, from unlabelled videos alone.",
     )

@@ -2,18 +2,43 @@
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cluster.runs.folder import default_runs_folder
 
+AddOptions = Callable[[argparse.ArgumentParser], None]
+
 RAY_ADDRESS_HELP = "Ray cluster to join; default: auto, the current one, else a new one on this machine"
 
 
-def add_command_parser(commands: Any, name: str, words: str) -> argparse.ArgumentParser:
-    """Add a command to subparsers. `words` describe it in the list of commands and in its own --help."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=words, description=f"{words[:1].upper()}{words[1:]}."
+class CommandParser(argparse.ArgumentParser):
+    """A parser that can add its options when its command is called, for options that take long to import."""
+
+    def __init__(self, *args: Any, add_options: AddOptions | None = None, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self._add_options = add_options
+
+    def parse_known_args(self, *args: Any, **keywords: Any) -> Any:
+        """Parse as every parser does, after adding the options."""
+        add_options, self._add_options = self._add_options, None
+        if add_options is not None:
+            add_options(self)
+        return super().parse_known_args(*args, **keywords)
+
+
+def add_command_parser(
+    commands: Any, name: str, words: str, add_options: AddOptions | None = None
+) -> CommandParser:
+    """Add a command to the subparsers of a CommandParser.
+
+    Args:
+        words: describe the command in the list of commands and in its own --help.
+        add_options: adds the options that take long to import.
+    """
+    parser: CommandParser = commands.add_parser(
+        name, help=words, description=f"{words[:1].upper()}{words[1:]}.", add_options=add_options
     )
     return parser
 

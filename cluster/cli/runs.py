@@ -77,9 +77,10 @@ def _limit(text: str) -> int:
 
 def _list(options: argparse.Namespace) -> int:
     from cluster.runs.lookup import open_existing_store
-    from store.reading.reader import RunReader
 
     with open_existing_store(options.runs) as database:
+        from store.reading.reader import RunReader
+
         page = RunReader(database).runs(states=options.state or (), limit=options.limit)
     if options.json:
         say(json.dumps([run.model_dump() for run in page.items], indent=2))

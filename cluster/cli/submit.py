@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from cluster.cli.options import add_address, add_command_parser, add_follow
-from cluster.config.load import read_text, settings_of
 from cluster.terminal import DONE, FAILED, STOPPED, say, say_error, write
 
 
@@ -27,6 +26,7 @@ def add_command(commands: Any) -> None:
 
 
 def _submit(options: argparse.Namespace) -> int:
+    from cluster.config.load import read_text, settings_of
     from cluster.jobs.submit import build_config_for_cluster
 
     overrides = [*options.overrides, *([f"name={options.name}"] if options.name is not None else [])]

@@ -4,22 +4,28 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cluster.config.errors import ConfigError
-from store.database import Database, StoreError, database_url, open_database
-from store.reading.reader import RunReader
-from store.records import RunDetail
+
+if TYPE_CHECKING:
+    from store.database import Database
+    from store.reading.reader import RunReader
+    from store.records import RunDetail
 
 _MAX_KEY_DIGITS = 18  # more may not fit the 64-bit integer that a run's number is
 
 
 @contextmanager
-def open_store(runs_dir: Path) -> Iterator[Database]:
+def open_store(runs_dir: Path) -> Iterator["Database"]:
     """Open the run store of `runs_dir`, or the one that VIDEOSSR_DB names, and create it if it does not exist.
 
     Raises:
         ConfigError: the store cannot be opened, or did not answer during the block.
     """
+    # Imported here, so that a command without a store is refused at once.
+    from store.database import StoreError, database_url, open_database
+
     try:
         database = open_database(database_url(runs_dir))
         try:
@@ -31,7 +37,7 @@ def open_store(runs_dir: Path) -> Iterator[Database]:
 
 
 @contextmanager
-def open_existing_store(runs_dir: Path) -> Iterator[Database]:
+def open_existing_store(runs_dir: Path) -> Iterator["Database"]:
     """Open the run store of `runs_dir`, or the one that VIDEOSSR_DB names.
 
     Raises:
@@ -48,7 +54,7 @@ def open_existing_store(runs_dir: Path) -> Iterator[Database]:
         yield database
 
 
-def find_run(reader: RunReader, run: str) -> RunDetail:
+def find_run(reader: "RunReader", run: str) -> "RunDetail":
     """Return the newest run with that name, else the run with that number. Raises ConfigError if there is none."""
     found = reader.run_by_name(run)
     is_number = run.isascii() and run.isdecimal() and len(run) <= _MAX_KEY_DIGITS

@@ -1,17 +1,22 @@
-"""Upgrading a database to this version's tables, one process at a time."""
+"""Upgrading a database to this version's tables, one process at a time.
+
+A database that is up to date is recognised without Alembic, which takes longer to import than a command should take.
+"""
 
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
 
 VERSION_TABLE = "store_version"  # not Alembic's default: the database may be shared with others that use it
+LATEST_REVISION = "0003"  # of the migrations in migrations/versions
 _ADVISORY_LOCK_ID = 7_205_759_403  # arbitrary, but the same in every process and version
 _alembic_lock = threading.Lock()  # Alembic keeps the running migration in global variables
 
@@ -28,6 +33,12 @@ def upgrade(read: Transaction, write: Transaction) -> None:
     Raises:
         NewerDatabase: a newer version of videossr upgraded the database.
     """
+    with read() as connection:
+        if _revision(connection) == LATEST_REVISION:
+            return
+    from alembic import command
+    from alembic.script import ScriptDirectory
+
     config = _config()
     scripts = ScriptDirectory.from_config(config)
     with _alembic_lock:
@@ -37,21 +48,32 @@ def upgrade(read: Transaction, write: Transaction) -> None:
         with write() as connection:  # in SQLite this takes the only write lock
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": _ADVISORY_LOCK_ID})
-            if not _is_current(
-                connection, scripts
-            ):  # another process may have upgraded while this one waited
+            # Another process may have upgraded the database while this one waited.
+            if not _is_current(connection, scripts):
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
 
 
-def _config() -> Config:
+def _revision(connection: Connection) -> str | None:
+    """Return the revision that the database is at; None if it has none, or several."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalars().all()
+    return str(found[0]) if len(found) == 1 else None
+
+
+def _config() -> "Config":
+    from alembic.config import Config
+
     folder = str(Path(__file__).parent / "migrations")
     config = Config()
     config.set_main_option("script_location", folder.replace("%", "%%"))
     return config
 
 
-def _is_current(connection: Connection, scripts: ScriptDirectory) -> bool:
+def _is_current(connection: Connection, scripts: "ScriptDirectory") -> bool:
+    from alembic.runtime.migration import MigrationContext
+
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
     found = context.get_current_heads()
     known = {script.revision for script in scripts.walk_revisions()}

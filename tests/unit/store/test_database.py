@@ -10,12 +10,13 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import func, select, text
 
 from store.database import Database, StoreError, StoreUnavailable, database_url, open_database
 from store.reading.reader import RunReader
 from store.schema.tables import Base, RunRow
-from store.schema.upgrade import VERSION_TABLE, Transaction, _config
+from store.schema.upgrade import LATEST_REVISION, VERSION_TABLE, Transaction, _config
 from tests.unit.store.examples import new_run
 from tests.unit.store.postgres import PASSWORD, PostgresServer
 
@@ -37,6 +38,10 @@ def test_migrations_create_exactly_the_tables(url: str) -> None:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
         assert compare_metadata(context, Base.metadata) == []
     database.close()
+
+
+def test_the_latest_revision_is_named_in_the_code() -> None:
+    assert ScriptDirectory.from_config(_config()).get_heads() == [LATEST_REVISION]
 
 
 def open_old_database(url: str, revision: str, monkeypatch: pytest.MonkeyPatch) -> Database:

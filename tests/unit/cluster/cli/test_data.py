@@ -127,7 +127,7 @@ def test_show_draws_one_of_each_kind_or_the_one_that_is_named(
     capsys.readouterr()
     for name in ("3", Dataset(made)[3].id):
         assert main(["data", "show", str(made), name, "--out", str(tmp_path / name)]) == 0
-        assert f"answer {Dataset(made)[3].truth}" in capsys.readouterr().out
+        assert f"truth {Dataset(made)[3].truth}" in capsys.readouterr().out
         assert [path.stem for path in (tmp_path / name).iterdir()] == [Dataset(made)[3].id]
 
 
@@ -142,7 +142,7 @@ def test_what_is_exported_can_be_imported(
     assert main(["data", "export", str(made), "--format", "verl", "--out", str(exported)]) == 0
     assert main(["data", "import", str(exported), "--out", str(imported)]) == 0
     assert "36 samples (12 counting, 12 grounding, 12 jigsaw)" in capsys.readouterr().out
-    assert Dataset(imported).truths()["jigsaw"] == Dataset(made).answers()["jigsaw"]
+    assert Dataset(imported).truths()["jigsaw"] == Dataset(made).truths()["jigsaw"]
     assert main(["data", "show", str(imported), "0", "--out", str(tmp_path / "sheets")]) == 0
 
 

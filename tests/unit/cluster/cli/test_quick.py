@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cluster.cli.main import build_parser
+from tests.unit.cluster.stored import store_run
 
 ROOT = Path(__file__).parents[4]
 DEMO = str(ROOT / "configs" / "demo.yaml")
@@ -75,10 +76,17 @@ def test_the_version_loads_nothing_heavy() -> None:
     assert packages & (HEAVY | {"numpy", "sqlalchemy"}) == set()
 
 
+def test_a_list_of_runs_loads_nothing_heavy(tmp_path: Path) -> None:
+    store_run(tmp_path, "demo")
+    status, packages = loaded(("runs", "list", "--runs", str(tmp_path)))
+    assert status == 0
+    assert packages & (HEAVY | {"numpy"}) == set()
+
+
 def test_a_list_of_no_runs_loads_nothing_heavy(tmp_path: Path) -> None:
     status, packages = loaded(("runs", "list", "--runs", str(tmp_path)), cwd=tmp_path)
     assert status == 2
-    assert packages & (HEAVY | {"numpy"}) == set()
+    assert packages & (HEAVY | {"numpy", "sqlalchemy"}) == set()
 
 
 @pytest.mark.parametrize("override", ["grpo.group_size=1", "train.step=3", "data.mix={jigsaw: 0}"])
