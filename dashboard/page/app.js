@@ -1,8 +1,8 @@
-// The frame round all views: who asks, where one is, whether the line stands.
+// The frame around all views: header, navigation, connection state and the log-in.
 import { post } from "./lib/api.js";
 import { html, render, useEffect, useState } from "./lib/html.js";
 import { later } from "./lib/later.js";
-import { askWho, line, me, refusal, useShared } from "./lib/live.js";
+import { updateMe, line, me, refusal, useShared } from "./lib/live.js";
 import { link, useRoute } from "./lib/router.js";
 import { switchTheme, theme } from "./lib/theme.js";
 import { Empty, Failure, Loading } from "./ui.js";
@@ -10,12 +10,12 @@ import { signOut, TokenForm } from "./views/ask.js";
 import { Runs } from "./views/runs/runs.js";
 
 const TOKEN = /^#token=(.+)$/;
-// The list opens without the code of other views.
+// The list of runs opens without the code of the other views.
 const Log = later(() => import("./views/log.js").then((found) => found.Log));
 const Benchmarks = later(() => import("./views/benchmarks.js").then((found) => found.Benchmarks));
 const findRun = () => import("./views/run/run.js").then((found) => found.Run);
 const Run = later(findRun);
-// While the server is asked who looks. What goes wrong shows when it is needed.
+// Fetch the view's code while the server is asked who is using the page. An error shows when the view is needed.
 if (window.location.hash.startsWith("#/run/")) findRun().catch(() => {});
 
 function App() {
@@ -27,7 +27,7 @@ function App() {
   };
   useEffect(() => {
     begin();
-    const arrive = () => TOKEN.test(window.location.hash) && begin(); // pasted into a page that is open
+    const arrive = () => TOKEN.test(window.location.hash) && begin(); // a link pasted into an open page
     window.addEventListener("hashchange", arrive);
     return () => window.removeEventListener("hashchange", arrive);
   }, []);
@@ -40,7 +40,7 @@ function App() {
     </main>`;
 }
 
-/** A token in the address, as the command prints it, becomes a session and is wiped from the address. */
+/** Exchange a token in the address, as the command prints it, for a session, and remove it from the address. */
 async function enter() {
   const found = TOKEN.exec(window.location.hash);
   if (found) {
@@ -48,7 +48,7 @@ async function enter() {
     window.dispatchEvent(new HashChangeEvent("hashchange"));
     await post("/api/session", { token: decodeURIComponent(found[1]) });
   }
-  await askWho();
+  await updateMe();
 }
 
 /** @param {{who: import("./lib/types.js").Me}} props */
@@ -65,8 +65,8 @@ function View({ who }) {
 
 function Entrance() {
   return html`<section class="page entrance"><div class="card pad"><h1>This dashboard asks for a token</h1>
-    <p class="soft">Reading needs VIDEOSSR_READ_TOKEN or VIDEOSSR_TOKEN, as the person who runs it has set them.</p>
-    <${TokenForm} done=${() => {}} words="Enter" /></div></section>`;
+    <p class="soft">Enter VIDEOSSR_READ_TOKEN or VIDEOSSR_TOKEN, as set by the person who runs the server.</p>
+    <${TokenForm} done=${() => {}} words="Log in" /></div></section>`;
 }
 
 function Top() {
@@ -82,8 +82,8 @@ function Top() {
     </nav>
     <span class="space"></span>
     ${!(who?.needs_token && !who.role) && html`<${LineState} />`}
-    <a class="quiet" href=${link(["log"])} aria-current=${here === "log" ? "page" : undefined} title="What people asked of runs">Log</a>
-    ${who?.role === "operator" && html`<button class="quiet" title="You may start and stop runs. Give the right back." onClick=${signOut}>Operator ×</button>`}
+    <a class="quiet" href=${link(["log"])} aria-current=${here === "log" ? "page" : undefined} title="Requests to start, stop, save and resume runs">Log</a>
+    ${who?.role === "operator" && html`<button class="quiet" title="You may start and stop runs. Click to log out." onClick=${signOut}>Operator ×</button>`}
     <button class="quiet" aria-label=${`Switch to ${look === "dark" ? "light" : "dark"} colours`} onClick=${switchTheme}>${look === "dark" ? "☀" : "☾"}</button>
   </header>`;
 }
@@ -93,21 +93,21 @@ function LineState() {
   const [sign, words] = {
     opening: ["○", "connecting"],
     live: ["●", "live"],
-    lost: ["▲", "connection lost, trying again"],
-    polling: ["◔", "every 15 s"],
+    lost: ["▲", "connection lost, reconnecting"],
+    polling: ["◔", "updated every 15 s"],
   }[state];
   return html`<span class="line ${state}" role="status"><span aria-hidden="true">${sign}</span> ${words}</span>`;
 }
 
-/** The server may refuse the stream, where too many pages are open. */
+/** The server refuses the stream where too many pages are open. */
 function NotLive() {
   const words = useShared(refusal);
   if (!words) return null;
   return html`<div class="notice warn not-live" role="status"><b>Not live</b>
-    <span>The server refused to tell this page of changes: ${words} Until it does, the page looks every 15 seconds.</span></div>`;
+    <span>The server refused live updates: ${words} Until then, this page refreshes every 15 seconds.</span></div>`;
 }
 
-/** The address is the view's, so the browser's own jump to an anchor is not for us. @param {Event} event */
+/** Move the focus without changing the address, which names the view. @param {Event} event */
 function toMain(event) {
   event.preventDefault();
   document.getElementById("main")?.focus();

@@ -1,9 +1,9 @@
-// Small parts that several views are made of.
+// Small components that several views share.
 import { ago, dateTime } from "./lib/format.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./lib/html.js";
 import { now, useShared } from "./lib/live.js";
 
-/** @type {Record<import("./lib/types.js").RunState, string>} a shape for each, so that colour is not alone */
+/** @type {Record<import("./lib/types.js").RunState, string>} a shape per state, because colour alone is not enough */
 const SHAPES = { queued: "○", running: "●", stalled: "▲", failed: "✕", stopped: "■", done: "✓" };
 /** @type {import("./lib/types.js").RunState[]} */
 export const ENDED = ["stopped", "failed", "done"];
@@ -14,25 +14,25 @@ export function State({ state }) {
   return html`<span class="state ${state}"><span class="shape" aria-hidden="true">${SHAPES[state]}</span>${state}</span>`;
 }
 
-/** How long ago; on pointing, when. @param {{time: number | null}} props */
+/** How long ago; pointing at it shows the time. @param {{time: number | null}} props */
 export function Ago({ time }) {
   const at = useShared(now);
   if (time === null) return "–";
   return html`<time dateTime=${new Date(1000 * time).toISOString()} title=${dateTime(time)}>${ago(at - time)}</time>`;
 }
 
-// Preact writes a progress of 0 again at every update.
-const LITTLE = 1e-9;
+// Preact would write a progress of 0 again at every update.
+const ALMOST_ZERO = 1e-9;
 
 /** @param {{step: number, steps: number, state?: string}} props */
 export function Progress({ step, steps, state = "running" }) {
   return html`<span class="steps">
-    <progress class=${state} max=${steps || 1} value=${step || LITTLE} aria-label="steps done"></progress>
+    <progress class=${state} max=${steps || 1} value=${step || ALMOST_ZERO} aria-label="steps done"></progress>
     <span class="num">${step.toLocaleString("en").replaceAll(",", "\u202f")}<span class="soft"> / ${steps.toLocaleString("en").replaceAll(",", "\u202f")}</span></span>
   </span>`;
 }
 
-/** What is not there, and what to do. @param {{title: string, children?: any}} props */
+/** A note that there is nothing to show, and what to do. @param {{title: string, children?: any}} props */
 export function Empty({ title, children }) {
   return html`<div class="empty"><p class="empty-title">${title}</p>${children && html`<p>${children}</p>`}</div>`;
 }
@@ -50,7 +50,7 @@ export function Loading() {
 }
 
 /**
- * One of a few, as buttons side by side.
+ * A choice between a few values, as buttons side by side.
  *
  * @param {{label: string, choices: [string, string][], value: string, choose: (value: string) => void}} props
  *   choices: value, words
@@ -76,7 +76,7 @@ export function Select({ label, options, value, choose, hidden = false }) {
   </label>`;
 }
 
-/** From one page of a list to the next. @param {{page: import("./lib/types.js").Page<any>, go: (offset: number) => void}} props */
+/** Buttons from one page of a list to the next. @param {{page: import("./lib/types.js").Page<any>, go: (offset: number) => void}} props */
 export function Pages({ page, go }) {
   const last = Math.min(page.offset + page.items.length, page.total);
   if (page.total <= page.limit && page.offset === 0) return null;
@@ -87,7 +87,7 @@ export function Pages({ page, go }) {
   </nav>`;
 }
 
-/** A modal dialog: the browser's own, so Escape closes it and focus stays in. @param {{title: string, close: () => void, children?: any}} props */
+/** A modal dialog. It is the browser's own, so Escape closes it and the focus stays inside. @param {{title: string, close: () => void, children?: any}} props */
 export function Dialog({ title, close, children }) {
   const box = useRef(/** @type {HTMLDialogElement | null} */ (null));
   useEffect(() => {
@@ -101,7 +101,7 @@ export function Dialog({ title, close, children }) {
   </dialog>`;
 }
 
-/** Whether the element has been on the screen. @param {{current: Element | null}} ref */
+/** Return whether the element has been on the screen. @param {{current: Element | null}} ref */
 export function useSeen(ref) {
   const [seen, setSeen] = useState(false);
   useLayoutEffect(() => {
@@ -119,7 +119,7 @@ export function useSeen(ref) {
   return seen;
 }
 
-/** Offer text as a file. @param {Blob} content @param {string} name */
+/** Save a blob as a file. @param {Blob} content @param {string} name */
 export function download(content, name) {
   const anchor = document.createElement("a");
   anchor.href = URL.createObjectURL(content);

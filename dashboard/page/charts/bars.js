@@ -1,4 +1,4 @@
-// Bars in groups, side by side, over uPlot: each bar has a place of its own on the x axis.
+// Grouped bars with uPlot: each bar has its own place on the x axis.
 import { html, useEffect, useRef } from "../lib/html.js";
 import { useShared } from "../lib/live.js";
 import { colour, lineClass, lineColour, theme } from "../lib/theme.js";
@@ -42,7 +42,7 @@ export function BarChart({ label, groups, bars, onPlot }) {
   return html`<div class="plot" ref=${box} role="img" aria-label=${label}></div>`;
 }
 
-/** Group g has the places from g * (bars + 1) on; one is left free. @param {string[]} groups @param {Bars[]} bars */
+/** Group g has the places from g * (bars + 1) on; one is left empty between groups. @param {string[]} groups @param {Bars[]} bars */
 function dataOf(groups, bars) {
   const width = bars.length + 1;
   const x = Array.from({ length: groups.length * width }, (_, i) => i);
@@ -111,12 +111,12 @@ function optionsOf(groups, bars) {
   });
 }
 
-/** Wherever the cursor is in a group, the legend tells all of its bars. @param {uPlot} _ @param {number} series @param {number} at @param {number} width */
+/** Show all bars of the group under the cursor in the legend. @param {uPlot} _ @param {number} series @param {number} at @param {number} width */
 function groupPlace(_, series, at, width) {
   return Math.floor(at / width) * width + Math.max(0, series - 1);
 }
 
-/** Whether the names stand beside each other; else they are turned. @param {number} width @param {string[]} groups */
+/** Return whether the names fit next to each other; if not, they are rotated. @param {number} width @param {string[]} groups */
 function fits(width, groups) {
   return LETTER_PX * longest(groups) < (width - 46) / groups.length;
 }

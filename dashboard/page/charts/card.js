@@ -1,4 +1,4 @@
-// The frame of a chart, and what steers several of them.
+// The frame of a chart with its downloads, and the smoothing control.
 import { html, useRef } from "../lib/html.js";
 import { colour } from "../lib/theme.js";
 import { download } from "../ui.js";
@@ -7,17 +7,18 @@ import { download } from "../ui.js";
  * @param {object} props
  * @param {string} props.title
  * @param {string} [props.note]
- * @param {string} props.file name of a download, without its ending
- * @param {string | (() => string)} props.csv where it is, or what is in it
+ * @param {string} [props.meaning] shown on pointing at the title
+ * @param {string} props.file name of the downloaded file, without extension
+ * @param {string | (() => string)} props.csv the address of the CSV, or a function that makes it
  * @param {any} [props.controls]
  * @param {(onPlot: (plot: any) => void) => any} props.chart
  */
-export function ChartCard({ title, note, file, csv, controls, chart }) {
+export function ChartCard({ title, note, meaning, file, csv, controls, chart }) {
   const plot = useRef(/** @type {any} */ (null));
   const name = file.replaceAll(/[^\w.-]+/g, "-");
   return html`<figure class="card chart">
     <figcaption>
-      <h3>${title}</h3>${note && html`<span class="soft small note">${note}</span>`}
+      <h3 title=${meaning}>${title}</h3>${note && html`<span class="soft small note">${note}</span>`}
       <span class="space"></span>${controls}
       <button class="quiet" aria-label=${`${title} as PNG`} onClick=${() => plot.current && picture(plot.current, title, `${name}.png`)}>PNG</button>
       ${
@@ -37,7 +38,7 @@ export function Smoothing({ value, choose }) {
     <output class="num">${value === 0 ? "raw" : value.toFixed(2)}</output></label>`;
 }
 
-/** The plot with its title and legend, on the page's background. @param {any} plot @param {string} title @param {string} file */
+/** Save the plot with its title and legend on the page's background. @param {any} plot @param {string} title @param {string} file */
 function picture(plot, title, file) {
   const drawn = /** @type {HTMLCanvasElement} */ (plot.ctx.canvas);
   const scale = window.devicePixelRatio;

@@ -1,4 +1,4 @@
-// Line charts over uPlot: made once when first seen, then given new data.
+// Line charts with uPlot: created when first visible, then updated with new data.
 import { duration, number } from "../lib/format.js";
 import { html, useEffect, useMemo, useRef } from "../lib/html.js";
 import { SERIES_PER_LINE, table } from "./lines.js";
@@ -9,22 +9,22 @@ import uPlot from "../vendor/uplot.js";
 
 const FONT = '11px Inter, system-ui, "Segoe UI", Roboto, sans-serif';
 const HEIGHT = 190;
-const FEW = 12; // points, that are drawn as such
+const MAX_MARKED_POINTS = 12; // shorter lines show their points
 
-/** @typedef {[number, number] | null} Zoom from, to on the x axis; null: all */
-/** @typedef {"share" | "zero" | "free"} Range 0 to 1 at least, 0 at least, as the data */
+/** @typedef {[number, number] | null} Zoom first and last x shown; null: all */
+/** @typedef {"share" | "zero" | "free"} Range y axis: at least 0 to 1; from 0; as the data */
 
 /**
  * @param {object} props
- * @param {string} props.label of the chart, for those who do not see it
+ * @param {string} props.label description of the chart for screen readers
  * @param {import("./lines.js").Line[]} props.lines
  * @param {import("./lines.js").Axis} props.axis
  * @param {number} [props.smoothing]
  * @param {Range} [props.range]
  * @param {Zoom} [props.zoom]
  * @param {(zoom: Zoom) => void} [props.onZoom]
- * @param {string} [props.sync] charts of one name share the cursor
- * @param {boolean} [props.stacked] lines are cumulated already, the first one highest: fill to the next
+ * @param {string} [props.sync] charts with the same name share the cursor
+ * @param {boolean} [props.stacked] the lines are cumulative, highest first; the space between them is filled
  * @param {(value: number | null | undefined) => string} [props.format]
  * @param {number} [props.height]
  * @param {(plot: uPlot | null) => void} [props.onPlot]
@@ -177,12 +177,12 @@ const TIME_INCRS = [1, 5, 15, 30, 60, 300, 900, 1800, 3600, 7200, 14400, 43200, 
 /**
  * @param {import("./lines.js").Line} line
  * @param {(value: number | null | undefined) => string} format
- * @param {number | null} below in a stack: the line below it, -1 for none
+ * @param {number | null} below index of the line below it in a stack; -1: the lowest; null: no stack
  * @returns {uPlot.Series[]}
  */
 function seriesOf(line, format, below) {
   const stroke = () => lineColour(line.colour);
-  const points = { show: line.x.length < FEW, size: 6, stroke, fill: stroke };
+  const points = { show: line.x.length < MAX_MARKED_POINTS, size: 6, stroke, fill: stroke };
   const hidden = { class: "u-aux", points: { show: false }, spanGaps: true };
   return [
     {
@@ -225,7 +225,7 @@ function bandsOf(line, i, stack) {
   ];
 }
 
-/** A value of the y axis, with as many digits as tell it from the next. @param {number} value @param {number} step */
+/** Format a value of the y axis with enough digits to tell it from the next one. @param {number} value @param {number} step */
 function tick(value, step) {
   if (Math.abs(value) >= 10_000 || (value !== 0 && step < 1e-4)) return number(value);
   let digits = 0;
@@ -243,7 +243,7 @@ function yRange(kind, low, high) {
   return [low - pad, high + pad];
 }
 
-/** With no cursor on the chart, its legend tells the latest values. @param {uPlot} plot */
+/** Show the latest values in the legend while no cursor is on the chart. @param {uPlot} plot */
 function latestInLegend(plot) {
   const idxs = plot.data.map((column) => {
     for (let i = column.length - 1; i >= 0; i--) if (column[i] !== null && column[i] !== undefined) return i;
@@ -253,7 +253,7 @@ function latestInLegend(plot) {
     plot.setLegend(/** @type {any} */ ({ idxs }), false);
 }
 
-/** Its entries are buttons that show and hide a line. @param {uPlot} plot */
+/** Make the legend's entries buttons that show and hide lines. @param {uPlot} plot */
 function legendByKeyboard(plot) {
   const rows = plot.root.querySelectorAll(".u-legend .u-series:not(.u-aux)");
   for (const row of [...rows].slice(1)) {

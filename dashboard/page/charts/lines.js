@@ -8,17 +8,17 @@ import uPlot from "../vendor/uplot.js";
  * @property {number} colour see theme.lineColour
  * @property {number[]} x
  * @property {Values} mean
- * @property {Values} low lowest of the steps a point stands for
+ * @property {Values} low lowest value of the steps that a point stands for
  * @property {Values} high
  */
 
 export const SERIES_PER_LINE = 4; // smoothed, raw, low, high
 
 /**
- * Exponential moving average, in which the first values weigh no more than later ones.
+ * Exponential moving average with bias correction, so that the first values do not dominate.
  *
  * @param {Values} values
- * @param {number} weight of what was before, 0 to 1
+ * @param {number} weight weight of earlier values, 0 to 1
  */
 export function smoothed(values, weight) {
   if (weight === 0) return values;
@@ -32,14 +32,14 @@ export function smoothed(values, weight) {
 }
 
 /**
- * One table for uPlot: x, then SERIES_PER_LINE columns of each line.
+ * Return one table for uPlot: x, then SERIES_PER_LINE columns per line.
  *
  * @param {Line[]} lines
  * @param {number} smoothing
  */
 export function table(lines, smoothing) {
   const tables = lines.map((line) => {
-    // Where a point is one step, there is no band.
+    // A point that stands for one step has no band.
     const thinned = line.mean.map((value, i) => line.low[i] !== value || line.high[i] !== value);
     return [
       line.x,
@@ -68,7 +68,7 @@ function sameNumbers(a, b) {
  * @param {Axis} axis
  * @param {string} label
  * @param {number} colour
- * @param {number} [began] when the run began, for a time axis
+ * @param {number} [began] start time of the run, for a time axis
  * @returns {Line}
  */
 export function lineOf(series, axis, label, colour, began = series.times[0] ?? 0) {
@@ -77,7 +77,7 @@ export function lineOf(series, axis, label, colour, began = series.times[0] ?? 0
 }
 
 /**
- * `more` after `old`; where they overlap, `more` is right.
+ * Return `old` followed by `more`; where they overlap, `more` wins.
  *
  * @param {import("../lib/types.js").Series} old
  * @param {import("../lib/types.js").Series} more

@@ -1,68 +1,98 @@
-// Which metrics stand in one chart, and what they are called.
+// Which metrics share a chart. Their titles and units come from the catalogue.
 import { duration } from "../lib/format.js";
+import { metricOf, titleOf } from "./catalogue.js";
 
 /**
  * @typedef {object} Panel
  * @property {string} title
- * @property {string} [note]
+ * @property {string} [note] the unit, or what the lines are
+ * @property {string} [meaning] of the metric, shown on pointing at the title
  * @property {string[]} names of metrics, in the order of their colours
  * @property {import("./chart.js").Range} range
  * @property {(value: number | null | undefined) => string} [format]
  */
 
-/** @type {(Omit<Panel, "names"> & {take: RegExp})[]} */
+/** @typedef {import("./catalogue.js").Catalogue} Catalogue */
+
+/** @type {{take: RegExp, range: import("./chart.js").Range, title?: string, note?: string, format?: Panel["format"]}[]} with a title: several metrics in one chart */
 const PANELS = [
   { title: "Reward", note: "mean, and per task", take: /^reward\//, range: "share" },
-  { title: "Valid answers", note: "share of the task's form", take: /^valid\//, range: "share" },
-  { title: "Entropy", note: "nats a token", take: /^policy\/entropy$/, range: "zero" },
-  { title: "KL", note: "to the reference", take: /^policy\/kl$/, range: "zero" },
-  { title: "Logprob gap", note: "engine against learner", take: /^policy\/logprob_gap/, range: "zero" },
+  { title: "Valid completions", note: "share, per task", take: /^valid\//, range: "share" },
+  { take: /^policy\/entropy$/, range: "zero" },
+  { take: /^policy\/kl$/, range: "zero" },
+  { title: "Logprob gap", note: "engine against learner, nats", take: /^policy\/logprob_gap/, range: "zero" },
   {
     title: "Spread of rewards",
-    note: "in a group; groups without any",
+    note: "within a group; share of groups without any",
     take: /^spread\/|^groups\/without_spread$/,
     range: "share",
   },
-  { title: "Seconds per phase", take: /^seconds\//, range: "zero", format: duration },
-  { title: "Throughput", note: "tokens per second", take: /^tokens_per_second$/, range: "zero" },
-  { title: "Staleness", note: "policy versions", take: /^staleness\//, range: "zero" },
-  { title: "Completion length", note: "tokens", take: /^completion\/tokens$/, range: "zero" },
-  {
-    title: "Completions cut off",
-    note: "share at the length limit",
-    take: /^completion\/cut$/,
-    range: "share",
-  },
-  { title: "Prompt length", note: "tokens", take: /^prompt\/tokens$/, range: "free" },
-  { title: "Loss", take: /^policy\/loss$/, range: "free" },
+  { title: "Parts of a step", note: "seconds", take: /^seconds\//, range: "zero", format: duration },
+  { take: /^tokens_per_second$/, range: "zero" },
+  { take: /^staleness\/mean$/, range: "zero" },
+  { take: /^completion\/tokens$/, range: "zero" },
+  { take: /^completion\/cut$/, range: "share" },
+  { take: /^prompt\/tokens$/, range: "free" },
+  { take: /^policy\/loss$/, range: "free" },
   { title: "Clipped", note: "share of tokens", take: /^policy\/clip_(low|high)_share$/, range: "zero" },
-  { title: "Gradient norm", take: /^policy\/grad_norm$/, range: "zero" },
-  { title: "Learning rate", take: /^policy\/learning_rate$/, range: "zero" },
+  { take: /^policy\/grad_norm$/, range: "zero" },
+  { take: /^policy\/learning_rate$/, range: "zero" },
 ];
 
-/** The charts of a run, in a fixed order: known ones, then a chart for each other metric. @param {string[]} names @returns {Panel[]} */
-export function panels(names) {
+/** @type {Record<string, string>} */
+const UNITS = {
+  share: "share, 0 to 1",
+  s: "seconds",
+  "tokens/s": "tokens per second",
+  "nats/token": "nats per token",
+};
+
+/**
+ * The charts of a run in a fixed order: the usual ones, then one for each other metric.
+ *
+ * @param {string[]} names
+ * @param {Catalogue | null} known
+ * @returns {Panel[]}
+ */
+export function panels(names, known) {
   const left = new Set(names);
-  const known = PANELS.map(({ take, ...panel }) => {
+  const usual = PANELS.map(({ take, ...panel }) => {
     const mine = names.filter((name) => take.test(name)).sort(meanFirst);
     for (const name of mine) left.delete(name);
-    return { ...panel, names: mine };
+    return mine.length ? { ...single(mine[0], known), ...panel, names: mine } : null;
   });
-  const others = [...left].sort().map((name) => ({ title: name, names: [name], range: rangeOf(name) }));
-  return [...known.filter((panel) => panel.names.length), ...others];
+  const others = [...left].sort().map((name) => single(name, known));
+  return [...usual.flatMap((panel) => panel ?? []), ...others];
+}
+
+/** @param {string} name @param {Catalogue | null} known @returns {Panel} a chart of one metric */
+function single(name, known) {
+  const { unit = "", meaning = undefined } = metricOf(known, name) ?? {};
+  return {
+    title: titleOf(known, name),
+    note: UNITS[unit] ?? unit,
+    meaning,
+    names: [name],
+    range: rangeOf(name),
+    format: unit === "s" ? duration : undefined,
+  };
 }
 
 /**
- * The usual charts that a run has nothing for, each with the reason where its config tells it.
+ * The usual charts that a run has no data for, each with the reason where its config tells it.
  *
- * @param {string[]} names of its metrics
+ * @param {string[]} names of the run's metrics
  * @param {import("../lib/types.js").Config} config
+ * @param {Catalogue | null} known
  */
-export function missing(names, config) {
-  return PANELS.filter(({ take }) => !names.some((name) => take.test(name))).map(
-    ({ title }) =>
-      `${title}: ${title === "KL" && config.grpo?.kl_coef === 0 ? "not computed, grpo.kl_coef is 0" : "not recorded"}`,
-  );
+export function missing(names, config, known) {
+  const metrics = [...(known?.values() ?? [])];
+  return PANELS.filter(({ take }) => !names.some((name) => take.test(name))).flatMap(({ title, take }) => {
+    const metric = metrics.find(({ name }) => take.test(name));
+    if (!metric) return [];
+    const off = metric.name === "policy/kl" && config.grpo?.kl_coef === 0;
+    return `${title ?? metric.title}: ${off ? "not computed, because grpo.kl_coef is 0" : "not recorded"}`;
+  });
 }
 
 /** @param {string} name @returns {import("./chart.js").Range} */
@@ -75,18 +105,16 @@ function meanFirst(a, b) {
   return Number(isWhole(b)) - Number(isWhole(a)) || a.localeCompare(b);
 }
 
-/** @param {string} name */
+/** Whether a metric sums up the others in its chart. @param {string} name */
 export function isWhole(name) {
   return name.endsWith("/mean") || name === "seconds/step" || name === "groups/without_spread";
 }
 
-/** @param {Panel} panel @param {string} name */
-export function lineLabel(panel, name) {
-  if (name === "groups/without_spread") return "without spread";
-  return panel.names.length > 1
-    ? name
-        .slice(name.indexOf("/") + 1)
-        .replace(/^logprob_gap_|^clip_|_share$/g, "")
-        .replaceAll("_", " ")
-    : panel.title.toLowerCase();
+/** @param {Panel} panel @param {string} name @param {Catalogue | null} known */
+export function lineLabel(panel, name, known) {
+  if (panel.names.length === 1) return panel.title.toLowerCase();
+  const metric = metricOf(known, name);
+  if (name.endsWith("/mean")) return "mean";
+  if (!metric || metric.name !== name) return name.slice(name.indexOf("/") + 1).replaceAll("_", " ");
+  return metric.title.replace(`${panel.title}, `, "").toLowerCase();
 }

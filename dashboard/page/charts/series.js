@@ -1,33 +1,33 @@
-// The curves of some runs: fetched once, then only what is new.
+// Curves of runs: fetched once, then only the new points.
 import { get } from "../lib/api.js";
 import { useCallback, useEffect, useRef, useState } from "../lib/html.js";
 import { extended } from "./lines.js";
 
 const MAX_POINTS = 500;
-const MOST_NAMES = 60; // in one request
+const MAX_NAMES = 60; // per request
 
 /** @typedef {import("../lib/types.js").Series} Series */
 
 /**
  * @param {number[]} runs
  * @param {string[]} names
- * @param {[number, number] | null} steps first and last one, to see them closer; null: all
+ * @param {[number, number] | null} steps first and last step to show in detail; null: all
  */
 export function useSeries(runs, names, steps) {
   const [all, setAll] = useState(/** @type {Series[] | null} */ (null));
   const [closer, setCloser] = useState(/** @type {Series[] | null} */ (null));
   const [error, setError] = useState(/** @type {Error | null} */ (null));
   const known = useRef(/** @type {Series[]} */ ([]));
-  const round = useRef(0); // answers of an earlier one are of other curves
+  const round = useRef(0); // responses to an earlier round belong to other curves
   const busy = useRef(false);
-  const waiting = useRef(/** @type {Map<number, number>} */ (new Map())); // steps of runs that went on meanwhile
+  const waiting = useRef(/** @type {Map<number, number>} */ (new Map())); // newest step of runs that changed while a request was under way
   const keys = `${runs.join()} ${names.join()}`;
   known.current = all ?? [];
 
-  /** One request at a time. @param {() => Promise<void>} ask @param {number} mine */
-  const alone = async (ask, mine) => {
+  /** Run one request at a time. @param {() => Promise<void>} request @param {number} mine */
+  const alone = async (request, mine) => {
     busy.current = true;
-    await ask();
+    await request();
     if (mine !== round.current) return;
     busy.current = false;
     const [next] = waiting.current;
@@ -59,12 +59,12 @@ export function useSeries(runs, names, steps) {
       const last = Math.max(-1, ...mine.map((series) => series.steps.at(-1) ?? -1));
       const longest = Math.max(0, ...mine.map((series) => series.steps.length));
       if (step === last + 1) return;
-      // A run that was resumed from a checkpoint is back at an earlier step.
+      // A run that resumed from a checkpoint is back at an earlier step.
       if (last < 0 || step <= last || longest > 2 * MAX_POINTS) return void reload();
       const now = round.current;
       alone(async () => {
         const query = { max_points: MAX_POINTS, since_step: last };
-        // If it fails, the line shows as lost, and when it is back everything is fetched.
+        // If this fails, the connection shows as lost, and everything is fetched once it is back.
         const fresh = await fetchSeries([run], names, query).catch(() => []);
         if (now === round.current && fresh.length) setAll((old) => joined(old ?? [], fresh));
       }, now);
@@ -85,7 +85,7 @@ export function useSeries(runs, names, steps) {
       const [first_step, last_step] = steps;
       fetchSeries(runs, names, { max_points: MAX_POINTS, first_step, last_step }).then(
         (series) => mine && setCloser(series),
-        () => {}, // the overview stays
+        () => {}, // keep the overview
       );
     }
     return () => void (mine = false);
@@ -97,13 +97,13 @@ export function useSeries(runs, names, steps) {
 /** @param {number[]} runs @param {string[]} names @param {import("../lib/api.js").Query} query @returns {Promise<Series[]>} */
 async function fetchSeries(runs, names, query) {
   const parts = [];
-  for (let at = 0; at < names.length; at += MOST_NAMES) {
-    parts.push(get("/api/series", { ...query, run: runs, name: names.slice(at, at + MOST_NAMES) }));
+  for (let at = 0; at < names.length; at += MAX_NAMES) {
+    parts.push(get("/api/series", { ...query, run: runs, name: names.slice(at, at + MAX_NAMES) }));
   }
   return (await Promise.all(parts)).flat();
 }
 
-/** Curves that got nothing new stay the same objects, so their charts are left alone. @param {Series[]} old @param {Series[]} fresh */
+/** Merge new points. Curves without new points stay the same objects, so their charts are not redrawn. @param {Series[]} old @param {Series[]} fresh */
 function joined(old, fresh) {
   const of = new Map(fresh.map((series) => [`${series.run_id} ${series.name}`, series]));
   const longer = old.map((series) => {

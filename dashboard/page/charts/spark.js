@@ -1,11 +1,11 @@
-// Small curves for a list, over uPlot.
+// Small curves in a list, with uPlot.
 import { html, useEffect, useRef } from "../lib/html.js";
 import { useShared } from "../lib/live.js";
 import { colour, theme } from "../lib/theme.js";
 import { useSeen } from "../ui.js";
 import uPlot from "../vendor/uplot.js";
 
-/** A course in a few points: no axes, no words. @param {{x: number[], y: import("../lib/types.js").Values, label: string}} props */
+/** A curve of a few points without axes or legend. @param {{x: number[], y: import("../lib/types.js").Values, label: string}} props */
 export function Spark({ x, y, label }) {
   const box = useRef(/** @type {HTMLDivElement | null} */ (null));
   const plot = useRef(/** @type {uPlot | null} */ (null));

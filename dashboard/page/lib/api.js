@@ -1,8 +1,8 @@
-// The server: plain JSON over HTTP, errors in words, and one stream of changes.
+// The server's API: JSON over HTTP, errors in words, and one stream of changes.
 
 /** A refusal or a failure, in the server's words. */
 export class ApiError extends Error {
-  /** @param {string} message @param {number} status 0: no answer came */
+  /** @param {string} message @param {number} status 0: no response came */
   constructor(message, status) {
     super(message);
     this.status = status;
@@ -29,61 +29,61 @@ export function address(path, query = {}) {
  * @returns {Promise<any>}
  */
 export function get(path, query) {
-  return ask("GET", address(path, query));
+  return send("GET", address(path, query));
 }
 
 /** @param {string} path @param {object} [body] @returns {Promise<any>} */
 export function post(path, body) {
-  return ask("POST", path, body);
+  return send("POST", path, body);
 }
 
 /** @param {string} path @returns {Promise<any>} */
 export function remove(path) {
-  return ask("DELETE", path);
+  return send("DELETE", path);
 }
 
 /** @param {string} method @param {string} path @param {object} [body] */
-async function ask(method, path, body) {
+async function send(method, path, body) {
   /** @type {RequestInit} */
   const options = { method, credentials: "same-origin" };
   if (body)
     Object.assign(options, { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
   const response = await fetch(path, options).catch(() => {
     throw new ApiError(
-      "The dashboard does not answer. It may have been stopped: see where it was started.",
+      "The dashboard does not answer. It may have been stopped; look where it was started.",
       0,
     );
   });
   const text = await response.text();
-  const answer = text && response.headers.get("Content-Type")?.includes("json") ? JSON.parse(text) : null;
+  const content = text && response.headers.get("Content-Type")?.includes("json") ? JSON.parse(text) : null;
   if (!response.ok)
     throw new ApiError(
-      inWords(answer?.detail) ?? `The dashboard answered ${response.status}.`,
+      inWords(content?.detail) ?? `The dashboard answered ${response.status}.`,
       response.status,
     );
-  return answer;
+  return content;
 }
 
-/** FastAPI's own refusals are lists of {loc, msg}. @param {unknown} detail */
+/** The server's words, or those of FastAPI, whose own errors are lists of {loc, msg}. @param {unknown} detail */
 function inWords(detail) {
   if (typeof detail === "string") return detail;
   if (!Array.isArray(detail)) return null;
   return detail.map((entry) => `${entry.loc?.at(-1) ?? "request"}: ${entry.msg}`).join("; ");
 }
 
-const AGAIN_MS = 3000;
+const RECONNECT_MS = 3000;
 export const POLL_MS = 15_000;
 
 /**
- * Tells of changes until the function it returns is called. A lost connection is opened again.
+ * Call `changed` for each change, until the returned function is called. A lost connection is opened again.
  *
- * @param {object} ears
- * @param {number} [ears.run]
- * @param {(change: import("./types.js").Change) => void} ears.changed
- * @param {() => void} ears.opened each time the connection stands: what changed before may have been missed
- * @param {() => void} ears.lost
- * @param {() => void} ears.unknown the server does not know who asks (a session is over), and is asked again
- * @param {(words: string) => void} ears.refused the server has no room, says why, and is asked again in POLL_MS
+ * @param {object} handlers
+ * @param {number} [handlers.run]
+ * @param {(change: import("./types.js").Change) => void} handlers.changed
+ * @param {() => void} handlers.opened each time the connection is open; earlier changes may have been missed
+ * @param {() => void} handlers.lost
+ * @param {() => void} handlers.unknown the session has expired; the connection is tried again
+ * @param {(words: string) => void} handlers.refused the server is at its limit and says why; it is tried again after POLL_MS
  */
 export function listen({ run, changed, opened, lost, unknown, refused }) {
   const path = address("/api/stream", { run });
@@ -95,14 +95,14 @@ export function listen({ run, changed, opened, lost, unknown, refused }) {
     source.onopen = opened;
     source.addEventListener("changed", (event) => changed(JSON.parse(event.data)));
     source.onerror = async () => {
-      // A broken stream is tried again by the browser, a refused one is not; nor does it tell what the server said.
+      // The browser reopens a broken stream, but not a refused one, and it hides the server's reason.
       if (source?.readyState !== EventSource.CLOSED) return lost();
       const error = await refusal(path);
-      if (over || error?.status === 404) return; // of no run, and the view says so
+      if (over || error?.status === 404) return; // the run does not exist; the view says so
       if (error?.status === 401) unknown();
       else if (error?.status === 503) refused(error.message);
       else lost();
-      timer = window.setTimeout(open, error?.status === 503 ? POLL_MS : AGAIN_MS);
+      timer = window.setTimeout(open, error?.status === 503 ? POLL_MS : RECONNECT_MS);
     };
   };
   open();
@@ -113,7 +113,7 @@ export function listen({ run, changed, opened, lost, unknown, refused }) {
   };
 }
 
-/** Why the server gives no stream; null: it would now. @param {string} path @returns {Promise<ApiError | null>} */
+/** Return why the server refuses the stream; null: it accepts it now. @param {string} path @returns {Promise<ApiError | null>} */
 async function refusal(path) {
   const stop = new AbortController();
   try {

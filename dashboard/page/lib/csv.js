@@ -1,8 +1,8 @@
-// Tables as RFC 4180 has them: what holds a comma, a quote or a line break is quoted.
+// Tables as CSV (RFC 4180): a cell with a comma, a quote or a line break is quoted.
 
-/** @typedef {string | number | null | undefined} Cell nothing: an empty one */
+/** @typedef {string | number | null | undefined} Cell null and undefined: an empty cell */
 
-/** @param {Cell[][]} rows with their heads */
+/** @param {Cell[][]} rows the first row holds the headings */
 export function csvOf(rows) {
   return rows.map((row) => row.map(cell).join()).join("\r\n");
 }

@@ -1,6 +1,6 @@
-// Numbers and times as people read them.
+// Numbers and times in words for people.
 
-/** What a run does where it does not just train. @param {{state: string, stage: string | null}} run */
+/** What a running run is doing, other than training. @param {{state: string, stage: string | null}} run */
 export function doing(run) {
   return run.state === "running" && run.stage !== "training" ? (run.stage ?? "") : "";
 }
@@ -15,7 +15,7 @@ export function number(value, digits = 3) {
   return value.toFixed(size >= 100 ? 0 : size >= 10 ? Math.min(1, digits) : digits);
 }
 
-/** A reward, validity or share: always so many digits, so that columns line up. @param {number | null | undefined} value */
+/** A reward, validity or share, always with two decimals, so that columns line up. @param {number | null | undefined} value */
 export function score(value) {
   return value === null || value === undefined ? "–" : value.toFixed(2);
 }
@@ -45,7 +45,7 @@ export function duration(seconds) {
   return hours % 24 ? `${days} d ${hours % 24} h` : `${days} d`;
 }
 
-/** How long ago, in one unit. @param {number} seconds */
+/** How long ago, in a single unit. @param {number} seconds */
 export function ago(seconds) {
   if (seconds < 15) return "just now";
   if (seconds < 60) return `${15 * Math.floor(seconds / 15)} s ago`;

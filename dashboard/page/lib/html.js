@@ -1,4 +1,4 @@
-// The page's view library in one import: `html` templates are Preact elements.
+// The view library in one import: `html` turns templates into Preact elements.
 import htm from "../vendor/htm.js";
 import { h } from "../vendor/preact.js";
 

@@ -1,4 +1,4 @@
-// What views share: who asks, whether the line stands, the time, and data that follows the server.
+// State that views share: who is using the page, the connection's state, the time, and data that follows the server.
 import { ApiError, get, listen } from "./api.js";
 import { useEffect, useRef, useState } from "./html.js";
 
@@ -15,7 +15,7 @@ export class Shared {
   set(value) {
     if (Object.is(value, this.value)) return;
     this.value = value;
-    for (const tell of [...this.watchers]) tell(value);
+    for (const notify of [...this.watchers]) notify(value);
   }
 }
 
@@ -24,32 +24,32 @@ export function useShared(shared) {
   const [value, setValue] = useState(shared.value);
   useEffect(() => {
     setValue(() => shared.value);
-    const tell = (/** @type {T} */ next) => setValue(() => next);
-    shared.watchers.add(tell);
-    return () => void shared.watchers.delete(tell);
+    const notify = (/** @type {T} */ next) => setValue(() => next);
+    shared.watchers.add(notify);
+    return () => void shared.watchers.delete(notify);
   }, [shared]);
   return value;
 }
 
 /** @type {Shared<import("./types.js").Me | null>} */
 export const me = new Shared(/** @type {import("./types.js").Me | null} */ (null));
-/** Ask the server who looks: views follow, and where reading needs a token, the entrance does. */
-export async function askWho() {
+/** Ask the server who is using the page. All views follow; where reading needs a token, the token form appears. */
+export async function updateMe() {
   me.set(await get("/api/me"));
 }
 /** @typedef {"opening" | "live" | "lost" | "polling"} LineState */
 /** @type {Shared<LineState>} */
 export const line = new Shared(/** @type {LineState} */ ("opening"));
-/** Why the server gives no stream, in its words; empty: it does, or was not asked. */
+/** Why the server refuses the stream, in its words; empty: it does not. */
 export const refusal = new Shared("");
-/** Seconds since the epoch, every few of them. */
+/** Seconds since the epoch, updated every 5 seconds. */
 export const now = new Shared(Date.now() / 1000);
 window.setInterval(() => now.set(Date.now() / 1000), 5000);
 
 /**
- * Follow the stream: of one run, or of all without `run`.
+ * Follow the stream of changes of one run, or of the list of runs without `run`.
  *
- * Changes are gathered for a moment, so that a burst of them is one fetch.
+ * Changes are gathered for a moment, so that a burst of them causes one fetch.
  *
  * @param {number | undefined} run
  * @param {(changes: import("./types.js").Change[] | null) => void} tell null: anything may have changed
@@ -67,23 +67,23 @@ export function useChanges(run, tell) {
       changed: (change) => {
         gathered.push(change);
         timer ||= window.setTimeout(() => {
-          const told = gathered;
+          const batch = gathered;
           [gathered, timer] = [[], 0];
-          latest.current(told);
+          latest.current(batch);
         }, 150);
       },
       opened: () => {
-        heard("live", "");
+        setLine("live", "");
         if (before) latest.current(null);
         before = true;
       },
-      lost: () => heard("lost", ""),
+      lost: () => setLine("lost", ""),
       unknown: () => {
-        heard("opening", "");
-        askWho().catch(() => heard("lost", ""));
+        setLine("opening", "");
+        updateMe().catch(() => setLine("lost", ""));
       },
       refused: (words) => {
-        heard("polling", words);
+        setLine("polling", words);
         if (before) latest.current(null);
         before = true;
       },
@@ -96,13 +96,13 @@ export function useChanges(run, tell) {
 }
 
 /** @param {LineState} state @param {string} words */
-function heard(state, words) {
+function setLine(state, words) {
   line.set(state);
   refusal.set(words);
 }
 
 /**
- * What `load` gives, again whenever `keys` change or `reload` is called. An answer that was overtaken is dropped.
+ * Return what `load` gives, loaded again whenever `keys` change or `reload` is called. Overtaken responses are dropped.
  *
  * @template T
  * @param {() => Promise<T>} load

@@ -1,4 +1,4 @@
-// Dark or light: the system's choice until a person makes another.
+// Dark or light: the system's setting until a person chooses.
 import { Shared } from "./live.js";
 
 const KEY = "videossr-theme";
@@ -25,7 +25,7 @@ export function switchTheme() {
   apply();
 }
 
-/** A colour of the style sheet, for canvases. @param {string} name as "--text" */
+/** Return a colour of the style sheet, for canvases. @param {string} name such as "--text" */
 export function colour(name) {
   let value = colours.get(name);
   if (value === undefined) {
@@ -35,7 +35,7 @@ export function colour(name) {
   return value;
 }
 
-/** Line 0 is of the text's colour, -1 is grey, the others take turns. @param {number} line */
+/** Return a line's colour: line 0 has the text's colour, -1 is grey, the others rotate through eight colours. @param {number} line */
 export function lineColour(line) {
   return colour(`--${lineClass(line)}`);
 }

@@ -1,4 +1,4 @@
-// What the server's answers look like: store/records.py, as types for the checker. Nothing here runs.
+// The types of the server's responses (store/records.py and dashboard/schemas.py), for the type checker. Nothing here runs.
 
 /**
  * @template T
@@ -10,8 +10,8 @@
  * @property {number} id
  * @property {string} name
  * @property {RunState} state
- * @property {boolean} silent it should be going on, or be started, and nothing was heard of it
- * @property {string | null} stage what a running run does
+ * @property {boolean} silent it should be running or starting, but sends no sign of life
+ * @property {string | null} stage what a running run is doing (vocabulary/stages.py)
  * @property {number} created_at
  * @property {number | null} started_at
  * @property {number | null} ended_at
@@ -24,7 +24,7 @@
  * @property {number | null} seconds_per_step
  * @property {number | null} eta_s
  */
-/** @typedef {Record<string, any>} Config as the run was given it; one of an older version may lack what this one has */
+/** @typedef {Record<string, any>} Config as given to the run; an older version's may lack settings of this one */
 /** @typedef {RunSummary & {folder: string, config: Config, environment: object, metric_names: string[]}} RunDetail */
 /** @typedef {(number | null)[]} Values */
 /** @typedef {{run_id: number, name: string, steps: number[], times: number[], mean: Values, low: Values, high: Values}} Series */
@@ -88,8 +88,9 @@
  * @property {number | null} done_at
  * @property {string | null} outcome
  */
-/** @typedef {{request_id: number, run_id: number | null, message: string}} Accepted what becomes of something that was asked */
+/** @typedef {{request_id: number, run_id: number | null, message: string}} Accepted a recorded request; its outcome follows in the run's requests */
 /** @typedef {{role: "operator" | "reader" | null, needs_token: boolean, can_start: boolean, configs: string[]}} Me */
+/** @typedef {{name: string, title: string, unit: string, meaning: string}} MetricInfo */
 /** @typedef {{run_id: number | null, what: string[], step: number | null}} Change */
 
 export {};

@@ -1,47 +1,47 @@
-// Before anything is done: what will happen is said, the token asked for, and then what came of it told.
+// Dialogs for actions: they say what will happen, ask for the token if needed, and show the outcome.
 import { get, post, remove } from "../lib/api.js";
 import { html, useEffect, useRef, useState } from "../lib/html.js";
-import { askWho, me, useShared } from "../lib/live.js";
+import { updateMe, me, useShared } from "../lib/live.js";
 import { link } from "../lib/router.js";
 import { Dialog, Failure } from "../ui.js";
 
 /**
- * Says what will happen, asks for the token if need be, acts, and shows what came of it.
+ * A dialog that says what will happen, asks for the token if needed, acts, and shows the outcome.
  *
  * @param {object} props
  * @param {string} props.title
- * @param {string} props.words on the button
- * @param {"strong" | "danger"} [props.strong] how the button looks
+ * @param {string} props.words label of the button
+ * @param {"strong" | "danger"} [props.strong] the button's style
  * @param {() => void} props.close
  * @param {() => Promise<import("../lib/types.js").Accepted>} props.act
- * @param {boolean} [props.leads] to the run, once it was done
+ * @param {boolean} [props.leads] whether to link to the run afterwards
  * @param {any} [props.children]
  */
-export function Ask({ title, words, strong = "strong", close, act, leads = false, children }) {
+export function ActionDialog({ title, words, strong = "strong", close, act, leads = false, children }) {
   const who = useShared(me);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState(/** @type {Error | null} */ (null));
-  const [answer, setAnswer] = useState(/** @type {import("../lib/types.js").Accepted | null} */ (null));
+  const [accepted, setAccepted] = useState(/** @type {import("../lib/types.js").Accepted | null} */ (null));
   const done = useRef(/** @type {HTMLButtonElement | null} */ (null));
-  useEffect(() => done.current?.focus(), [answer]);
+  useEffect(() => done.current?.focus(), [accepted]);
   const go = async () => {
     setBusy(true);
     setError(null);
     try {
-      setAnswer(await act());
+      setAccepted(await act());
     } catch (failure) {
       setError(/** @type {Error} */ (failure));
-      // The session may be over; if that cannot be asked either, what was said stands.
-      if (/** @type {any} */ (failure).status === 401) await askWho().catch(() => {});
+      // The session may have expired. If that cannot be checked either, the first error is kept.
+      if (/** @type {any} */ (failure).status === 401) await updateMe().catch(() => {});
     } finally {
       setBusy(false);
     }
   };
-  if (answer) {
-    return html`<${Dialog} title=${title} close=${close}><p class="notice good" role="status">${answer.message}</p>
+  if (accepted) {
+    return html`<${Dialog} title=${title} close=${close}><p class="notice good" role="status">${accepted.message}</p>
       <div class="buttons">
         <button ref=${done} class=${leads ? "" : "strong"} onClick=${close}>Close</button>
-        ${leads && answer.run_id && html`<a class="button strong" href=${link(["run", answer.run_id])}>Look at it</a>`}
+        ${leads && accepted.run_id && html`<a class="button strong" href=${link(["run", accepted.run_id])}>Open the run</a>`}
       </div><//>`;
   }
   return html`<${Dialog} title=${title} close=${close}>
@@ -49,14 +49,14 @@ export function Ask({ title, words, strong = "strong", close, act, leads = false
     <${Failure} error=${error} />
     ${
       who?.role === "operator"
-        ? html`<div class="buttons"><button onClick=${close}>Cancel</button><button class=${strong} disabled=${busy} onClick=${go}>${busy ? "Asking…" : words}</button></div>`
+        ? html`<div class="buttons"><button onClick=${close}>Cancel</button><button class=${strong} disabled=${busy} onClick=${go}>${busy ? "Sending…" : words}</button></div>`
         : html`<${NeedsToken} /><${TokenForm} done=${go} words=${words} strong=${strong} cancel=${close} />`
     }
   <//>`;
 }
 
 export function NeedsToken() {
-  return html`<p class="soft">This needs the operator's token: VIDEOSSR_TOKEN of the dashboard, or the one it printed when it started.</p>`;
+  return html`<p class="soft">This needs the operator's token: the dashboard's VIDEOSSR_TOKEN, or the one it printed at its start.</p>`;
 }
 
 /** @param {{done: () => void, words: string, strong?: string, cancel?: () => void}} props */
@@ -70,7 +70,7 @@ export function TokenForm({ done, words, strong = "strong", cancel }) {
       await post("/api/session", name.trim() ? { token, name: name.trim() } : { token });
       const who = await get("/api/me");
       if (cancel && who.role !== "operator")
-        setError(new Error("That is the token for reading. Acting needs the operator's."));
+        setError(new Error("This token may only read. Enter the operator's token."));
       else done();
       me.set(who);
     } catch (failure) {
@@ -81,7 +81,7 @@ export function TokenForm({ done, words, strong = "strong", cancel }) {
     <label class="field column"><span>Token</span>
       <input type="password" autocomplete="current-password" required value=${token} onInput=${(/** @type {any} */ event) => setToken(event.target.value)} /></label>
     <label class="field column"><span>Your name (for the log)</span>
-      <input autocomplete="name" maxlength="60" placeholder="may stay empty" value=${name} onInput=${(/** @type {any} */ event) => setName(event.target.value)} /></label>
+      <input autocomplete="name" maxlength="60" placeholder="optional" value=${name} onInput=${(/** @type {any} */ event) => setName(event.target.value)} /></label>
     <${Failure} error=${error} />
     <div class="buttons">${cancel && html`<button type="button" onClick=${cancel}>Cancel</button>`}<button class=${strong}>${words}</button></div>
   </form>`;
@@ -89,6 +89,6 @@ export function TokenForm({ done, words, strong = "strong", cancel }) {
 
 export async function signOut() {
   await remove("/api/session");
-  await askWho();
+  await updateMe();
   if (me.value?.needs_token) window.location.hash = link(["runs"]);
 }

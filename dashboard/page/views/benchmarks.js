@@ -1,4 +1,4 @@
-// Benchmarks: what `videossr eval` found, beside the paper's row and what guessing earns.
+// Benchmarks: results of `videossr eval`, with the paper's row and the scores of guessing.
 import { get } from "../lib/api.js";
 import { BarChart } from "../charts/bars.js";
 import { csvOf } from "../lib/csv.js";
@@ -11,7 +11,7 @@ import { ChartCard } from "../charts/card.js";
 
 const PUBLISHED = "VideoSSR-8B, published";
 const GUESSING = "Guessing";
-const MOST_ROWS = 6; // in the plot
+const MAX_PLOTTED_ROWS = 6;
 
 /** @typedef {import("../lib/types.js").BenchmarkColumn} Column */
 /** @typedef {import("../lib/types.js").BenchmarkRow} Row */
@@ -28,7 +28,7 @@ export function Benchmarks() {
     <div class="head"><h1 id="title">Benchmarks</h1>${found && html`<span class="soft num">${found.rows.length}</span>`}</div>
     <${Failure} error=${error} retry=${reload} />
     ${!found && !error && html`<${Loading} />`}
-    ${found && !found.rows.length && html`<${Empty} title="No evaluations yet">Ask a model VIUBench's questions: <code>videossr bench build --videos DIR --out bench/</code> makes them, <code>videossr eval --model NAME --bench bench/</code> asks a run's model. Its row appears here, beside the paper's.<//>`}
+    ${found && !found.rows.length && html`<${Empty} title="No evaluations yet">Evaluate a model on VIUBench: <code>videossr bench build --videos DIR --out bench/</code> builds it, <code>videossr eval --model NAME --bench bench/</code> evaluates a run's model. Its row appears here, above the paper's.<//>`}
     ${
       found &&
       found.columns.length > 0 &&
@@ -73,7 +73,7 @@ function Table({ columns, rows }) {
 
 /** @param {Column[]} columns @param {Row[]} rows */
 function barsOf(columns, rows) {
-  const models = rows.slice(0, MOST_ROWS).map((row, i) => ({
+  const models = rows.slice(0, MAX_PLOTTED_ROWS).map((row, i) => ({
     label: row.name,
     colour: i + 1,
     values: columns.map((column) => row.scores[column.name] ?? null),

@@ -1,4 +1,4 @@
-// The log: all that was asked of runs, and to start some, newest first.
+// The log: requests to all runs, and to start runs, newest first.
 import { get } from "../lib/api.js";
 import { html } from "../lib/html.js";
 import { useChanges, useLoaded } from "../lib/live.js";
@@ -17,10 +17,10 @@ export function Log() {
   );
   return html`<section class="page" aria-labelledby="title">
     <div class="head"><h1 id="title">Log</h1>${page && html`<span class="soft num">${page.total}</span>`}</div>
-    <p class="soft">What people asked of runs, from this page or by <code>videossr runs</code>. Whoever acts may give a name with the token; the server does not verify it.</p>
+    <p class="soft">Requests to runs, from this page or from <code>videossr runs</code>. Names are given with the token and are not verified.</p>
     <${Failure} error=${error} retry=${reload} />
     ${!page && !error && html`<${Loading} />`}
-    ${page && page.total === 0 && html`<${Empty} title="Nothing was asked yet">Starting, stopping, saving and resuming a run are written down here.<//>`}
+    ${page && page.total === 0 && html`<${Empty} title="No requests yet">Requests to start, stop, save and resume runs are listed here.<//>`}
     ${page && page.items.length > 0 && html`<${Requests} requests=${page.items} />`}
     ${page && html`<${Pages} page=${page} go=${(/** @type {number} */ to) => replace(link(["log"], { offset: to || null }))} />`}
   </section>`;

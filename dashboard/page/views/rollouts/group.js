@@ -1,4 +1,4 @@
-// One group: what was shown, what was asked, what was answered, and how that changed.
+// One group: its clips, question and truth, its completions, and how they changed over steps.
 import { get } from "../../lib/api.js";
 import { clock, counted, number, score, signed } from "../../lib/format.js";
 import { html, useEffect, useRef, useState } from "../../lib/html.js";
@@ -7,9 +7,9 @@ import { Failure, Loading } from "../../ui.js";
 
 /** @typedef {import("../../lib/types.js").Completion} Completion */
 
-const MANY = 24; // frames, that are shown smaller
+const MANY_FRAMES = 24; // more frames than this are shown smaller
 
-/** @param {{run: number, id: number, heldOut: string | null}} props heldOut: where held-out groups of its task are */
+/** @param {{run: number, id: number, heldOut: string | null}} props heldOut: address of held-out groups of its task */
 export function Group({ run, id, heldOut }) {
   const { data, error, reload } = useLoaded(() => get(`/api/runs/${run}/groups/${id}`), [run, id]);
   const group = /** @type {import("../../lib/types.js").StoredGroup | undefined} */ (data);
@@ -23,7 +23,7 @@ export function Group({ run, id, heldOut }) {
         <span class="space"></span>${edited > 0 && html`<span class="pill accent">${counted(edited, "frame")} edited</span>`}</div>
       <div class="clips">${clips.map((clip, i) => html`<${Strip} key=${i} clip=${clip} place=${i} of=${clips.length} />`)}</div>
       <p class="question">${group.question}</p>
-      <dl class="truth"><div><dt>True answer</dt><dd><code>${group.truth}</code></dd></div>${group.details && html`<div><dt>Details</dt><dd class="soft">${group.details}</dd></div>`}</dl>
+      <dl class="truth"><div><dt>Truth</dt><dd><code>${group.truth}</code></dd></div>${group.details && html`<div><dt>Details</dt><dd class="soft">${group.details}</dd></div>`}</dl>
     </section>
     <section class="card"><${Completions} completions=${group.completions} /></section>
     <${History} run=${run} group=${group} heldOut=${heldOut} />
@@ -35,8 +35,8 @@ function Strip({ clip, place, of }) {
   const moved = clip.true_place !== null;
   const title = clip.label || (of > 1 ? `Clip ${place + 1}` : "");
   return html`<div class="clip">
-    ${(title || moved) && html`<p class="clip-title">${title}${moved && html` <span class="pill ${clip.true_place === place ? "" : "accent"}">${clip.true_place === place ? "in its place" : `truly ${ordinal((clip.true_place ?? 0) + 1)}`}</span>`}</p>`}
-    <ol class="strip ${clip.frames.length > MANY ? "many" : ""}" aria-label=${`${title || "Video"}: ${counted(clip.frames.length, "frame")}`}>
+    ${(title || moved) && html`<p class="clip-title">${title}${moved && html` <span class="pill ${clip.true_place === place ? "" : "accent"}">${clip.true_place === place ? "in its place" : `really ${ordinal((clip.true_place ?? 0) + 1)}`}</span>`}</p>`}
+    <ol class="strip ${clip.frames.length > MANY_FRAMES ? "many" : ""}" aria-label=${`${title || "Video"}: ${counted(clip.frames.length, "frame")}`}>
       ${clip.frames.map((frame, i) => html`<${Picture} key=${i} frame=${frame} />`)}
     </ol>
   </div>`;
@@ -53,7 +53,7 @@ function Picture({ frame }) {
   </li>`;
 }
 
-/** A box over a picture, as wide as the picture is shown. @param {{box: import("../../lib/types.js").Box, size: [number, number]}} props */
+/** A box over a picture, scaled with it. @param {{box: import("../../lib/types.js").Box, size: [number, number]}} props */
 function Mark({ box: [x, y, width, height, label], size: [across, down] }) {
   const ref = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
@@ -89,21 +89,21 @@ function Text({ text }) {
   const [open, setOpen] = useState(false);
   if (text === "") return html`<span class="soft">(empty)</span>`;
   const long = text.length > 280;
-  return html`<code class="said">${long && !open ? `${text.slice(0, 260)}…` : text}</code>${long && html`<button class="plain" onClick=${() => setOpen(!open)}>${open ? "less" : "all of it"}</button>`}`;
+  return html`<code class="said">${long && !open ? `${text.slice(0, 260)}…` : text}</code>${long && html`<button class="plain" onClick=${() => setOpen(!open)}>${open ? "less" : "more"}</button>`}`;
 }
 
-/** Of which step, and answered by which weights. @param {import("../../lib/types.js").StoredGroup} group */
+/** Return where the group comes from: its step, and the weights that generated it. @param {import("../../lib/types.js").StoredGroup} group */
 function whence(group) {
   const behind = group.step - group.policy_version;
   if (group.held_out)
-    return `evaluation ${group.step ? `after ${counted(group.step, "step")}` : "before training"}, which trained nothing`;
+    return `evaluation ${group.step ? `after ${counted(group.step, "step")}` : "before training"}, not trained on`;
   const weights = group.policy_version
     ? `the weights after ${counted(group.policy_version, "step")}`
-    : "the first weights";
-  return `training step ${group.step}, answered by ${weights}${behind > 0 ? `, ${counted(behind, "step")} behind` : ""}`;
+    : "the initial weights";
+  return `training step ${group.step}, generated by ${weights}${behind > 0 ? `, ${counted(behind, "step")} behind` : ""}`;
 }
 
-/** How the answers to this prompt changed over the steps that asked it. @param {{run: number, group: import("../../lib/types.js").StoredGroup, heldOut: string | null}} props */
+/** How the completions of this prompt changed over the steps that sampled it. @param {{run: number, group: import("../../lib/types.js").StoredGroup, heldOut: string | null}} props */
 function History({ run, group, heldOut }) {
   const { data } = useLoaded(
     () => get(`/api/runs/${run}/prompts/${encodeURIComponent(group.prompt_key)}`),
@@ -113,7 +113,7 @@ function History({ run, group, heldOut }) {
   const rounds = /** @type {import("../../lib/types.js").GroupHistory[]} */ (data);
   if (rounds.length < 2) return html`<p class="soft small">${onlyOnce(group, heldOut)}</p>`;
   return html`<section class="card"><table class="history stack">
-    <thead><tr><th scope="col">${group.held_out ? "After steps" : "Step"}</th><th scope="col" class="right">Mean reward</th><th scope="col">Answers to this prompt, most frequent first</th></tr></thead>
+    <thead><tr><th scope="col">${group.held_out ? "After steps" : "Step"}</th><th scope="col" class="right">Mean reward</th><th scope="col">Completions of this prompt, most frequent first</th></tr></thead>
     <tbody>${rounds.map(
       (round) => html`<tr key=${round.id} class=${round.id === group.id ? "here" : ""}>
       <td data-head="Step" class="num">${round.step}${round.id === group.id && html`<span class="soft"> this one</span>`}</td>
@@ -127,11 +127,11 @@ function History({ run, group, heldOut }) {
 /** @param {import("../../lib/types.js").StoredGroup} group @param {string | null} heldOut */
 function onlyOnce(group, heldOut) {
   if (group.held_out)
-    return "Each evaluation asks this prompt again: how its answers change shows here from the next one on.";
+    return "Every evaluation samples this prompt again. The next one will show here how its completions change.";
   const where = heldOut
-    ? html`<a href=${heldOut}>held-out groups of ${group.task}</a>, which every evaluation asks again`
-    : "held-out groups, and this run has recorded none of this task";
-  return html`Training asked this prompt once. How answers to a prompt change shows with the ${where}.`;
+    ? html`<a href=${heldOut}>held-out groups of ${group.task}</a>, which every evaluation samples again`
+    : "held-out groups, but this run has recorded none of this task";
+  return html`Training sampled this prompt once. To see how completions change, look at the ${where}.`;
 }
 
 /** @param {Completion[]} completions @returns {[string, number, number | null][]} text, how often, its reward */

@@ -1,4 +1,4 @@
-// What the model looked at and answered: a step and a task, its groups, and one of them whole.
+// Recorded rollouts: choose a step and a task, then a group to see in full.
 import { get } from "../../lib/api.js";
 import { score } from "../../lib/format.js";
 import { html, useEffect, useMemo, useRef } from "../../lib/html.js";
@@ -10,7 +10,7 @@ import { Group } from "./group.js";
 /** @typedef {import("../../lib/types.js").GroupSummary} GroupSummary */
 /** @typedef {import("../../lib/types.js").GroupStep} GroupStep */
 
-const MOST = 200; // groups of a step that are listed
+const MAX_LISTED = 200; // groups of one step in the list
 /** @typedef {"training" | "held-out"} Kind */
 
 const KINDS = {
@@ -28,9 +28,9 @@ const CHOICES = [
 const SORTS = [
   ["-spread", "Spread"],
   ["-mean_reward", "Mean reward"],
-  ["group_id", "Order drawn"],
+  ["group_id", "Order sampled"],
 ];
-/** @type {Record<string, [number, number]>} to other steps, and to other groups */
+/** @type {Record<string, [number, number]>} moves to another step, or to another group */
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /** @param {import("../run/run.js").TabProps} props */
@@ -40,13 +40,13 @@ export function Rollouts({ run, changes }) {
   const all = /** @type {GroupStep[] | undefined} */ (data);
   if (!all) return html`<${Failure} error=${error} retry=${reload} />${!error && html`<${Loading} />`}`;
   if (!all.length) {
-    return html`<${Empty} title="No rollouts yet">Some groups of each step are kept, with their frames: <code>train.recorded_groups</code> says how many.<//>`;
+    return html`<${Empty} title="No rollouts yet">Some groups of each step are recorded with their frames; <code>train.recorded_groups</code> sets how many.<//>`;
   }
   return html`<${Recorded} run=${run} changes=${changes} all=${all} />`;
 }
 
 /**
- * The groups that were recorded; which of them are shown stands in the address.
+ * The recorded groups. The address holds which of them are shown.
  *
  * @param {import("../run/run.js").TabProps & {all: GroupStep[]}} props
  */
@@ -62,8 +62,8 @@ function Recorded({ run, changes, all }) {
     return html`<div class="bar">${kinds}</div>
       ${
         kind === "training"
-          ? html`<${Empty} title="No training groups yet">They appear with the first step. <code>train.recorded_groups</code> says how many of each are kept.<//>`
-          : html`<${Empty} title="No held-out groups">An evaluation asks the same samples each time and keeps some of its groups: <code>evaluation.samples_per_task</code> says how many it asks.<//>`
+          ? html`<${Empty} title="No training groups yet">They appear with the first step. <code>train.recorded_groups</code> sets how many are recorded per step.<//>`
+          : html`<${Empty} title="No held-out groups">Every evaluation uses the same samples and records some of their groups; <code>evaluation.samples_per_task</code> sets the number of samples.<//>`
       }`;
   }
   /** @param {string | undefined} of */
@@ -75,20 +75,20 @@ function Recorded({ run, changes, all }) {
 }
 
 /**
- * The groups of one step, and one of them whole.
+ * The groups of one step, and one of them in full.
  *
  * @param {object} props
  * @param {import("../../lib/types.js").RunDetail} props.run
  * @param {Record<string, number>} props.changes
  * @param {Chosen & {step: number}} props.chosen
- * @param {number} props.wanted the group's number, if it is of this step
- * @param {(change: Record<string, string | number | null>) => string} props.at the address of another choice
+ * @param {number} props.wanted number of the group to show, if it belongs to this step
+ * @param {(change: Record<string, string | number | null>) => string} props.at returns the address of another choice
  * @param {any} props.kinds
- * @param {(task: string | undefined) => string | null} props.heldOut where evaluations asked such a task, if any did
+ * @param {(task: string | undefined) => string | null} props.heldOut returns the address of held-out groups of a task, or null
  */
 function OfStep({ run, changes, chosen, wanted, at, kinds, heldOut }) {
   const { kind, steps, step, tasks, task, sort } = chosen;
-  const query = { step, task, sort, held_out: String(kind === "held-out"), limit: MOST };
+  const query = { step, task, sort, held_out: String(kind === "held-out"), limit: MAX_LISTED };
   const list = useLoaded(
     () => get(`/api/runs/${run.id}/groups`, query),
     [run.id, kind, step, task, sort, changes.groups],
@@ -116,9 +116,9 @@ function OfStep({ run, changes, chosen, wanted, at, kinds, heldOut }) {
     <${Failure} error=${list.error} retry=${list.reload} />
     <div class="rollouts">
       <nav class="card groups" aria-label="Groups of this step">
-        <${Select} label="By" options=${SORTS} value=${sort} choose=${(/** @type {string} */ value) => choose({ sort: value })} />
+        <${Select} label="Sort by" options=${SORTS} value=${sort} choose=${(/** @type {string} */ value) => choose({ sort: value })} />
         <ul>${groups.map((one) => html`<${Entry} key=${one.id} group=${one} chosen=${one === group} to=${at({ step, group: one.id })} />`)}</ul>
-        ${list.data?.total > MOST && html`<p class="soft small">The first ${MOST} of ${list.data.total}. Choose a task to see the others.</p>`}
+        ${list.data?.total > MAX_LISTED && html`<p class="soft small">The first ${MAX_LISTED} of ${list.data.total}. Choose a task to see more.</p>`}
       </nav>
       ${group ? html`<${Group} key=${group.id} run=${run.id} id=${group.id} heldOut=${heldOut(group.task)} />` : html`<${Loading} />`}
     </div>`;
@@ -127,15 +127,15 @@ function OfStep({ run, changes, chosen, wanted, at, kinds, heldOut }) {
 /**
  * @typedef {object} Chosen
  * @property {Kind} kind
- * @property {number[]} steps of which there are groups of this kind
- * @property {string | null} asked the step in the address, which stays there though it has no groups
- * @property {number | undefined} step the one that is shown
+ * @property {number[]} steps steps with groups of this kind
+ * @property {string | null} asked the step in the address, which is kept even if it has no groups
+ * @property {number | undefined} step the step shown
  * @property {string[]} tasks of this kind
- * @property {string} task empty: all
+ * @property {string} task empty: all tasks
  * @property {string} sort
  */
 
-/** What of all that was recorded is shown. @param {URLSearchParams} query @param {GroupStep[]} all @returns {Chosen} */
+/** Return what to show of the recorded groups. @param {URLSearchParams} query @param {GroupStep[]} all @returns {Chosen} */
 function choiceOf(query, all) {
   const kind = kindOf(query.get("kind"), all);
   const recorded = all.filter((entry) => entry.held_out === (kind === "held-out"));
@@ -148,7 +148,7 @@ function choiceOf(query, all) {
   return { kind, steps, asked, step, tasks, task, sort: query.get("sort") ?? "-spread" };
 }
 
-/** Training's first, as that is what a run is about. @param {string | null} wanted @param {GroupStep[]} all @returns {Kind} */
+/** Return the kind to show: training unless the address or the data says otherwise. @param {string | null} wanted @param {GroupStep[]} all @returns {Kind} */
 function kindOf(wanted, all) {
   if (wanted === "training" || wanted === "held-out") return wanted;
   return all.length > 0 && all.every((entry) => entry.held_out) ? "held-out" : "training";
@@ -183,9 +183,9 @@ function Entry({ group, chosen, to }) {
 }
 
 /**
- * Arrow keys, unless something is being typed or chosen.
+ * Handle arrow keys, unless a form field or dialog has the focus.
  *
- * @param {(key: string) => boolean} act says whether there was anything to go to: if not, the page scrolls
+ * @param {(key: string) => boolean} act returns whether it moved; if not, the page scrolls
  */
 function useArrows(act) {
   const latest = useRef(act);

@@ -1,4 +1,4 @@
-// With what a run was made, and how that differs from another run.
+// The configuration and environment of a run, and how they differ from another run's.
 import { get } from "../../lib/api.js";
 import { html, useState } from "../../lib/html.js";
 import { useLoaded } from "../../lib/live.js";
@@ -29,7 +29,7 @@ export function Config({ run }) {
 /** @param {{differences: {key: string, mine: unknown, theirs: unknown}[], mine: string, theirs: string}} props */
 function Differences({ differences, mine, theirs }) {
   if (!differences.length)
-    return html`<${Empty} title="The same config">Nothing is set otherwise in ${theirs}.<//>`;
+    return html`<${Empty} title="The same config">All settings of ${theirs} are the same.<//>`;
   return html`<div class="card"><table class="differences stack">
     <thead><tr><th scope="col">Key</th><th scope="col">${mine}</th><th scope="col">${theirs}</th></tr></thead>
     <tbody>${differences.map(
@@ -39,7 +39,7 @@ function Differences({ differences, mine, theirs }) {
   </table></div>`;
 }
 
-/** As YAML reads, with sections that fold. @param {{value: unknown}} props */
+/** A tree that reads like YAML, with sections that fold. @param {{value: unknown}} props */
 function Tree({ value }) {
   if (!isSection(value)) return html`<code class="leaf">${plain(value)}</code>`;
   return html`${Object.entries(value).map(([key, entry]) =>

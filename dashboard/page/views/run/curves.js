@@ -1,5 +1,6 @@
-// All metrics of a run over its steps. Charts share cursor and zoom.
+// All metrics of a run over its steps. The charts share cursor and zoom.
 import { address } from "../../lib/api.js";
+import { useCatalogue } from "../../charts/catalogue.js";
 import { Chart } from "../../charts/chart.js";
 import { html, useEffect, useMemo, useRef, useState } from "../../lib/html.js";
 import { lineOf } from "../../charts/lines.js";
@@ -19,8 +20,9 @@ export function Curves({ run }) {
   const [wanted, setWanted] = useState("");
   const { series, more, error, reload } = useSeries([run.id], run.metric_names, zoom);
   useEffect(() => void more(run.id, run.step), [run.step]);
-  const shown = useMemo(() => panels(run.metric_names), [run.metric_names.join()]);
-  const without = missing(run.metric_names, run.config);
+  const known = useCatalogue();
+  const shown = useMemo(() => panels(run.metric_names, known), [run.metric_names.join(), known]);
+  const without = missing(run.metric_names, run.config, known);
   const of = useMemo(() => new Map((series ?? []).map((one) => [one.name, one])), [series]);
 
   if (!run.metric_names.length) return html`<${NoSteps} run=${run} />`;
@@ -57,21 +59,23 @@ export function Curves({ run }) {
       >
     </div>
     <${Failure} error=${error} retry=${reload} />
-    ${!series && !error && html`<${Loading} />`}
+    ${!(series && known) && !error && html`<${Loading} />`}
     ${
       series &&
+      known &&
       html`<div class="charts">
-        ${matching.map((panel) => html`<${PanelChart} key=${panel.title} run=${run} panel=${panel} of=${of} axis=${axis} began=${began} smoothing=${smoothing} zoom=${zoom} setZoom=${setZoom} />`)}
+        ${matching.map((panel) => html`<${PanelChart} key=${panel.names[0]} run=${run} panel=${panel} known=${known} of=${of} axis=${axis} began=${began} smoothing=${smoothing} zoom=${zoom} setZoom=${setZoom} />`)}
       </div>`
     }
-    ${series && !wanted && without.length > 0 && html`<p class="soft small">Not among them: ${without.join("; ")}.</p>`}
-    ${series && !matching.length && html`<${Empty} title="No metric is called that"><button onClick=${() => setWanted("")}>Show all</button><//>`}`;
+    ${series && !wanted && without.length > 0 && html`<p class="soft small">Not shown: ${without.join("; ")}.</p>`}
+    ${series && !matching.length && html`<${Empty} title="No metric matches"><button onClick=${() => setWanted("")}>Show all</button><//>`}`;
 }
 
 /**
  * @param {object} props
  * @param {import("../../lib/types.js").RunDetail} props.run
  * @param {import("../../charts/panels.js").Panel} props.panel
+ * @param {import("../../charts/catalogue.js").Catalogue} props.known
  * @param {Map<string, Series>} props.of
  * @param {import("../../charts/lines.js").Axis} props.axis
  * @param {number} props.began
@@ -79,16 +83,16 @@ export function Curves({ run }) {
  * @param {import("../../charts/chart.js").Zoom} props.zoom in steps
  * @param {(zoom: import("../../charts/chart.js").Zoom) => void} props.setZoom
  */
-function PanelChart({ run, panel, of, axis, began, smoothing, zoom, setZoom }) {
+function PanelChart({ run, panel, known, of, axis, began, smoothing, zoom, setZoom }) {
   const mine = panel.names.flatMap((name) => of.get(name) ?? []);
   const before = useRef(/** @type {Series[]} */ ([]));
-  // The same array as long as nothing in it is new: then the chart is left alone.
+  // Keep the same array as long as nothing in it is new, so that the chart is not redrawn.
   if (mine.length !== before.current.length || mine.some((one, i) => one !== before.current[i]))
     before.current = mine;
   const lines = useMemo(() => {
     const first = isWhole(panel.names[0]) && panel.names.length > 1 ? 0 : 1;
     return before.current.map((one) =>
-      lineOf(one, axis, lineLabel(panel, one.name), panel.names.indexOf(one.name) + first, began),
+      lineOf(one, axis, lineLabel(panel, one.name, known), panel.names.indexOf(one.name) + first, began),
     );
   }, [before.current, axis, began]);
   const clock = mine[0];
@@ -107,6 +111,7 @@ function PanelChart({ run, panel, of, axis, began, smoothing, zoom, setZoom }) {
   return html`<${ChartCard}
     title=${panel.title}
     note=${panel.note}
+    meaning=${panel.meaning}
     file=${`${run.name}-${panel.title}`}
     csv=${address(`/api/runs/${run.id}/metrics.csv`, { name: panel.names })}
     chart=${(/** @type {any} */ onPlot) =>
@@ -155,11 +160,11 @@ function Between({ run, zoom, setZoom }) {
 /** @param {{run: import("../../lib/types.js").RunDetail}} props */
 export function NoSteps({ run }) {
   const words = /** @type {Record<string, string>} */ ({
-    running: `It is ${run.stage ?? "starting"}. Curves begin with its first step; its events say how it gets on.`,
+    running: `It is ${run.stage ?? "starting"}. Curves begin with its first step; its events show its progress.`,
     stalled: neverBegan(run)
-      ? "The run was asked for and has not begun."
-      : "The run fell silent before its first step. See its events.",
-    failed: "The run failed before its first step. Its events say why.",
+      ? "The run was requested and has not begun."
+      : "The run went silent before its first step. See its events.",
+    failed: "The run failed before its first step. Its events show why.",
   })[run.state];
   return html`<${Empty} title="No data yet"
     >${words ?? "The run ended before its first step."}<//

@@ -1,4 +1,4 @@
-// What held-out samples earned before, during and after training.
+// Scores on held-out samples before, during and after training.
 import { get } from "../../lib/api.js";
 import { Chart } from "../../charts/chart.js";
 import { csvOf } from "../../lib/csv.js";
@@ -16,11 +16,11 @@ export function Evaluations({ run, changes }) {
   useEffect(() => void (changes.evaluations && reload()), [changes.evaluations]);
   const [shown, setShown] = useState("sampled_mean");
   const all = /** @type {Evaluation[] | undefined} */ (data);
-  const found = useMemo(() => all?.filter((one) => one.stage !== "bench"), [all]); // benches have a page of their own
+  const found = useMemo(() => all?.filter((one) => one.stage !== "bench"), [all]); // benchmarks have their own page
   const lines = useMemo(() => linesOf(found ?? [], shown), [found, shown]);
   if (!found) return html`<${Failure} error=${error} retry=${reload} />${!error && html`<${Loading} />`}`;
   if (!found.length) {
-    return html`<${Empty} title="No evaluations yet">Held-out samples are asked before and after training, and in between with <code>evaluation.every</code>.<//>`;
+    return html`<${Empty} title="No evaluations yet">Held-out samples are evaluated before and after training, and in between with <code>evaluation.every</code>.<//>`;
   }
   const csv = () =>
     csvOf([
@@ -37,7 +37,7 @@ export function Evaluations({ run, changes }) {
       ),
     ]);
   return html`<div class="evaluations">
-    <${ChartCard} title="Held-out scores" note="over the steps trained" file=${`${run.name}-evaluations`} csv=${csv}
+    <${ChartCard} title="Held-out scores" note="over training steps" file=${`${run.name}-evaluations`} csv=${csv}
       controls=${html`<${Choice} label="Score" choices=${[
         ["sampled_mean", "Sampled"],
         ["greedy_mean", "Greedy"],

@@ -1,4 +1,4 @@
-// What happened, in words; and what people asked for.
+// The run's events in words, and the requests to it.
 import { get } from "../../lib/api.js";
 import { dateTime, timeOfDay } from "../../lib/format.js";
 import { html, useEffect, useMemo, useState } from "../../lib/html.js";
@@ -7,7 +7,7 @@ import { Empty, Failure, Loading, Pages } from "../../ui.js";
 import { Requests } from "../requests.js";
 
 const LIMIT = 200;
-const REQUESTS = 50; // a page of them
+const REQUESTS_PER_PAGE = 50;
 const BAD = /fail|error|broke|crash|killed|lost|died|dead/i;
 const WARN = /restart|retry|timeout|skipped|silent|stalled|set_aside|unreadable/i;
 
@@ -25,13 +25,13 @@ export function Events({ run, changes }) {
     if (!changes.events || !events) return;
     const last = events.at(-1)?.id;
     if (!last) return reload();
-    // If it fails, the line shows as lost, and when it is back there is a change.
+    // If this fails, the connection shows as lost; once it is back, everything counts as changed.
     newer(last).catch(() => {});
   }, [changes.events]);
   const newer = async (/** @type {number} */ last) => {
     for (let full = true; full;) {
       const found = /** @type {Entry[]} */ (await get(path, { after_id: last, limit: LIMIT }));
-      // Another change may have been answered meanwhile, with the same events.
+      // Another change may have brought the same events in the meantime.
       change((old) => [...old, ...found.filter((event) => event.id > (old.at(-1)?.id ?? 0))]);
       full = found.length === LIMIT;
       last = found.at(-1)?.id ?? last;
@@ -57,7 +57,7 @@ export function Events({ run, changes }) {
     </div>
     <${Failure} error=${error} retry=${reload} />
     ${!events && !error && html`<${Loading} />`}
-    ${events && !shown.length && html`<${Empty} title=${events.length ? "No event is like that" : "No events yet"}>${events.length ? "Take a filter away." : "A run says here what it does and what went wrong."}<//>`}
+    ${events && !shown.length && html`<${Empty} title=${events.length ? "No event matches" : "No events yet"}>${events.length ? "Remove a filter." : "A run reports here what it does and what goes wrong."}<//>`}
     ${
       shown.length > 0 &&
       html`<ol class="card events" aria-label="Events, newest first">
@@ -68,21 +68,21 @@ export function Events({ run, changes }) {
     </ol>`
     }
     ${events && events.length >= LIMIT && !whole && html`<nav class="pages"><button onClick=${older}>Older events</button></nav>`}
-    <${Asked} run=${run} changes=${changes} />`;
+    <${RequestList} run=${run} changes=${changes} />`;
 }
 
 /** @param {import("./run.js").TabProps} props */
-function Asked({ run, changes }) {
+function RequestList({ run, changes }) {
   const [offset, setOffset] = useState(0);
   const { data, reload } = useLoaded(
-    () => get(`/api/runs/${run.id}/requests`, { offset, limit: REQUESTS }),
+    () => get(`/api/runs/${run.id}/requests`, { offset, limit: REQUESTS_PER_PAGE }),
     [run.id, offset],
   );
   useEffect(() => void (changes.requests && reload()), [changes.requests]);
   const page =
     /** @type {import("../../lib/types.js").Page<import("../../lib/types.js").Request> | undefined} */ (data);
   if (!page?.total) return null;
-  return html`<h2>Actions</h2><${Requests} requests=${page.items} ofRun /><${Pages} page=${page} go=${setOffset} />`;
+  return html`<h2>Requests</h2><${Requests} requests=${page.items} ofRun /><${Pages} page=${page} go=${setOffset} />`;
 }
 
 /** @param {Entry} event */

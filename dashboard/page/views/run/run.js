@@ -1,4 +1,4 @@
-// One run: its state in words above, and a tab for each way of looking at it.
+// One run: its state at the top, and a tab for each view of it.
 import { get } from "../../lib/api.js";
 import { ago, dateTime, doing, duration } from "../../lib/format.js";
 import { html, useEffect, useRef, useState } from "../../lib/html.js";
@@ -8,7 +8,7 @@ import { link } from "../../lib/router.js";
 import { Ago, Empty, Failure, Loading, Progress, State } from "../../ui.js";
 import { ActionButtons } from "./actions.js";
 import { Curves } from "./curves.js";
-import { neverBegan, Queued, Unheard, waitsFor } from "./queued.js";
+import { neverBegan, Queued, NeverBegan, waitsFor } from "./queued.js";
 
 /** @type {Record<string, [string, any]>} */
 const TABS = {
@@ -21,14 +21,14 @@ const TABS = {
   config: ["Config", later(() => import("./config.js").then((found) => found.Config))],
 };
 
-const OF_QUEUED = ["events", "config"]; // that a run has before it begins
+const TABS_BEFORE_START = ["events", "config"]; // a run has these before it begins
 
 /**
- * What each tab gets.
+ * The properties of each tab.
  *
  * @typedef {object} TabProps
  * @property {import("../../lib/types.js").RunDetail} run
- * @property {Record<string, number>} changes how often each kind of thing has changed since the view was opened
+ * @property {Record<string, number>} changes number of changes of each kind since the view was opened
  */
 
 /** @param {{id: number, tab: string}} props */
@@ -37,16 +37,16 @@ export function Run({ id, tab }) {
   const run = /** @type {import("../../lib/types.js").RunDetail | undefined} */ (data);
   const [changes, setChanges] = useState(/** @type {Record<string, number>} */ ({}));
   const tabs = useRef(/** @type {HTMLElement | null} */ (null));
-  // On a phone they do not all fit.
+  // On a phone the tabs do not all fit.
   useEffect(
     () =>
       tabs.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }),
     [tab, Boolean(run)],
   );
-  useChanges(id, (told) => {
+  useChanges(id, (changed) => {
     const what = new Set(
-      told
-        ? told.flatMap((change) => change.what)
+      changed
+        ? changed.flatMap((change) => change.what)
         : ["run", "metrics", "events", "workers", "groups", "evaluations", "requests"],
     );
     if (what.has("run") || what.has("metrics")) reload();
@@ -66,7 +66,7 @@ export function Run({ id, tab }) {
     return html`<div class="page"><${Failure} error=${error} retry=${reload} />${!error && html`<${Loading} />`}</div>`;
   }
   const begun = run.state !== "queued" || run.step > 0;
-  const [, View] = begun || OF_QUEUED.includes(tab) ? (TABS[tab] ?? TABS.curves) : ["", Queued];
+  const [, View] = begun || TABS_BEFORE_START.includes(tab) ? (TABS[tab] ?? TABS.curves) : ["", Queued];
   return html`<section class="page" aria-labelledby="title">
     <${Header} run=${run} />
     <${Failure} error=${error} retry=${reload} />
@@ -86,38 +86,38 @@ function Header({ run }) {
     <div class="head"><h1 id="title">${run.name}</h1><${State} state=${run.state} />${doing(run) && html`<span class="soft">${doing(run)}</span>`}<span class="space"></span><${ActionButtons} run=${run} /></div>
     <dl class="facts">
       <div class="wide"><dt>Progress</dt><dd><${Progress} step=${run.step} steps=${run.steps} state=${run.state} /></dd></div>
-      <div><dt>To go</dt><dd class="num">${active ? duration(run.eta_s) : "–"}</dd></div>
-      <div><dt>Step</dt><dd class="num">${duration(run.seconds_per_step)}</dd></div>
+      <div><dt>Remaining</dt><dd class="num">${active ? duration(run.eta_s) : "–"}</dd></div>
+      <div><dt>Per step</dt><dd class="num">${duration(run.seconds_per_step)}</dd></div>
       <div><dt>Created</dt><dd class="num"><${Ago} time=${run.created_at} /></dd></div>
-      ${!active && run.started_at && end && html`<div><dt>${run.step ? "Last session" : "Took"}</dt><dd class="num">${duration(end - run.started_at)}</dd></div>`}
-      ${active && html`<div><dt>Sign of life</dt><dd class="num"><${Ago} time=${run.heartbeat_at} /></dd></div>`}
+      ${!active && run.started_at && end && html`<div><dt>${run.step ? "Last session" : "Duration"}</dt><dd class="num">${duration(end - run.started_at)}</dd></div>`}
+      ${active && html`<div><dt>Last seen</dt><dd class="num"><${Ago} time=${run.heartbeat_at} /></dd></div>`}
       ${run.job_id && html`<div><dt>Ray job</dt><dd><code>${run.job_id}</code></dd></div>`}
       <div class="folder"><dt>Folder</dt><dd><code>${run.folder}</code></dd></div>
     </dl>
-    ${run.state === "failed" && html`<div class="notice bad" role="alert"><b>Failed</b> <span>${run.failure ?? "without a word. See the events."}</span></div>`}
+    ${run.state === "failed" && html`<div class="notice bad" role="alert"><b>Failed</b> <span>${run.failure ?? "without a reason. See the events."}</span></div>`}
     ${run.state === "queued" && run.step > 0 && html`<div class="notice"><b>Queued</b> <span>${waitsFor(run)}</span></div>`}
     ${run.state === "stalled" && html`<${Stalled} run=${run} />`}
   </header>`;
 }
 
-/** What is wrong, and which of the buttons help. @param {{run: import("../../lib/types.js").RunDetail}} props */
+/** What is wrong, and which buttons help. @param {{run: import("../../lib/types.js").RunDetail}} props */
 function Stalled({ run }) {
   const at = useShared(now);
   const heard = run.heartbeat_at;
   if (neverBegan(run))
-    return html`<div class="notice warn" role="alert"><b>Stalled</b> <span><${Unheard} run=${run} /></span></div>`;
+    return html`<div class="notice warn" role="alert"><b>Stalled</b> <span><${NeverBegan} run=${run} /></span></div>`;
   return html`<div class="notice warn" role="alert"><b>Stalled</b>
     <span>${
       run.silent
         ? html`No sign of life ${heard ? html`since ${dateTime(heard)} (${ago(at - heard)})` : "yet"}. ${SILENT}`
-        : html`Its process lives, but no step has ended for much longer than steps take here${run.seconds_per_step !== null && ` (${duration(run.seconds_per_step)})`}. ${stuck(run.id)}`
+        : html`Its process is alive, but the current step takes much longer than usual${run.seconds_per_step !== null && ` (${duration(run.seconds_per_step)})`}. ${stuck(run.id)}`
     }</span>
   </div>`;
 }
 
-const SILENT = html`Its process may have been killed or its machine lost. If it does not come back, <b>Resume</b> lets it go on from its last checkpoint.`;
+const SILENT = html`Its process may have been killed, or its machine lost. If it does not come back, <b>Resume</b> it from its last checkpoint.`;
 
 /** @param {number} id */
 function stuck(id) {
-  return html`See its <a href=${link(["run", id, "workers"])}>workers</a> and last <a href=${link(["run", id, "events"])}>events</a>. If it does not move again, <b>Stop</b> it now and <b>Resume</b> it from its last checkpoint.`;
+  return html`See its <a href=${link(["run", id, "workers"])}>workers</a> and last <a href=${link(["run", id, "events"])}>events</a>. If it does not recover, <b>Stop</b> it now and <b>Resume</b> it from its last checkpoint.`;
 }

@@ -1,4 +1,4 @@
-// The processes of a run: where they are, what they hold, what waits for them.
+// The processes of a run: where they run, their policy version, their queue.
 import { get } from "../../lib/api.js";
 import { counted } from "../../lib/format.js";
 import { html, useEffect } from "../../lib/html.js";
@@ -8,7 +8,7 @@ import { Ago, Empty, ENDED, Failure, Loading } from "../../ui.js";
 const SILENT_S = 30;
 /** @type {Record<string, string>} */
 const ROLES = {
-  prompts: "Prompt makers",
+  prompts: "Prompt workers",
   rollout: "Rollout workers",
   rewards: "Reward workers",
   learner: "Learner ranks",
@@ -23,13 +23,13 @@ export function Workers({ run, changes }) {
   const workers = /** @type {import("../../lib/types.js").WorkerStatus[] | undefined} */ (data);
   if (!workers) return html`<${Failure} error=${error} retry=${reload} />${!error && html`<${Loading} />`}`;
   if (!workers.length)
-    return html`<${Empty} title="No workers yet">They appear as soon as Ray has placed them.<//>`;
+    return html`<${Empty} title="No workers yet">They appear as soon as Ray has started them.<//>`;
   const place = (/** @type {string} */ role) => (ORDER.includes(role) ? ORDER.indexOf(role) : ORDER.length);
   const roles = [...new Set(workers.map((worker) => worker.role))].sort((a, b) => place(a) - place(b));
   const ended = ENDED.includes(run.state);
   return html`<div class="card"><table class="workers stack">
     <thead><tr>${["Worker", "State", "Node", "GPU", "Process"].map((words) => html`<th key=${words} scope="col">${words}</th>`)}
-      ${["Version", "Queue", "Restarts", "Heard"].map((words) => html`<th key=${words} scope="col" class="right">${words}</th>`)}</tr></thead>
+      ${["Version", "Queue", "Restarts", "Last seen"].map((words) => html`<th key=${words} scope="col" class="right">${words}</th>`)}</tr></thead>
     ${roles.map((role) => {
       const mine = workers.filter((worker) => worker.role === role);
       return html`<tbody key=${role}>
@@ -54,6 +54,6 @@ function Worker({ worker, silent, ended, newest }) {
     <td data-head="Version" class="right num">${worker.policy_version ?? "–"}${behind > 1 && html`<span class="soft"> ${behind} behind</span>`}</td>
     <td data-head="Queue" class="right num">${ended ? "–" : (worker.queue ?? "–")}</td>
     <td data-head="Restarts" class="right num ${worker.restarts ? "toned warn" : ""}">${worker.restarts}</td>
-    <td data-head="Heard" class="right num"><${Ago} time=${worker.updated_at} /></td>
+    <td data-head="Last seen" class="right num"><${Ago} time=${worker.updated_at} /></td>
   </tr>`;
 }

@@ -1,5 +1,6 @@
 // Several runs in one chart.
 import { get } from "../../lib/api.js";
+import { titleOf, useCatalogue } from "../../charts/catalogue.js";
 import { Chart } from "../../charts/chart.js";
 import { csvOf } from "../../lib/csv.js";
 import { html, useEffect, useMemo, useRef, useState } from "../../lib/html.js";
@@ -12,8 +13,8 @@ import { ChartCard, Smoothing } from "../../charts/card.js";
 /**
  * @param {object} props
  * @param {number[]} props.ids
- * @param {import("../../lib/types.js").RunSummary[]} props.listed runs as the list has them, which says how far they are
- * @param {number} props.changes grows when some run has changed
+ * @param {import("../../lib/types.js").RunSummary[]} props.listed runs of the list, with their current steps
+ * @param {number} props.changes grows when any run changes
  * @param {(id: number) => void} props.untick
  * @param {() => void} props.clear
  */
@@ -22,12 +23,14 @@ export function Compare({ ids, listed, changes, untick, clear }) {
   const [axis, setAxis] = useState(/** @type {import("../../charts/lines.js").Axis} */ ("step"));
   const [smoothing, setSmoothing] = useState(0.6);
   const [zoom, setZoom] = useState(/** @type {import("../../charts/chart.js").Zoom} */ (null));
+  const known = useCatalogue();
+  const title = titleOf(known, metric);
   const summaries = new Map(listed.map((run) => [run.id, run]));
   const { runs, error } = useDetails(ids, summaries);
   const { series, more, error: noSeries } = useSeries(ids, [metric], null);
   useEffect(() => {
     for (const run of runs) {
-      // One that the list's page does not show may have gone on as well.
+      // A run that is not on the list's page may have new steps too.
       const now = summaries.get(run.id) ?? { ...run, step: Infinity };
       if (now.state === "running") more(run.id, now.step);
     }
@@ -44,9 +47,9 @@ export function Compare({ ids, listed, changes, untick, clear }) {
   );
   const csv = () => csvOf(tableOf(series ?? [], nameOf));
   return html`<section class="compare" aria-label="Comparison of runs">
-    <${ChartCard} title=${`${ids.length === 1 ? "1 run" : `${ids.length} runs`}: ${metric}`} file=${`compare-${metric}`} csv=${csv}
+    <${ChartCard} title=${`${ids.length === 1 ? "1 run" : `${ids.length} runs`}: ${title}`} file=${`compare-${metric}`} csv=${csv}
       controls=${html`
-        <${Select} label="Metric" hidden options=${names.map((name) => [name, name])} value=${metric} choose=${(/** @type {string} */ name) => (setMetric(name), setZoom(null))} />
+        <${Select} label="Metric" hidden options=${names.map((name) => [name, titleOf(known, name)])} value=${metric} choose=${(/** @type {string} */ name) => (setMetric(name), setZoom(null))} />
         <${Choice} label="Axis" choices=${[
           ["step", "Step"],
           ["time", "Time"],
@@ -58,16 +61,16 @@ export function Compare({ ids, listed, changes, untick, clear }) {
         !series
           ? html`<${Loading} />`
           : lines.length
-            ? html`<${Chart} label=${`${metric} of ${ids.length} runs`} lines=${lines} axis=${axis} smoothing=${smoothing} range=${rangeOf(metric)} zoom=${zoom} onZoom=${setZoom} height=${260} onPlot=${onPlot} />`
-            : html`<${Empty} title="No data yet">None of these runs has recorded ${metric}.<//>`} />
+            ? html`<${Chart} label=${`${title} of ${ids.length} runs`} lines=${lines} axis=${axis} smoothing=${smoothing} range=${rangeOf(metric)} zoom=${zoom} onZoom=${setZoom} height=${260} onPlot=${onPlot} />`
+            : html`<${Empty} title="No data yet">None of these runs has recorded ${title}.<//>`} />
     <${Failure} error=${error ?? noSeries} />
-    ${ids.length === 1 && html`<p class="soft small">Tick more runs to see them in one chart.</p>`}
-    <div class="chips">${runs.map((run) => html`<button key=${run.id} class="chip" aria-label=${`Leave ${run.name} out`} onClick=${() => untick(run.id)}>${run.name} <span aria-hidden="true">×</span></button>`)}</div>
+    ${ids.length === 1 && html`<p class="soft small">Tick more runs to add them to this chart.</p>`}
+    <div class="chips">${runs.map((run) => html`<button key=${run.id} class="chip" aria-label=${`Remove ${run.name}`} onClick=${() => untick(run.id)}>${run.name} <span aria-hidden="true">×</span></button>`)}</div>
   </section>`;
 }
 
 /**
- * Names and metrics of runs. They are asked for once; of a run that had no metric yet, again when it has made steps.
+ * Names and metrics of runs, fetched once. A run without metrics is fetched again once it has steps.
  *
  * @param {number[]} ids
  * @param {Map<number, import("../../lib/types.js").RunSummary>} listed

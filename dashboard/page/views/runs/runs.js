@@ -11,7 +11,7 @@ import { StartDialog } from "./start.js";
 
 const PAGE = 50;
 const POINTS = 60;
-const MOST_COMPARED = 8;
+const MAX_COMPARED = 8;
 const NOTHING = html`<span class="soft">–</span>`;
 /** @type {[string, string, string][]} sort key, heading, class */
 const COLUMNS = [
@@ -20,7 +20,7 @@ const COLUMNS = [
   ["step", "Progress", ""],
   ["", "Reward", ""],
   ["", "Last reward", ""],
-  ["", "Step · to go", "right"],
+  ["", "Per step · remaining", "right"],
   ["created_at", "Age", "right"],
 ];
 
@@ -52,7 +52,7 @@ export function Runs() {
     choose({
       compare: (ticked.includes(id)
         ? ticked.filter((other) => other !== id)
-        : [...ticked, id].slice(-MOST_COMPARED)
+        : [...ticked, id].slice(-MAX_COMPARED)
       ).map(String),
     });
 
@@ -86,7 +86,7 @@ export function Runs() {
   </section>`;
 }
 
-/** Small curves of the listed runs; a run's is fetched again when the run has gone on. @param {import("../../lib/types.js").RunSummary[]} runs */
+/** Small curves of the listed runs; a curve is fetched again when its run has new steps. @param {import("../../lib/types.js").RunSummary[]} runs */
 function useCurves(runs) {
   const [curves, setCurves] = useState(
     /** @type {Map<number, import("../../lib/types.js").Curve & {at: number}>} */ (new Map()),
@@ -103,7 +103,7 @@ function useCurves(runs) {
             next.set(curve.run_id, { ...curve, at: next.get(curve.run_id)?.at ?? 0 });
           return next;
         }),
-      () => {}, // the list's own failure is shown
+      () => {}, // the list shows its own error
     );
   }, [wanted.map((run) => `${run.id}:${run.step}`).join()]);
   return curves;
@@ -183,7 +183,7 @@ function Trouble({ run }) {
     return html`<p class="trouble bad" title=${run.failure}>${run.failure}</p>`;
   if (doing(run)) return html`<p class="trouble soft">${doing(run)}</p>`;
   if (run.state === "stalled") {
-    return html`<p class="trouble warn">${run.heartbeat_at ? `last sign of life ${ago(at - run.heartbeat_at)}` : "no sign of life"}</p>`;
+    return html`<p class="trouble warn">${run.heartbeat_at ? `last seen ${ago(at - run.heartbeat_at)}` : "no sign of life yet"}</p>`;
   }
   return null;
 }
@@ -191,6 +191,6 @@ function Trouble({ run }) {
 /** @param {{filtered: boolean, clear: () => void}} props */
 function NoRuns({ filtered, clear }) {
   if (filtered)
-    return html`<${Empty} title="No run is like that"><button onClick=${clear}>Show all runs</button><//>`;
-  return html`<${Empty} title="No runs yet">Start one where this dashboard reads its runs: <code>videossr train configs/demo.yaml</code>. It appears here by itself.<//>`;
+    return html`<${Empty} title="No run matches"><button onClick=${clear}>Show all runs</button><//>`;
+  return html`<${Empty} title="No runs yet">Start one on the dashboard's machine: <code>videossr train configs/demo.yaml</code>. It appears here at once.<//>`;
 }
