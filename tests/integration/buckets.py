@@ -1,4 +1,4 @@
-"""Buckets to train into: a folder by its address, and a server that speaks S3's protocol."""
+"""Buckets to train into: a folder as a file:// address, and a server that speaks the S3 protocol."""
 
 import shutil
 import socket
@@ -15,7 +15,7 @@ from store.files import Files
 
 @contextmanager
 def bucket(kind: str, tmp_path: Path) -> Iterator[str]:
-    """The address of an empty bucket; what reaches it is in the environment."""
+    """Yield the address of an empty bucket; its credentials are in the environment."""
     if kind == "file":
         yield (tmp_path / "bucket").as_uri()
         return
@@ -48,7 +48,7 @@ def bucket(kind: str, tmp_path: Path) -> Iterator[str]:
 def _make(name: str, port: int) -> None:
     from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
@@ -71,5 +71,5 @@ def _make(name: str, port: int) -> None:
 
 
 def folders(address: str) -> set[str]:
-    """What lies at the top of a bucket."""
+    """Return the names at the top of a bucket."""
     return {name.partition("/")[0] for name in Files(address).names()}

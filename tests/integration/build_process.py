@@ -1,4 +1,4 @@
-"""A build in a process and a Ray of its own: `python -m tests.integration.build_process JSON`; prints its progress."""
+"""A build in its own process and Ray cluster: `python -m tests.integration.build_process JSON`; prints its progress."""
 
 import json
 import sys
@@ -9,11 +9,11 @@ from typing import Any
 def main(videos: list[str], out: str, num_cpus: int, count: int, **options: Any) -> None:
     import ray
 
-    from dataset.build import PAPER_MIX, Progress, build, find
+    from dataset.build import PAPER_MIX, BuildProgress, build, find_all
     from dataset.store import BuildSettings
 
-    def report(progress: Progress) -> None:
-        print(progress.stage, progress.done, progress.total, progress.num_rejected, flush=True)
+    def report(progress: BuildProgress) -> None:
+        print(progress.stage, progress.done, progress.total, progress.num_skipped, flush=True)
 
     ray.init(
         address="local",
@@ -28,7 +28,7 @@ def main(videos: list[str], out: str, num_cpus: int, count: int, **options: Any)
         {"videos": videos, "mix": dict(PAPER_MIX), "count": count, "frames": frames, **tasks}
     )
     try:
-        print(build(settings, find(videos), Path(out), report=report, **options).model_dump_json())
+        print(build(settings, find_all(videos), Path(out), report=report, **options).model_dump_json())
     finally:
         ray.shutdown()
 

@@ -1,4 +1,4 @@
-"""A running Ray that asks for a token."""
+"""A running Ray cluster that demands a token, and folders for Ray."""
 
 import os
 import secrets
@@ -24,16 +24,23 @@ def _free_port() -> int:
 
 @pytest.fixture
 def ray_folder() -> Iterator[Path]:
-    """For a Ray of the test's own: its sockets need a short path."""
+    """A folder for the test's own Ray cluster, with a short path because Ray makes sockets in it."""
     folder = tempfile.mkdtemp(prefix="vssr-", dir="/tmp")
     yield Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def cluster() -> Iterator[dict[str, str]]:
-    """Its environment, in which `ray job submit` reaches it."""
-    folder = tempfile.mkdtemp(prefix="vssr-", dir="/tmp")
+def ray_environment(ray_folder: Path) -> dict[str, str]:
+    """An environment in which a command starts its own Ray cluster."""
+    environment = os.environ | {"RAY_TMPDIR": str(ray_folder)}
+    environment.pop("RAY_ADDRESS", None)
+    return environment
+
+
+@pytest.fixture
+def cluster(ray_folder: Path) -> Iterator[dict[str, str]]:
+    """A Ray cluster with token authentication; yields the environment in which `ray job submit` reaches it."""
     port = _free_port()
     environment = os.environ | {
         "RAY_AUTH_MODE": "token",
@@ -42,9 +49,9 @@ def cluster() -> Iterator[dict[str, str]]:
     }
     environment.pop("RAY_ADDRESS", None)
     head = subprocess.Popen(
-        [RAY, "start", "--head", "--block", f"--port={_free_port()}", f"--temp-dir={folder}", "--num-cpus=2",
+        [RAY, "start", "--head", "--block", f"--port={_free_port()}", f"--temp-dir={ray_folder}", "--num-cpus=2",
          "--min-worker-port=0", "--max-worker-port=0", f"--dashboard-port={port}", "--include-dashboard=true",
-         # Of fixed numbers unless named: a second Ray on the machine would be left without the agent that takes jobs.
+         # The defaults are fixed ports: a second cluster on the machine would lack the agent that takes jobs.
          f"--dashboard-agent-listen-port={_free_port()}", f"--dashboard-agent-grpc-port={_free_port()}",
          f"--metrics-export-port={_free_port()}"],
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -55,4 +62,3 @@ def cluster() -> Iterator[dict[str, str]]:
         for process in [*psutil.Process(head.pid).children(recursive=True), psutil.Process(head.pid)]:
             process.kill()
         head.wait(30)
-        shutil.rmtree(folder, ignore_errors=True)

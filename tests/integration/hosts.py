@@ -1,4 +1,4 @@
-"""Hosts on one machine: network namespaces on a bridge, each with an address of its own. Needs root and `ip`."""
+"""Hosts on one machine: network namespaces on a bridge, each with its own address. Needs root and `ip`."""
 
 import os
 import shutil
@@ -8,17 +8,17 @@ from contextlib import contextmanager
 
 
 class NoHosts(RuntimeError):
-    """None can be made here, and why."""
+    """No host can be made on this machine; the message says why."""
 
 
 def inside(host: str, *command: str) -> list[str]:
-    """`command` as it is run on `host`."""
+    """Return the command that runs `command` on `host`."""
     return ["ip", "netns", "exec", host, *command]
 
 
 @contextmanager
 def hosts(count: int) -> Iterator[dict[str, str]]:
-    """Name to address; gone when the block ends. Raises NoHosts."""
+    """Make hosts and yield their addresses by name; they are removed when the block ends. Raises NoHosts."""
     if shutil.which("ip") is None or os.geteuid() != 0:
         raise NoHosts("network namespaces need root and the `ip` command")
     tag = f"v{os.getpid() % 100_000}"
@@ -26,7 +26,7 @@ def hosts(count: int) -> Iterator[dict[str, str]]:
     names = [f"{tag}h{number}" for number in range(count)]
     addresses = {name: f"10.213.{os.getpid() % 250}.{number + 1}" for number, name in enumerate(names)}
     try:
-        # The bridge is in a namespace too, so that nothing of the machine's own network is touched.
+        # The bridge is in a namespace too, so that the machine's own network stays untouched.
         _ip("netns", "add", bridge)
         _ip("-n", bridge, "link", "add", "bridge", "type", "bridge")
         _ip("-n", bridge, "link", "set", "bridge", "up")
@@ -50,7 +50,7 @@ def hosts(count: int) -> Iterator[dict[str, str]]:
             _ip("-n", name, "address", "add", f"{address}/24", "dev", "eth0")
             _ip("-n", name, "link", "set", "eth0", "up")
             _ip("-n", name, "link", "set", "lo", "up")
-            # It leads nowhere; but libraries ask by it for the host's own address.
+            # A route to nowhere, by which libraries find the host's own address.
             _ip("-n", name, "route", "add", "default", "dev", "eth0")
         yield addresses
     finally:

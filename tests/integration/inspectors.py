@@ -1,4 +1,4 @@
-"""What tests have look at videos, in place of `pretext.video.inspect_video.inspect`."""
+"""Replacements for `pretext.video.inspect_video.inspect` that are slow, hang or crash."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pretext.video.inspect_video import inspect
 
 
 def slow(path: str, spec: FrameSpec) -> SampledVideo:
-    """Takes its time, and leaves a line in `../looked_at` for each video."""
+    """Inspect slowly, and append a line to `../looked_at` for each video."""
     time.sleep(0.3)
     with (Path(path).parents[1] / "looked_at").open("a") as file:
         file.write(f"{Path(path).name}\n")
@@ -18,7 +18,7 @@ def slow(path: str, spec: FrameSpec) -> SampledVideo:
 
 
 def mishap(path: str, spec: FrameSpec) -> SampledVideo:
-    """Hangs or dies, as decoders do, where the name of a video says so."""
+    """Hang or crash, as decoders do, on the videos named so."""
     if Path(path).stem == "hang":
         time.sleep(1000)
     if Path(path).stem == "crash":

@@ -1,7 +1,7 @@
-"""A process with a Ray of four nodes, one of them for each label: where do our processes land?
+"""A process with a Ray cluster of four nodes, one for each label, that finds out where our processes run.
 
-Run as `python -m tests.integration.places FOLDER`, with Ray's own folder and token in the environment; it writes
-FOLDER/places.json and ends its Ray.
+Run as `python -m tests.integration.places FOLDER`, with Ray's folder and token in the environment. It writes
+FOLDER/places.json and ends its cluster.
 """
 
 import json
@@ -19,20 +19,20 @@ from cluster.training.processes import actor, scaling
 from cluster.training.ray_session import ray_session
 
 ROOT = Path(__file__).parents[2]
-# The driver's node has most room, so that whatever asks for no label would land there.
+# The driver's node has the most room, so that processes without a label would run there.
 CPUS = {"": 8, "learner": 1, "rollout": 1, "cpu": 1}
 _ACTORS = 2  # of each role
 
 
 class Place:
-    """Says on which node it runs."""
+    """An actor that tells on which node it runs."""
 
     def node(self) -> str:
         return str(ray.get_runtime_context().get_node_id())
 
 
 def demo(address: str, *overrides: str) -> Config:
-    """The demo, with two learner ranks, on labelled nodes."""
+    """Return the demo's configuration with two learner ranks and labelled nodes."""
     return load_config(
         ROOT / "configs" / "demo.yaml",
         [f"cluster.address={address}", "cluster.node_labels=true", "learner.num_workers=2", *overrides],
@@ -40,7 +40,7 @@ def demo(address: str, *overrides: str) -> Config:
 
 
 def actor_nodes(role: RolePlan) -> set[str]:
-    """The nodes on which actors of this role start."""
+    """Return the nodes on which actors of this role start."""
     places = [actor(Place, role).remote() for _ in range(_ACTORS)]
     found = set(ray.get([place.node.remote() for place in places]))
     for place in places:
@@ -49,7 +49,7 @@ def actor_nodes(role: RolePlan) -> set[str]:
 
 
 def rank_nodes(role: RolePlan, folder: Path) -> set[str]:
-    """The nodes on which Ray Train starts this role's ranks."""
+    """Return the nodes on which Ray Train starts this role's ranks."""
     from ray.train import RunConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -68,7 +68,7 @@ def rank_nodes(role: RolePlan, folder: Path) -> set[str]:
 
 
 def refusal(config: Config) -> str:
-    """What the user is told instead of a run."""
+    """Return the error that the user gets instead of a run."""
     try:
         with ray_session(config):
             return ""
@@ -87,7 +87,9 @@ def main(folder: Path) -> None:
         label_of = {node["NodeID"]: node["Labels"].get(NODE_LABEL, "") for node in ray.nodes()}
         nodes = {name: actor_nodes(by_name[name]) for name in ("rollout", "prompts", "rewards")}
         nodes["learner"] = rank_nodes(by_name["learner"], folder)
-        unlabelled = {role.name: role for role in role_plans(demo(cluster.address, "cluster.node_labels=false"))}
+        unlabelled = {
+            role.name: role for role in role_plans(demo(cluster.address, "cluster.node_labels=false"))
+        }
         nodes["rollout, not asking"] = actor_nodes(unlabelled["rollout"])
     found = {
         "nodes": sorted(label_of.values()),

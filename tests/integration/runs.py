@@ -1,4 +1,4 @@
-"""Runs of the real `videossr` command, in processes of their own and with a Ray of their own."""
+"""Runs of the real `videossr` command, each with its own processes and its own Ray cluster."""
 
 import json
 import os
@@ -16,20 +16,21 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).parents[2]
-# The whole loop at its smallest: no warm-up, so answers earn nothing, but every part does its work.
+HANG_S = 900.0  # deadline of whatever is to happen, however busy the machine is
+# The whole loop at its smallest: without a warm-up rewards are near 0, but every part does its work.
 SMALL = (
     "warmup=null", "data.num_drawn=8", "data.num_drawn_held_out=4", "train.prompts_per_step=4", "grpo.group_size=4",
-    "train.checkpoint_every=2", "evaluation.samples_per_task=0", "evaluation.every=0", "cluster.push_timeout_s=60",
+    "train.checkpoint_every=2", "evaluation.samples_per_task=0", "evaluation.every=0", "cluster.push_timeout_s=120",
 )  # fmt: skip
 
 
 class Run:
-    """One `videossr train`, under `tmp_path`."""
+    """One `videossr train` with its run folder under `tmp_path`."""
 
     def __init__(self, tmp_path: Path, name: str, *arguments: str) -> None:
         self.folder = tmp_path / "runs" / name
         self.log = tmp_path / f"{name}.log"
-        # Ray's sockets need a short path; its folder goes when the run is over.
+        # Ray's sockets need a short path. The folder is removed after the run.
         self._ray = tempfile.mkdtemp(prefix="vssr-", dir="/tmp")
         environment = os.environ | {"RAY_TMPDIR": self._ray}
         environment.pop("RAY_ADDRESS", None)
@@ -37,18 +38,21 @@ class Run:
                    f"runs_dir={self.folder.parent}", "--no-dashboard", *SMALL, *arguments]  # fmt: skip
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=self.log.open("a"), stderr=subprocess.STDOUT,
-            # As in a terminal: what a script starts in the background ignores SIGINT, and hands that on.
+            # As in a terminal. A process that a script starts in the background ignores SIGINT, as do its children.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
-    def wait(self, timeout_s: float = 600) -> int:
+    def wait(self, timeout_s: float = HANG_S) -> int:
+        """Wait for the end; return the exit code."""
         return self.process.wait(timeout_s)
 
     def records(self, name: str) -> list[dict[str, Any]]:
+        """Return the complete lines of a JSON-lines file of the run: metrics, events, rollouts or evaluations."""
         path = self.folder / f"{name}.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
-    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 300) -> None:
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float = HANG_S) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert self.process.poll() is None, self.log.read_text()[-3000:]
@@ -58,8 +62,15 @@ class Run:
     def wait_for_step(self, step: int) -> None:
         self.wait_for(lambda: any(record["step"] >= step for record in self.records("metrics")))
 
+    def wait_for_event(self, kind: str) -> None:
+        self.wait_for(lambda: any(event["kind"] == kind for event in self.records("events")))
+
+    def wait_for_more_steps(self, count: int = 1) -> None:
+        before = len(self.records("metrics"))
+        self.wait_for(lambda: len(self.records("metrics")) >= before + count)
+
     def pids(self, title: str) -> list[int]:
-        """Processes of this run's Ray whose title holds `title`."""
+        """Return the processes of this run's Ray cluster whose title contains `title`."""
         found = []
         for process in psutil.Process(self.process.pid).children(recursive=True):
             try:

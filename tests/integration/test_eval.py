@@ -1,12 +1,9 @@
-"""A bench built of drawn videos and answered by a model, through the real command with a Ray of its own."""
+"""A bench built from drawn videos and a model evaluated on it, through the real command with its own Ray cluster."""
 
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -19,21 +16,21 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from evaluation.bench import load_questions
-from evaluation.viubench import COLUMNS, answer_score
+from evaluation.bench import load_columns
+from evaluation.viubench import COLUMNS, viubench_score
 from learner.modeling.tiny import create_tiny_model
 from pretext.scenes import draw_videos
 from pretext.stream import render
+from tests.integration.runs import HANG_S, ROOT
 
-ROOT = Path(__file__).parents[2]
 SAMPLES = 4
 SAID = "1-4"
 
 
 def always_says(folder: Path, words: str, corpus: list[str]) -> Path:
-    """A tiny Qwen3-VL that answers everything with `words`.
+    """Make a tiny Qwen3-VL that generates `words` for every prompt; return its folder.
 
-    Its layers add nothing to the last token's embedding, and its head names the token that comes next in `words`.
+    Its layers add nothing to the last token's embedding, and its head names the next token of `words`.
     """
     create_tiny_model(folder / "start", corpus=corpus)
     processor = AutoProcessor.from_pretrained(folder / "start")
@@ -57,19 +54,16 @@ def always_says(folder: Path, words: str, corpus: list[str]) -> Path:
 
 
 @pytest.fixture
-def environment() -> Iterator[dict[str, str]]:
-    """Of a command with a Ray of its own, whose sockets need a short path."""
-    ray = tempfile.mkdtemp(prefix="vssr-", dir="/tmp")
-    variables = os.environ | {"RAY_TMPDIR": ray, "VIDEOSSR_RUNS": f"{ray}/runs"}
-    variables.pop("RAY_ADDRESS", None)
-    yield variables
+def environment(ray_environment: dict[str, str]) -> Iterator[dict[str, str]]:
+    """An environment for a command with its own Ray cluster; the cluster's processes are killed at the end."""
+    ray = ray_environment["RAY_TMPDIR"]
+    yield ray_environment | {"VIDEOSSR_RUNS": f"{ray}/runs"}
     for process in processes_of(ray):
         process.kill()
-    shutil.rmtree(ray, ignore_errors=True)
 
 
 def processes_of(ray: str) -> list[psutil.Process]:
-    """Those that were started with this RAY_TMPDIR."""
+    """Return the processes that were started with this RAY_TMPDIR."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -85,14 +79,14 @@ def command(*words: str) -> list[str]:
 
 
 def kill_the_engine_at_work(running: subprocess.Popen[bytes], ray: str) -> None:
-    """SIGKILL to the engine while it answers its first batch."""
-    deadline = time.monotonic() + 240
+    """Kill the engine while it generates its first batch."""
+    deadline = time.monotonic() + HANG_S
     while True:
         assert running.poll() is None
         assert time.monotonic() < deadline
         for process in processes_of(ray):
             try:
-                if "BenchEngine.answer" in " ".join(process.cmdline()):
+                if "BenchEngine.generate" in " ".join(process.cmdline()):
                     process.send_signal(signal.SIGKILL)
                     return
             except psutil.Error:
@@ -100,7 +94,7 @@ def kill_the_engine_at_work(running: subprocess.Popen[bytes], ray: str) -> None:
         time.sleep(0.1)
 
 
-def test_a_bench_is_answered_though_an_engine_dies_and_a_video_is_gone(
+def test_a_model_is_evaluated_although_an_engine_dies_and_a_video_is_damaged(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     clips = draw_videos(tmp_path / "videos", count=4, seed=1)
@@ -108,7 +102,7 @@ def test_a_bench_is_answered_though_an_engine_dies_and_a_video_is_gone(
     build = ["bench", "build", "--videos", str(tmp_path / "videos"), "--out", str(bench)]
     build += ["--samples", str(SAMPLES), "--pixels", "4096"]
     subprocess.run(command(*build), cwd=ROOT, env=environment, check=True)
-    asked = load_questions(bench)
+    asked = load_columns(bench)
     corpus = ["Answer directly.", "system user assistant"]
     for questions in asked:
         corpus += [part for part in render(questions.recipes[0]).content if isinstance(part, str)]
@@ -126,10 +120,10 @@ def test_a_bench_is_answered_though_an_engine_dies_and_a_video_is_gone(
             ), cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT,
         )  # fmt: skip
     kill_the_engine_at_work(running, environment["RAY_TMPDIR"])
-    assert running.wait(300) == 0, log.read_text()[-3000:]
+    assert running.wait(HANG_S) == 0, log.read_text()[-3000:]
     printed = log.read_text()
-    # A worker notices that its Ray has ended, and follows.
-    assert psutil.wait_procs(processes_of(environment["RAY_TMPDIR"]), timeout=30)[1] == []
+    # Workers notice that their Ray cluster has ended, and exit.
+    assert psutil.wait_procs(processes_of(environment["RAY_TMPDIR"]), timeout=HANG_S)[1] == []
 
     found = json.loads((out / "results.json").read_text())
     answers = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
@@ -146,7 +140,7 @@ def test_a_bench_is_answered_though_an_engine_dies_and_a_video_is_gone(
         mine = [answer for answer in answers if answer["column"] == column.name]
         assert {answer["completion"] for answer in mine} == {SAID}
         assert [answer["score"] for answer in mine] == [
-            answer_score(column.task, SAID, answer["answer"]) for answer in mine
+            viubench_score(column.task, SAID, answer["answer"]) for answer in mine
         ]
         entry = found["columns"][column.name]
         assert (entry["n"], entry["unreadable"]) == (SAMPLES - 1, 1)

@@ -1,4 +1,4 @@
-"""Several hosts: a Ray over three network namespaces, and a run whose parts are on the one labelled for each."""
+"""Several hosts: a Ray cluster over three network namespaces, and a run with each part on the host labelled for it."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from cluster.training.placement import NODE_LABEL
 from store.database import database_url, open_database
 from store.reading.reader import RunReader
 from tests.integration.hosts import NoHosts, hosts, inside
-from tests.integration.runs import ROOT, SMALL
+from tests.integration.runs import HANG_S, ROOT, SMALL
 
 pytestmark = pytest.mark.long
 
@@ -31,7 +31,7 @@ PORT = 6379
 
 @contextmanager
 def ray_over(addresses: dict[str, str], environment: dict[str, str], folder: Path) -> Iterator[str]:
-    """A Ray with a node on each host: the first directs, and the others are labelled rollout, learner and so on."""
+    """Start a Ray node on each host, labelled cpu (the head), rollout and learner; yield the cluster's address."""
     head = next(iter(addresses.values()))
     processes = []
 
@@ -61,7 +61,7 @@ def ray_over(addresses: dict[str, str], environment: dict[str, str], folder: Pat
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + HANG_S
     while not condition():
         assert time.monotonic() < deadline, "a Ray node did not start"
         time.sleep(0.2)
@@ -73,7 +73,7 @@ def test_a_run_trains_across_three_hosts(tmp_path: Path) -> None:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
         "PYTHONPATH": str(ROOT),
-        "GLOO_SOCKET_IFNAME": "eth0",  # names of these hosts are in no table that torch could ask
+        "GLOO_SOCKET_IFNAME": "eth0",  # torch cannot resolve the names of these hosts
     }
     environment.pop("RAY_ADDRESS", None)
     log = tmp_path / "train.log"
@@ -89,7 +89,7 @@ def test_a_run_trains_across_three_hosts(tmp_path: Path) -> None:
                 driver, cwd=ROOT, env=environment, stdout=log.open("w"), stderr=subprocess.STDOUT
             )
             try:
-                assert process.wait(420) == 0, log.read_text()[-3000:]
+                assert process.wait(HANG_S) == 0, log.read_text()[-3000:]
             finally:
                 if process.poll() is None:
                     process.send_signal(signal.SIGINT)
@@ -113,5 +113,5 @@ def test_a_run_trains_across_three_hosts(tmp_path: Path) -> None:
         json.loads(line)["policy/logprob_gap_max"] for line in (tmp_path / "demo" / "metrics.jsonl").open()
     ]
     assert len(gaps) == 4
-    assert max(gaps) < 1e-4  # so the weights that crossed the network are those that were trained
+    assert max(gaps) < 1e-4  # so the weights arrived over the network as they were trained
     database.close()

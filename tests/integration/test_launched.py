@@ -1,4 +1,4 @@
-"""Runs that the dashboard starts, from the queue to the end."""
+"""A run that the dashboard starts, from the queue to its end."""
 
 import re
 import time
@@ -13,7 +13,7 @@ from store.database import Database, database_url, open_database
 from store.reading.reader import RunReader
 from store.records import RunDetail
 from store.requests import add_request
-from tests.integration.runs import ROOT, SMALL
+from tests.integration.runs import HANG_S, ROOT, SMALL
 
 
 @pytest.fixture
@@ -23,21 +23,21 @@ def database(tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
-def wait_until(holds: Callable[[], bool], timeout_s: float = 240) -> None:
+def wait_until(holds: Callable[[], bool], timeout_s: float = HANG_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
 
-def test_a_run_that_does_not_train_yet_stops_at_once_when_asked(
+def test_a_run_before_its_first_step_stops_at_once_when_asked(
     tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch, ray_folder: Path
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(ray_folder))
     launcher, reader = LocalLauncher(tmp_path / "runs", database), RunReader(database)
     text = (ROOT / "configs" / "demo.yaml").read_text()
-    for_long = ("warmup={target_score: 1.0, max_steps: 100000}", "name=early")
-    launched = launcher.start(text, [*SMALL, *for_long], "operator")
+    endless = ("warmup={target_score: 1.0, max_steps: 100000}", "name=early")
+    launched = launcher.start(text, [*SMALL, *endless], "operator")
     process = psutil.Process(int(re.findall(r"process (\d+)", launched.message)[0]))
 
     def run() -> RunDetail:
@@ -51,10 +51,10 @@ def test_a_run_that_does_not_train_yet_stops_at_once_when_asked(
         assert (run().state, run().folder) == ("running", str(tmp_path / "runs" / "early"))
         below = process.children(recursive=True)
         asked = add_request(database, launched.run_id, "stop", "operator")
-        wait_until(lambda: run().state == "stopped", 60)
+        wait_until(lambda: run().state == "stopped")
         (request,) = reader.requests(launched.run_id).items
         assert (request.id, request.outcome) == (asked, "The run ends now, before its first step.")
-        _, alive = psutil.wait_procs([process, *below], timeout=20)
+        _, alive = psutil.wait_procs([process, *below], timeout=HANG_S)
         assert not alive
     finally:
         for left in [process, *process.children(recursive=True)] if process.is_running() else []:

@@ -1,48 +1,43 @@
-"""Several Ray nodes on one machine: with cluster.node_labels, processes land on those labelled for them."""
+"""Several Ray nodes on one machine: with cluster.node_labels, processes run on the nodes labelled for them."""
 
 import json
-import os
 import secrets
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.integration.places import CPUS
-from tests.integration.runs import ROOT
+from tests.integration.runs import HANG_S, ROOT
 
 pytestmark = pytest.mark.long
 
 
-def test_every_process_lands_on_the_node_labelled_for_it(tmp_path: Path) -> None:
-    ray_folder = tempfile.mkdtemp(prefix="vssr-", dir="/tmp")  # Ray's sockets need a short path
-    environment = os.environ | {
-        "RAY_TMPDIR": ray_folder,
+def test_every_process_runs_on_the_node_labelled_for_it(
+    ray_environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment = ray_environment | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
         "RAY_TRAIN_METRICS_ENABLED": "0",
         "PYTHONPATH": str(ROOT),
     }
-    environment.pop("RAY_ADDRESS", None)
     log = tmp_path / "log"
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.integration.places", str(tmp_path)],
         cwd=ROOT, env=environment, stdout=log.open("w"), stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
-        assert process.wait(600) == 0, log.read_text()[-3000:]
+        assert process.wait(HANG_S) == 0, log.read_text()[-3000:]
     finally:
         if process.poll() is None:
             for each in [*psutil.Process(process.pid).children(recursive=True), process]:
                 each.kill()
-        shutil.rmtree(ray_folder, ignore_errors=True)
     found = json.loads((tmp_path / "places.json").read_text())
     assert found["nodes"] == sorted(CPUS)
     placed = found["places"]
-    assert "" in placed.pop("rollout, not asking")  # so it is the label that decides
+    assert "" in placed.pop("rollout, not asking")  # so the labels decide
     assert placed == {"rollout": ["rollout"], "prompt": ["cpu"], "reward": ["cpu"], "learner": ["learner"]}
     assert "prompt and reward ask for 2.1 CPU(s) on nodes labelled videossr.io/role=cpu" in found["refusal"]

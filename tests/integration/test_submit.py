@@ -1,4 +1,4 @@
-"""`videossr submit` and its relatives on a Ray with token authentication, through the real command."""
+"""`videossr submit`, and runs and jobs on a Ray cluster with token authentication, through the real command."""
 
 import re
 import secrets
@@ -14,14 +14,14 @@ import yaml
 from store.database import database_url, open_database
 from store.reading.reader import RunReader
 from tests.integration.conftest import RAY
-from tests.integration.runs import ROOT, SMALL
+from tests.integration.runs import HANG_S, ROOT, SMALL
 from tests.unit.cluster.stored import store_run
 
 VIDEOSSR = str(Path(sys.executable).with_name("videossr"))
-SECRET = "hf_that_nobody_shall_see"
+SECRET = "hf_secret_that_must_not_be_printed"
 pytestmark = pytest.mark.long
 
-LAUNCH = """
+LAUNCH_SCRIPT = """
 import sys
 from pathlib import Path
 from cluster.jobs.launchers import JobLauncher
@@ -33,24 +33,24 @@ print(launcher.start(launcher.configs()["demo"], [f"name={name}", "model.path=/n
 
 
 class Ray:
-    """A cluster, and what commands say of it."""
+    """A Ray cluster, and commands that are run against it."""
 
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self.address = environment["RAY_API_SERVER_ADDRESS"]
         self._own, self._folder = environment, folder
-        # With an address that is wrong where Ray looks first: the one that is named has to win.
+        # The environment has a wrong address, where Ray looks first: the --address option must win.
         self.environment = environment | {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:9", "HF_TOKEN": SECRET}
         self.environment.pop("VIDEOSSR_DB", None)
 
     def run(self, *words: str, **changes: str) -> subprocess.CompletedProcess[str]:
-        """A command, from a folder that is no checkout."""
+        """Run a command from a folder that is no checkout."""
         return subprocess.run(
             words,
             cwd=self._folder,
             env=self.environment | changes,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=HANG_S,
         )
 
     def submit(self, *words: str, **changes: str) -> subprocess.CompletedProcess[str]:
@@ -65,12 +65,12 @@ class Ray:
 
     def job(self, *words: str) -> str:
         done = subprocess.run(
-            [RAY, "job", *words], env=self._own, capture_output=True, text=True, timeout=120
+            [RAY, "job", *words], env=self._own, capture_output=True, text=True, timeout=HANG_S
         )
         return done.stdout + done.stderr
 
-    def wait_for(self, words: str, *command: str, timeout_s: float = 400) -> None:
-        """Until what `ray job` says holds `words`."""
+    def wait_for(self, words: str, *command: str, timeout_s: float = HANG_S) -> None:
+        """Wait until the output of `ray job` contains `words`."""
         deadline = time.monotonic() + timeout_s
         while words not in (said := self.job(*command)):
             assert time.monotonic() < deadline, said
@@ -86,7 +86,7 @@ def ray(cluster: dict[str, str], tmp_path: Path) -> Ray:
 
 @pytest.fixture
 def config(tmp_path: Path) -> str:
-    """A configuration that is not in the checkout."""
+    """A configuration file outside the checkout."""
     file = tmp_path / "mine.yaml"
     file.write_text((ROOT / "configs" / "demo.yaml").read_text())
     return str(file)
@@ -104,26 +104,26 @@ def test_a_run_is_submitted_followed_resumed_and_stopped(ray: Ray, config: str, 
     assert done.stdout.count("Starting the rollout engine(s)") == 1  # each line once
     assert "Dashboard:" not in done.stdout
 
-    # It goes on from what the store and its folder know.
+    # It resumes from what its folder and the store know.
     store_run(tmp_path, "sent", "stopped", config=yaml.safe_load((folder / "config.yaml").read_text()))
     place = ("--address", ray.address, "--runs", str(tmp_path))
     done = ray.run(VIDEOSSR, "runs", "resume", "sent", "train.steps=3", *place)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3
 
-    # Ctrl-C ends the following, not the job.
+    # Ctrl-C stops following the job, not the job itself.
     running = ray.start(config, *SMALL, f"runs_dir={tmp_path}", "train.steps=200", "--name", "long")
     job_id = first(running, r"Job (videossr-long-\w+)")
     first(running, r"(Starting) the rollout")
     running.send_signal(signal.SIGINT)
-    rest = running.communicate(timeout=60)[0]
+    rest = running.communicate(timeout=HANG_S)[0]
     assert running.returncode == 130
     assert "No longer followed; the job goes on." in rest
     assert f"ray job stop --address {ray.address} {job_id}" in rest
     assert "RUNNING" in ray.job("status", job_id)
     again = ray.submit(config, f"runs_dir={tmp_path}", "--name", "long")
     assert again.returncode == 2
-    assert f"a run of that name is going on there (job {job_id})" in again.stderr
+    assert f"a run of that name is running there (job {job_id})" in again.stderr
 
     store_run(tmp_path, "long", job_id=job_id)
     done = ray.run(VIDEOSSR, "runs", "stop", "long", "--now", *place)
@@ -131,8 +131,8 @@ def test_a_run_is_submitted_followed_resumed_and_stopped(ray: Ray, config: str, 
     ray.wait_for(f"{job_id}' was stopped", "status", job_id)
 
 
-def test_what_a_job_or_its_ray_refuses_is_said(ray: Ray, config: str, tmp_path: Path) -> None:
-    # A job that refuses its configuration hands its own exit status on.
+def test_refusals_of_a_job_and_of_its_cluster_reach_the_user(ray: Ray, config: str, tmp_path: Path) -> None:
+    # The exit status of a job that refuses its configuration is that of the command.
     missing = ray.submit(config, "model.path=/not/there", f"runs_dir={tmp_path}")
     assert missing.returncode == 2, missing.stdout + missing.stderr
     assert "model.path='/not/there'" in missing.stdout
@@ -143,9 +143,9 @@ def test_what_a_job_or_its_ray_refuses_is_said(ray: Ray, config: str, tmp_path: 
     assert len(refused.stderr.splitlines()) == 1, refused.stderr
     assert "the token given is not its own" in refused.stderr
 
-    # The dashboard's way; its folder of runs wins.
+    # As the dashboard starts jobs; its folder of runs wins.
     launched = ray.run(
-        sys.executable, "-c", LAUNCH, ray.address, str(tmp_path), "clicked", PYTHONPATH=str(ROOT)
+        sys.executable, "-c", LAUNCH_SCRIPT, ray.address, str(tmp_path), "clicked", PYTHONPATH=str(ROOT)
     )
     found = re.search(r"Started run 'clicked' as job (\S+) of http", launched.stdout)
     assert found, launched.stderr
@@ -160,7 +160,7 @@ def test_what_a_job_or_its_ray_refuses_is_said(ray: Ray, config: str, tmp_path: 
 
 
 def first(running: subprocess.Popen[str], pattern: str) -> str:
-    """The first group of the first line that `pattern` matches."""
+    """Return the first group of the first line that `pattern` matches."""
     assert running.stdout is not None
     seen = []
     for line in running.stdout:

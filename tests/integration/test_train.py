@@ -1,4 +1,4 @@
-"""The whole loop on real parts."""
+"""Whole runs on real parts, and the models they export."""
 
 import json
 from pathlib import Path
@@ -30,10 +30,10 @@ class _Clip:
 
 
 REAL = Path(__file__).parents[3] / "shared" / "videos" / "real"
+pytestmark = pytest.mark.long  # test_recovery trains too
 
 
-@pytest.mark.long  # three minutes, and by far the heaviest
-def test_two_ranks_of_zero_3_two_engines_three_tasks_and_the_exported_model(tmp_path: Path) -> None:
+def test_two_zero_3_ranks_and_two_engines_train_three_tasks_and_export_a_model(tmp_path: Path) -> None:
     arguments = (
         "learner.num_workers=2", "learner.zero_stage=3", "rollout.num_workers=2", "train.steps=3",
         "data.mix={grounding: 1, jigsaw: 1, counting: 1}",
@@ -80,7 +80,7 @@ def test_two_ranks_of_zero_3_two_engines_three_tasks_and_the_exported_model(tmp_
             engine.close()
 
 
-def test_adapters_trained_a_step_ahead_are_exported_from_the_best_checkpoint(tmp_path: Path) -> None:
+def test_adapters_trained_with_stale_rollouts_are_exported_from_the_best_checkpoint(tmp_path: Path) -> None:
     arguments = (
         "learner.lora={rank: 4}", "learner.learning_rate=1e-2", "learner.max_logprob_gap=null",
         "grpo.kl_coef=0.01", "grpo.importance=token", "grpo.entropy_coef=1.0", "grpo.max_refills=1",
@@ -91,7 +91,7 @@ def test_adapters_trained_a_step_ahead_are_exported_from_the_best_checkpoint(tmp
         metrics = run.records("metrics")
         assert [record["staleness/mean"] for record in metrics] == [0, 1, 1, 1, 1]
         assert any(record["groups/drawn"] > 4 for record in metrics)
-        assert metrics[0]["policy/kl"] == pytest.approx(0, abs=1e-6)  # the adapters start as nothing
+        assert metrics[0]["policy/kl"] == pytest.approx(0, abs=1e-6)  # new adapters change nothing
         assert metrics[-1]["policy/kl"] > 1e-5
         stages = [(record["stage"], record["step"]) for record in run.records("evaluations")]
         assert stages[::2] == [("before", 0), ("during", 2), ("during", 4), ("after", 5)]
@@ -111,15 +111,15 @@ def test_adapters_trained_a_step_ahead_are_exported_from_the_best_checkpoint(tmp
 
 
 @pytest.mark.skipif(
-    not REAL.exists(), reason="the real clips lie beside the checkout only where it is developed"
+    not REAL.exists(), reason="the real clips are next to the checkout only where it is developed"
 )
-def test_a_folder_of_real_videos(tmp_path: Path) -> None:
+def test_a_folder_of_real_videos_is_trained_on(tmp_path: Path) -> None:
     with started(tmp_path, "real", f"data.videos={REAL}", "train.steps=2") as run:
         assert run.wait() == 0, run.log.read_text()[-3000:]
         assert len(run.records("metrics")) == 2
 
 
-def test_a_stored_dataset_is_trained_on_in_its_order(tmp_path: Path) -> None:
+def test_a_stored_dataset_is_trained_on_in_its_own_order(tmp_path: Path) -> None:
     draw_videos(tmp_path / "videos", count=6, seed=0)
     frames = FrameSpec(num_frames=8, min_pixels=4096, max_pixels=4096)
     found = scan(tmp_path / "videos", frames)
