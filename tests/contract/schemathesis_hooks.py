@@ -1,4 +1,4 @@
-"""What Schemathesis may not hold against the API: what parameters say together, which a schema has no words for."""
+"""Refusals that Schemathesis must accept: rules between two parameters, which a schema cannot express."""
 
 import re
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ _TOGETHER = re.compile(r"is after last_step=|is more than \d+ points")
 
 @schemathesis.hook
 def filter_failure(_: "HookContext", failure: "Failure", case: "Case", response: "Response") -> bool:
-    """Whether it is one."""
+    """Return whether Schemathesis should report this failure."""
     if case.operation.label != "GET /api/series" or type(failure).__name__ != "RejectedPositiveData":
         return True
     return not (response.status_code == 422 and _TOGETHER.search(response.text))

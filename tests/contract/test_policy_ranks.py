@@ -1,15 +1,16 @@
-"""`DeepSpeedPolicy` takes the same updates however many ranks, micro-batches and ZeRO stages carry them."""
+"""`DeepSpeedPolicy` takes the same updates with any number of ranks, micro-batches and any ZeRO stage."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from transformers import AutoConfig, AutoProcessor
 
-from learner.batch import TrainingGroup
+from learner.commands import TrainingGroup
 from learner.config import DifficultyConfig, LoraConfig
 from learner.modeling.policy_model import ModelSpec, load_model
 from learner.modeling.tiny import create_tiny_model
@@ -17,25 +18,21 @@ from pretext.recipe import Clip
 from rollout.prompt import ModelInput, PromptBuilder, forbidden_token_ids
 from tests.contract.policy_ranks import Job, Outcome, Weights, by_hand, run_ranks
 
-SMALL = 60  # tokens: one group at most, some of them cut
+SMALL = 60  # tokens of a micro-batch: one group at most, some of them divided
 PLAIN = (("zero_stage", 1), ("shared_prefix", False))
 WHOLE = (("zero_stage", 2),)
 CUT_UP = (("zero_stage", 2), ("max_micro_batch_tokens", SMALL))
 SHARDED = (("zero_stage", 3), ("max_micro_batch_tokens", SMALL), ("gradient_checkpointing", True))
-ON_POLICY = [
-    Job(PLAIN),
-    Job(WHOLE),
-    Job(CUT_UP, saved=True),
-    Job(SHARDED, saved=True),
+ALONE = [Job(PLAIN), Job(WHOLE), Job(CUT_UP, saved=True), Job(SHARDED, saved=True)]  # on one rank too
+OTHER_WAYS = [
     Job((("zero_stage", 3), ("shared_prefix", False), ("max_micro_batch_tokens", SMALL))),
     Job((("zero_stage", 2), ("offload", "optimizer"))),
     Job((("zero_stage", 3), ("offload", "all"), ("max_micro_batch_tokens", SMALL))),
 ]
-ALONE = ON_POLICY[:4]  # on one rank too
-TWICE = [Job(way, (("updates_per_batch", 2),)) for way in (CUT_UP, SHARDED)]
-# What the pure functions compute is held by their own tests; here, that no way of cutting a batch up changes it.
+TWICE = {way: Job(way, (("updates_per_batch", 2),)) for way in (CUT_UP, SHARDED)}
+# The algorithms themselves have their own tests; here, no way of dividing a batch changes what they compute.
 FAMILIES = {
-    name: [Job(way, grpo) for way in (PLAIN, SHARDED)]
+    name: {way: Job(way, grpo) for way in (PLAIN, CUT_UP, SHARDED)}
     for name, grpo in {
         "gspo": (("ratio", "sequence"), ("aggregation", "sequence"), ("importance", "sequence")),
         "dr_grpo": (("advantage", "dr_grpo"), ("aggregation", "constant"), ("mask_truncated", True)),
@@ -43,16 +40,39 @@ FAMILIES = {
         "entropy, difficulty": (("entropy_coef", 0.1), ("difficulty", DifficultyConfig(group_exponent=1.0))),
     }.items()
 }
-# Without a KL, groups without spread are not computed; with one too small to matter, they are.
+# Without a KL term, groups without spread are left out; with one too small to matter, they are computed.
 WITHOUT_KL = [Job(CUT_UP, (("kl_coef", kl_coef),)) for kl_coef in (0.0, 1e-12)]
 PARTLY = {
-    name: [Job((*changes, *way), saved=way is not PLAIN) for way in (PLAIN, CUT_UP, SHARDED)]
+    name: {way: Job((*changes, *way), saved=way is not PLAIN) for way in (PLAIN, CUT_UP, SHARDED)}
     for name, changes in {
         "frozen vision": (("freeze_vision", True),),
         "lora": (("lora", LoraConfig(rank=4)), ("learning_rate", 1e-2)),
     }.items()
 }
-Outcomes = dict[Job, list[Outcome]]
+# Jobs that are computed together, in the same processes. ZeRO-3 is slow on a CPU: for each algorithm, it is long.
+QUICK = [
+    *ALONE,
+    TWICE[CUT_UP],
+    *WITHOUT_KL,
+    *(jobs[way] for jobs in (FAMILIES | PARTLY).values() for way in (PLAIN, CUT_UP)),
+]
+LONG = [*OTHER_WAYS, TWICE[SHARDED], *(jobs[SHARDED] for jobs in (FAMILIES | PARTLY).values())]
+
+
+class Outcomes:
+    """The outcomes of two ranks, by job. The first use of a job computes the list that it is in."""
+
+    def __init__(self, compute: Callable[[list[Job]], dict[Job, list[Outcome]]]) -> None:
+        self._compute, self._found = compute, dict[Job, list[Outcome]]()
+
+    def __getitem__(self, job: Job) -> list[Outcome]:
+        if job not in self._found:
+            self._found |= self._compute(QUICK if job in QUICK else LONG)
+        return self._found[job]
+
+
+def long_if(is_long: bool, *values: object, id: str) -> ParameterSet:
+    return pytest.param(*values, marks=[pytest.mark.long] if is_long else [], id=id)
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +98,14 @@ def spec(folder: Path) -> ModelSpec:
 
 @pytest.fixture(scope="module")
 def reference(folder: Path) -> str:
-    """Another model than the policy, so that the KL has something to say from the first update on."""
+    """Another model than the policy, so that the KL is positive from the first update on."""
     corpus = ["Answer directly. When? 0123456789 seconds"]
     return str(create_tiny_model(folder / "reference", corpus=corpus, seed=1))
 
 
 @pytest.fixture(scope="module")
 def batches(spec: ModelSpec) -> list[list[TrainingGroup]]:
-    """Two batches of five groups of three: two ranks share them 3 to 2, and one group has no spread."""
+    """Two batches of five groups of three completions: two ranks divide them 3 to 2, and one group has no spread."""
     path = Path(spec.path)
     builder = PromptBuilder(
         AutoProcessor.from_pretrained(path), AutoConfig.from_pretrained(path), max_prompt_tokens=200
@@ -119,38 +139,39 @@ def _same(prompt: ModelInput) -> ModelInput:
 
 
 @pytest.fixture(scope="module")
-def alone(folder: Path, spec: ModelSpec, reference: str, batches: list[list[TrainingGroup]]) -> Outcomes:
-    """Of one rank."""
+def alone(
+    folder: Path, spec: ModelSpec, reference: str, batches: list[list[TrainingGroup]]
+) -> dict[Job, list[Outcome]]:
+    """The outcomes of one rank."""
     (scratch := folder / "world1").mkdir()
     return run_ranks(ALONE, batches, spec, reference, world_size=1, folder=scratch)
 
 
 @pytest.fixture(scope="module")
 def outcomes(
-    folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
     spec: ModelSpec,
     reference: str,
     batches: list[list[TrainingGroup]],
 ) -> Outcomes:
-    """Of two ranks."""
-    (scratch := folder / "world2").mkdir()
-    others = [job for jobs in (FAMILIES | PARTLY).values() for job in jobs]
-    return run_ranks(
-        [*ON_POLICY, *TWICE, *WITHOUT_KL, *others], batches, spec, reference, world_size=2, folder=scratch
-    )
+    def compute(jobs: list[Job]) -> dict[Job, list[Outcome]]:
+        scratch = tmp_path_factory.mktemp("world2")
+        return run_ranks(jobs, batches, spec, reference, world_size=2, folder=scratch)
+
+    return Outcomes(compute)
 
 
 @pytest.fixture(scope="module")
 def plain(spec: ModelSpec, reference: str, batches: list[list[TrainingGroup]]) -> dict[int, Outcome]:
-    """By number of updates per batch."""
+    """The updates in plain torch, by number of updates per batch."""
     return {count: by_hand(batches, spec, reference, updates_per_batch=count) for count in (1, 2)}
 
 
 def distance(found: Weights, expected: Weights) -> float:
-    """Norm of the difference over the norm of the weights.
+    """Return the norm of the difference over the norm of the weights, without the biases of the keys.
 
-    A bias of the keys shifts all scores of a query alike, so its gradient is 0 but for rounding, which AdamW
-    blows up to steps of full size: left out.
+    Such a bias shifts all scores of a query equally. Its gradient is 0 except for rounding, which AdamW scales up to
+    steps of full size.
     """
     assert found.keys() == expected.keys()
     difference = norm = 0.0
@@ -176,9 +197,9 @@ def check(outcomes: Sequence[Outcome], expected: Outcome) -> None:
             assert all(torch.equal(outcome.restored[name], w) for name, w in outcome.weights.items())
 
 
-@pytest.mark.parametrize("job", ON_POLICY, ids=str)
+@pytest.mark.parametrize("job", [long_if(job in LONG, job, id=str(job)) for job in [*ALONE, *OTHER_WAYS]])
 def test_updates_are_those_of_plain_torch(
-    alone: Outcomes, outcomes: Outcomes, plain: dict[int, Outcome], job: Job
+    alone: dict[Job, list[Outcome]], outcomes: Outcomes, plain: dict[int, Outcome], job: Job
 ) -> None:
     if job in ALONE:
         check(alone[job], plain[1])
@@ -186,7 +207,7 @@ def test_updates_are_those_of_plain_torch(
     assert outcomes[job][0].metrics[0]["policy/clip_low_share"] == 0  # on policy, nothing can be clipped
 
 
-@pytest.mark.parametrize("job", TWICE, ids=str)
+@pytest.mark.parametrize("job", [long_if(job in LONG, job, id=str(job)) for job in TWICE.values()])
 def test_two_updates_per_batch_clip_against_the_policy_before_both(
     outcomes: Outcomes, plain: dict[int, Outcome], job: Job
 ) -> None:
@@ -195,15 +216,22 @@ def test_two_updates_per_batch_clip_against_the_policy_before_both(
     assert distance(plain[1].weights, plain[2].weights) > 1e-4
 
 
-@pytest.mark.parametrize("family", FAMILIES | PARTLY)
-def test_no_way_of_cutting_a_batch_up_changes_the_update(outcomes: Outcomes, family: str) -> None:
-    plainest, *others = (FAMILIES | PARTLY)[family]
-    expected = outcomes[plainest][0]
-    for job in others:
-        check(outcomes[job], expected)
+@pytest.mark.parametrize(
+    ("family", "way"),
+    [
+        long_if(way is SHARDED, family, way, id=f"{family}, {'sharded' if way is SHARDED else 'cut up'}")
+        for family in FAMILIES | PARTLY
+        for way in (CUT_UP, SHARDED)
+    ],
+)
+def test_no_way_of_dividing_a_batch_changes_the_update(
+    outcomes: Outcomes, family: str, way: tuple[tuple[str, object], ...]
+) -> None:
+    jobs = (FAMILIES | PARTLY)[family]
+    check(outcomes[jobs[way]], outcomes[jobs[PLAIN]][0])
 
 
-def test_a_group_without_spread_is_left_out_and_changes_nothing(outcomes: Outcomes) -> None:
+def test_leaving_out_a_group_without_spread_changes_nothing(outcomes: Outcomes) -> None:
     short, whole = (outcomes[job][0] for job in WITHOUT_KL)
     assert distance(short.weights, whole.weights) < 1e-6
     for found, expected in zip(short.metrics, whole.metrics, strict=True):
@@ -212,16 +240,16 @@ def test_a_group_without_spread_is_left_out_and_changes_nothing(outcomes: Outcom
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_algorithm_is_one_of_its_own(
+def test_every_algorithm_gives_a_different_update(
     outcomes: Outcomes, plain: dict[int, Outcome], family: str
 ) -> None:
-    assert distance(outcomes[FAMILIES[family][0]][0].weights, plain[1].weights) > 1e-5
+    assert distance(outcomes[FAMILIES[family][PLAIN]][0].weights, plain[1].weights) > 1e-5
 
 
 @pytest.mark.parametrize("family", PARTLY)
-def test_what_is_frozen_stays(outcomes: Outcomes, spec: ModelSpec, family: str) -> None:
+def test_frozen_weights_do_not_change(outcomes: Outcomes, spec: ModelSpec, family: str) -> None:
     start = {name: value.detach() for name, value in load_model(spec).named_parameters()}
-    found = outcomes[PARTLY[family][1]][0].weights
+    found = outcomes[PARTLY[family][CUT_UP]][0].weights
     assert found.keys() == start.keys()
     moved = {name for name, value in found.items() if not torch.equal(value, start[name])}
     adapted = {name for name in start if "language_model.layers" in name and name.endswith("_proj.weight")}
@@ -236,8 +264,10 @@ def test_the_updates_moved_every_weight_by_far_more_than_the_tolerance(
     assert all(not torch.equal(value, start[name]) for name, value in plain[1].weights.items())
 
 
-def test_every_rank_reports_the_same(outcomes: Outcomes) -> None:
-    for by_rank in outcomes.values():
+@pytest.mark.parametrize("jobs", [long_if(False, QUICK, id="quick"), long_if(True, LONG, id="long")])
+def test_every_rank_reports_the_same(outcomes: Outcomes, jobs: list[Job]) -> None:
+    for job in jobs:
+        by_rank = outcomes[job]
         for outcome in by_rank:
             assert outcome.metrics == by_rank[0].metrics
             assert all(torch.equal(outcome.weights[name], w) for name, w in by_rank[0].weights.items())

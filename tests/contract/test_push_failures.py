@@ -92,7 +92,9 @@ def _rank(rank: int, spec: ModelSpec, folder: Path) -> None:
         assert torch.equal(both[0], both[1])
     (folder / f"results{rank}").write_text("\n".join(results))
     for thread in threading.enumerate():
-        if thread.name == "rendezvous":  # it waits for engines that never join; exiting now would abort the process
+        if (
+            thread.name == "rendezvous"
+        ):  # it waits for engines that never join; exiting now would abort the process
             thread.join(_HANG_S)
     dist.destroy_process_group()
 

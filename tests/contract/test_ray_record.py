@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cluster.checkpoints.repair_list import mend_ray_record
-from cluster.runs.folder import bulk_of
+from cluster.checkpoints.repair_list import repair_checkpoint_list
+from cluster.runs.folder import bulk_files
 
 NAMES = ("checkpoint_2026-01-01_00-00-00.000001", "checkpoint_2026-01-01_00-00-01.000001")
 
@@ -30,7 +30,7 @@ def manager(folder: Path) -> Any:
     from ray.train.v2._internal.execution.checkpoint.checkpoint_manager import CheckpointManager
     from ray.train.v2._internal.execution.storage import StorageContext
 
-    address = bulk_of(folder).below("checkpoints").address
+    address = bulk_files(folder).below("checkpoints").address
     storage = StorageContext(storage_path=address, experiment_dir_name="learner")
     config = CheckpointConfig(num_to_keep=2, checkpoint_score_attribute="score", checkpoint_score_order="max")
     return CheckpointManager(storage_context=storage, checkpoint_config=config)
@@ -49,18 +49,18 @@ def test_a_list_that_was_cut_off_is_made_anew_as_ray_reads_it(
     path.write_text(left)
     with pytest.raises(Exception, match=r"Expecting value|Unterminated string"):
         manager(tmp_path)
-    assert mend_ray_record(tmp_path)
+    assert repair_checkpoint_list(tmp_path)
     found = manager(tmp_path)
     assert found.latest_checkpoint_result.checkpoint.path.endswith(NAMES[1])
     assert found.latest_checkpoint_result.metrics == {"step": 4, "score": -1.0}
     assert found.best_checkpoint_result.checkpoint.path.endswith(NAMES[0])
-    assert not mend_ray_record(tmp_path)  # it is whole now
+    assert not repair_checkpoint_list(tmp_path)  # it is whole now
 
 
 def test_a_whole_list_and_none_are_left_alone(tmp_path: Path) -> None:
-    assert not mend_ray_record(tmp_path)
+    assert not repair_checkpoint_list(tmp_path)
     checkpoint(tmp_path, NAMES[0], step=2, score=None)
     path = tmp_path / "checkpoints" / "learner" / "checkpoint_manager_snapshot.json"
     path.write_text('{"ray_version": "2.60.0"}')
-    assert not mend_ray_record(tmp_path)
+    assert not repair_checkpoint_list(tmp_path)
     assert path.read_text() == '{"ray_version": "2.60.0"}'
