@@ -1,10 +1,11 @@
-"""The names that a run's record is written in, so that its writers and readers agree.
+"""Names and rules that several packages share, so that writers and readers of a run's record agree.
 
 - `metrics`: every metric: name, title, unit, meaning, and its Prometheus gauge.
 - `stages`: what a run is doing, from "looking at the videos" to "done"; and the points of a run at which it evaluates.
 - `workers`: the roles of a run's processes and what state they may be in.
 - `run_states`: the states of a run.
 - `text`: shortening error messages.
+- `over_http`: which values a setting may have in a configuration that arrives over HTTP.
 
 Standard library only; every package may import it. The page's titles and panels are in `dashboard/page/views/`, and
 Grafana's in `deploy/grafana/videossr.json`; tests compare both with these modules.

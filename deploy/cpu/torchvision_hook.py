@@ -1,12 +1,11 @@
-"""Lets PyPI's torchvision be imported beside a CPU build of torch.
+"""Makes PyPI's torchvision importable with a CPU build of torch.
 
-PyPI ships torchvision compiled for CUDA. Beside a CPU torch its compiled operators cannot be loaded,
-and `torchvision._meta_registrations` then fails because it registers fakes for two operators that do
-not exist. Nothing here calls those operators (they belong to object detection), so declaring their
-signatures is enough. This has to happen in every process that may import torchvision, vLLM's
-subprocesses included, hence at interpreter level: `install.sh` puts this file and a `.pth` that
-imports it into site-packages. It costs nothing until torchvision is imported, and does nothing where
-the operators are there.
+PyPI's torchvision is compiled for CUDA. With a CPU torch its compiled operators cannot be loaded, and
+`torchvision._meta_registrations` fails because it registers fakes for two operators that do not exist. We never call
+those operators (they are for object detection), so declaring their signatures is enough. This must happen in every
+process that may import torchvision, including vLLM's subprocesses. So `install.sh` puts this file into site-packages,
+with a `.pth` file that imports it when Python starts. It costs nothing until torchvision is imported, and does
+nothing if the operators exist.
 """
 
 import importlib.abc
@@ -15,12 +14,12 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-_TRIGGER = "torchvision._meta_registrations"  # imported right after the compiled operators were tried
+_TRIGGER = "torchvision._meta_registrations"  # imported right after loading the compiled operators was tried
 _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-_libraries: list[object] = []  # an operator lives as long as the Library that declared it
+_libraries: list[object] = []  # an operator exists as long as the Library that declared it
 
 
 class _DeclareMissingOperators(importlib.abc.MetaPathFinder):
@@ -30,7 +29,7 @@ class _DeclareMissingOperators(importlib.abc.MetaPathFinder):
         if fullname == _TRIGGER:
             sys.meta_path.remove(self)
             _declare_missing_operators()
-        return None  # the ordinary finders load the module
+        return None  # leave loading to the ordinary finders
 
 
 def _declare_missing_operators() -> None:

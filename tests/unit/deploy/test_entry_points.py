@@ -1,4 +1,4 @@
-"""The commands that manifests and images name exist, and their runs fit the pods that are there for them."""
+"""The commands in the manifests exist, and their runs fit into the pods of the overlay."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ IMAGE_TREE = "/opt/videossr/"
 
 
 def configured(name: str) -> Config:
-    """The configuration of the run that an overlay is made for."""
+    """Return the configuration of the run that an overlay is sized for."""
     (words,) = [words for words in entry_points(overlay(name)) if words[1] == "train"]
     config_path, *rest = words[2:]
     assert config_path.startswith(IMAGE_TREE)
@@ -39,7 +39,7 @@ def test_configurations_load_with_the_overrides(name: str) -> None:
     assert mounted.count("/data") == len(groups(name))
 
 
-def test_the_page_of_a_shared_cluster_may_start_the_run_it_is_made_for() -> None:
+def test_the_page_of_the_shared_cluster_may_start_runs_of_our_configurations() -> None:
     (deployment,) = [each for each in overlay("multi-node") if each["kind"] == "Deployment"]
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     roots = next(entry["value"] for entry in container["env"] if entry["name"] == "VIDEOSSR_ROOTS").split(",")
@@ -61,7 +61,7 @@ def worker(group: Manifest) -> Manifest:
 
 
 def nodes(name: str) -> list[dict[str, Any]]:
-    """The Ray nodes that an overlay's groups can grow to: label, CPUs and GPUs of each."""
+    """Return label, CPUs and GPUs of each Ray node that an overlay's groups can grow to."""
     found = []
     for _, group in groups(name):
         limits = worker(group)["resources"]["limits"]
@@ -75,7 +75,7 @@ def nodes(name: str) -> list[dict[str, Any]]:
 
 
 def place(role: RolePlan, free: list[dict[str, Any]]) -> bool:
-    """Take the room of one process; whether there was any."""
+    """Reserve resources for one process; return whether there were enough."""
     for node in free:
         fits = node["cpus"] >= role.num_cpus - 1e-6 and node["gpus"] >= role.num_gpus - 1e-6
         if fits and role.node_labels.get(NODE_LABEL) in (None, node["label"]):
@@ -91,18 +91,20 @@ def test_the_workers_have_room_for_every_process_of_the_run(name: str) -> None:
     for role in sorted(role_plans(configured(name)), key=lambda role: -role.num_gpus):
         for number in range(role.count):
             assert place(role, free), f"{name}: no room for {role.name} {number + 1} of {role.count}"
-    assert sum(node["gpus"] for node in free) == 0  # and no GPU is paid for in vain
+    assert sum(node["gpus"] for node in free) == 0  # no GPU is unused
 
 
-def test_every_label_that_a_run_asks_for_is_some_groups() -> None:
-    asked = {role.node_labels[NODE_LABEL] for role in role_plans(configured("multi-node")) if role.node_labels}
+def test_a_group_has_each_label_that_the_run_asks_for() -> None:
+    asked = {
+        role.node_labels[NODE_LABEL] for role in role_plans(configured("multi-node")) if role.node_labels
+    }
     assert asked == {node["label"] for node in nodes("multi-node")} == {"learner", "rollout", "cpu"}
 
 
-def test_a_shared_ray_grows_from_nothing_and_the_run_knows() -> None:
+def test_the_shared_ray_cluster_starts_without_workers_and_the_run_expects_it() -> None:
     ((_, spec),) = ray_cluster_specs(overlay("multi-node"))
     assert spec["enableInTreeAutoscaling"] is True
-    assert spec["autoscalerOptions"]["version"] == "v2"  # the first that knows labels
+    assert spec["autoscalerOptions"]["version"] == "v2"  # the first version with node labels
     for name, group in groups("multi-node"):
         assert (group["replicas"], group["minReplicas"]) == (0, 0), name
         assert group["maxReplicas"] > 0, name

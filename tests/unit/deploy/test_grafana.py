@@ -1,4 +1,4 @@
-"""The Grafana dashboard draws the gauges that runs report, every one of them, and no other."""
+"""The Grafana dashboard draws all gauges in `vocabulary.metrics`, and no others."""
 
 import json
 import re
@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import ray
 
-from actors.record.gauges import GAUGES, PROMETHEUS_PREFIX, gauge_of
 from tests.unit.deploy.manifests import ROOT
+from vocabulary.metrics import PROMETHEUS_PREFIX, gauges
 
-# Ray's own, each node's and each GPU's.
-RAYS = {
+# Ray's own metrics of nodes and GPUs.
+RAY_METRICS = {
     "ray_node_cpu_utilization",
     "ray_node_mem_used",
     "ray_node_mem_total",
@@ -30,30 +30,30 @@ def board() -> dict[str, Any]:
     return found
 
 
-def test_it_draws_every_gauge_and_no_other(board: dict[str, Any]) -> None:
+def test_it_draws_every_gauge_and_no_others(board: dict[str, Any]) -> None:
     drawn = set(re.findall(r"ray_\w+", json.dumps(board)))
     ours = {name for name in drawn if name.startswith("ray_videossr")}
-    assert ours == {PROMETHEUS_PREFIX + gauge.name for gauge in GAUGES.values()}
-    assert drawn - ours == RAYS
+    assert ours == {PROMETHEUS_PREFIX + gauge.name for gauge in gauges()}
+    assert drawn - ours == RAY_METRICS
     panels = Path(ray.__file__).parent / "dashboard/modules/metrics/dashboards/default_dashboard_panels.py"
-    assert all(name in panels.read_text() for name in RAYS)  # Ray draws them itself
+    assert all(name in panels.read_text() for name in RAY_METRICS)  # Ray's own dashboards draw them too
 
 
-def test_queries_group_by_tags_that_the_gauges_have(board: dict[str, Any]) -> None:
-    tags = {PROMETHEUS_PREFIX + gauge.name: {"run", gauge.tag} - {None} for gauge in GAUGES.values()}
+def test_queries_group_by_the_labels_of_their_gauge(board: dict[str, Any]) -> None:
+    labels = {PROMETHEUS_PREFIX + gauge.name: {"run", gauge.label} - {None} for gauge in gauges()}
     queries = [target for panel in board["panels"] for target in panel.get("targets", ())]
-    assert len(queries) >= len(GAUGES)
+    assert len(queries) >= len(gauges())
     for query in queries:
         name = re.search(r"ray_videossr\w+", query["expr"])
         if name is not None:
             grouped = re.search(r"by \(([\w, ]+)\)", query["expr"])
             assert grouped is not None
-            assert set(grouped[1].split(", ")) == tags[name[0]], query["expr"]
-            assert set(re.findall(r"{{(\w+)}}", query["legendFormat"])) == tags[name[0]], query["expr"]
+            assert set(grouped[1].split(", ")) == labels[name[0]], query["expr"]
+            assert set(re.findall(r"{{(\w+)}}", query["legendFormat"])) == labels[name[0]], query["expr"]
             assert '{run=~"$run"}' in query["expr"]
 
 
-def test_panels_have_places_and_numbers_of_their_own(board: dict[str, Any]) -> None:
+def test_panels_have_unique_numbers_and_do_not_overlap(board: dict[str, Any]) -> None:
     numbers = [panel["id"] for panel in board["panels"]]
     assert len(set(numbers)) == len(numbers)
     taken: set[tuple[int, int]] = set()
@@ -63,31 +63,3 @@ def test_panels_have_places_and_numbers_of_their_own(board: dict[str, Any]) -> N
         assert not cells & taken, panel["title"]
         assert at["x"] + at["w"] <= 24
         taken |= cells
-
-
-def test_a_metric_finds_its_gauge_and_its_tag() -> None:
-    for metric, name, tags in (
-        ("reward/mean", "videossr_reward_mean", {}),
-        ("reward/jigsaw", "videossr_reward", {"task": "jigsaw"}),
-        ("seconds/waited_for_groups", "videossr_seconds", {"phase": "waited_for_groups"}),
-    ):
-        found = gauge_of(metric)
-        assert found is not None
-        assert (found[0].name, found[1]) == (name, tags)
-    for metric in ("prompt/tokens", "groups/drawn", "reward", "reward/", "nothing"):
-        assert gauge_of(metric) is None
-
-
-def test_names_are_ones_that_prometheus_takes() -> None:
-    names = [gauge.name for gauge in GAUGES.values()]
-    assert len(set(names)) == len(names)
-    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in names)
-
-
-def test_the_metrics_named_are_ones_that_a_run_has() -> None:
-    code = "".join(
-        path.read_text(encoding="utf-8") for folder in ("actors", "learner") for path in (ROOT / folder).glob("*.py")
-        if path.name != "gauges.py"
-    )  # fmt: skip
-    for metric in set(GAUGES) - {"step", "rollout/alive"}:  # which are set by the record itself
-        assert f'"{metric}"' in code or f'f"{metric.rstrip("*")}{{' in code, metric

@@ -1,4 +1,4 @@
-"""docs/deploy.md names files, pods and settings that are there."""
+"""docs/deploy.md names files, pods, settings and sizes that exist."""
 
 import re
 
@@ -12,7 +12,7 @@ GUIDE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
 
 
 def test_paths_exist() -> None:
-    paths = set(re.findall(r"(?<![\w/.])(?:deploy|configs|actors|docs)/[\w./-]+", GUIDE))
+    paths = set(re.findall(r"(?<![\w/.])(?:deploy|configs|vocabulary|docs)/[\w./-]+", GUIDE))
     assert len(paths) > 10
     for path in paths:
         assert (ROOT / path.rstrip(".")).exists(), path
@@ -20,14 +20,14 @@ def test_paths_exist() -> None:
 
 
 @pytest.mark.parametrize("kind", ["rayjob", "raycluster", "svc", "deployment"])
-def test_what_kubectl_is_asked_for_is_made(kind: str) -> None:
+def test_kubectl_commands_name_objects_that_exist(kind: str) -> None:
     made = {
         "rayjob": {"videossr-run"},
         "raycluster": {"videossr"},
         "svc": {
             "videossr-dashboard",
             "videossr-head-svc",
-        },  # the latter by the operator: <RayCluster>-head-svc
+        },  # the operator creates the latter: <RayCluster>-head-svc
         "deployment": {"videossr-dashboard"},
     }[kind]
     named = set(re.findall(rf"\b{kind}[ /](videossr[\w-]*)", GUIDE))

@@ -1,4 +1,4 @@
-"""The images: what they copy is there, what they need is not left out, and they run as nobody special."""
+"""The images copy files that exist, hold everything they need, and run without privileges."""
 
 import fnmatch
 import re
@@ -8,22 +8,24 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from setuptools import find_packages
 
 from tests.unit.deploy.manifests import OVERLAYS, ROOT, entry_points, overlay
 
 DOCKER = ROOT / "deploy" / "docker"
 DOCKERFILES = ("Dockerfile", "Dockerfile.cpu")
-PACKAGES = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+FIND = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
+PACKAGES = find_packages(str(ROOT), **FIND)
 
 
 def instructions(name: str) -> list[str]:
-    """A Dockerfile's, in order, each on one line."""
+    """Return a Dockerfile's instructions in order, each on one line."""
     text = re.sub(r"\\\n\s*", " ", (DOCKER / name).read_text(encoding="utf-8"))
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
 def ignored(path: str) -> bool:
-    """Whether .dockerignore leaves out `path`, which is relative to the checkout."""
+    """Return whether .dockerignore excludes `path`, which is relative to the checkout."""
     lines = [line.rstrip("/") for line in (ROOT / ".dockerignore").read_text().splitlines()]
     patterns = [line for line in lines if line and not line.startswith("#")]
     parents = [str(parent) for parent in [Path(path), *Path(path).parents]][:-1]
@@ -35,7 +37,7 @@ def ignored(path: str) -> bool:
 
 
 @pytest.mark.parametrize("name", DOCKERFILES)
-def test_what_is_copied_is_there(name: str) -> None:
+def test_copied_files_exist(name: str) -> None:
     copies = [line.split()[1:-1] for line in instructions(name) if line.startswith("COPY ")]
     assert copies[-1] == ["."]
     for source in {source for sources in copies for source in sources}:
@@ -43,7 +45,7 @@ def test_what_is_copied_is_there(name: str) -> None:
         assert source == "." or not ignored(source), source
 
 
-def test_an_image_holds_what_runs_and_nothing_secret() -> None:
+def test_an_image_holds_all_code_and_no_secret() -> None:
     needed = [f"{package.replace('.', '/')}/__init__.py" for package in PACKAGES]
     needed += [
         "configs/demo.yaml",
@@ -68,7 +70,7 @@ def test_an_image_runs_as_the_user_of_the_pods(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_the_configurations_named_stand_where_the_image_has_them(name: str) -> None:
+def test_manifests_name_configurations_by_their_path_in_the_image(name: str) -> None:
     workdirs = {
         line.split()[1] for file in DOCKERFILES for line in instructions(file) if line.startswith("WORKDIR")
     }
@@ -79,9 +81,9 @@ def test_the_configurations_named_stand_where_the_image_has_them(name: str) -> N
                 assert (ROOT / Path(word).relative_to("/opt/videossr")).is_file(), word
 
 
-def test_the_project_can_be_installed_before_its_code_is_there(tmp_path: Path) -> None:
+def test_the_project_can_be_installed_before_its_code_is_copied(tmp_path: Path) -> None:
     project = tmp_path / "pyproject.toml"
     project.write_text((ROOT / "pyproject.toml").read_text())
     subprocess.run([sys.executable, DOCKER / "empty_packages.py", project], check=True)
     made = {".".join(path.relative_to(tmp_path).parent.parts) for path in tmp_path.rglob("__init__.py")}
-    assert made == set(PACKAGES)
+    assert made == {package for package in PACKAGES if "." not in package}

@@ -1,4 +1,4 @@
-"""Every pod is bounded, watched and shut in, and what it refers to is there."""
+"""Every pod has limits, probes and a restricted security context, and its references exist."""
 
 import ipaddress
 import re
@@ -34,7 +34,7 @@ def test_every_container_has_requests_and_limits(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*EACH, DATA])
-def test_every_container_is_shut_in(name: str) -> None:
+def test_every_container_is_restricted(name: str) -> None:
     locked = {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
@@ -56,7 +56,7 @@ def test_every_container_is_shut_in(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_where_the_root_is_read_only_what_is_written_to_has_a_volume(name: str) -> None:
+def test_every_folder_that_is_written_to_has_a_volume(name: str) -> None:
     for kind, container in containers(name):
         mounted = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
         volumes = {volume["name"]: volume for volume in kind.spec["volumes"]}
@@ -71,7 +71,7 @@ def test_where_the_root_is_read_only_what_is_written_to_has_a_volume(name: str) 
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_what_serves_is_probed(name: str) -> None:
+def test_every_server_has_probes(name: str) -> None:
     for kind, container in containers(name):
         if kind.ray or kind.name.endswith("/submitter"):
             continue  # the operator adds Ray's own probes; a submitter serves nothing
@@ -89,11 +89,11 @@ def test_what_serves_is_probed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_ray_asks_for_its_token_everywhere(name: str) -> None:
+def test_every_ray_cluster_requires_its_token(name: str) -> None:
     for ray_name, spec in ray_cluster_specs(overlay(name)):
         assert spec["authOptions"] == RAY_TOKEN, ray_name
         major, minor, _ = map(int, spec["rayVersion"].split("."))
-        assert (major, minor) >= (2, 52), "older ones have no token"
+        assert (major, minor) >= (2, 52), "older versions have no token"
         import ray
 
         assert spec["rayVersion"] == ray.__version__
@@ -115,7 +115,7 @@ def test_services_and_policies_select_pods_that_exist(name: str) -> None:
     for policy in of_kind(manifests, "NetworkPolicy"):
         wanted = policy["spec"]["podSelector"].get("matchLabels", {})
         if policy["metadata"]["name"] == "videossr-submitter" and name == "multi-node":
-            continue  # runs come through Ray's own port there
+            continue  # there, runs are submitted to Ray's own port
         assert any(wanted.items() <= each.labels.items() for each in made), policy["metadata"]["name"]
     for ingress in of_kind(manifests, "Ingress"):
         services = {service["metadata"]["name"] for service in of_kind(manifests, "Service")}
@@ -128,21 +128,21 @@ def test_services_and_policies_select_pods_that_exist(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_who_uses_the_database_may_reach_it(name: str) -> None:
+def test_pods_that_use_the_database_may_reach_it(name: str) -> None:
     for kind, container in containers(name):
         uses = any(entry["name"] == "VIDEOSSR_DB" for entry in container["env"])
         assert (kind.labels.get("videossr.io/uses-database") == "true") is uses, kind.name
 
 
 @pytest.mark.parametrize("name", [*EACH, DATA])
-def test_everything_stands_in_one_namespace(name: str) -> None:
+def test_everything_is_in_one_namespace(name: str) -> None:
     for manifest in overlay(name):
         expected = None if manifest["kind"] == "Namespace" else "videossr"
         assert manifest["metadata"].get("namespace") == expected, manifest["metadata"]["name"]
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_the_page_believes_the_ingress_and_nobody_else_reaches_it(name: str) -> None:
+def test_the_page_trusts_the_ingress_and_only_the_ingress_reaches_it(name: str) -> None:
     (found,) = (each for kind, each in containers(name) if kind.name == "Deployment/videossr-dashboard")
     proxies = {entry["name"]: entry.get("value", "") for entry in found["env"]}["FORWARDED_ALLOW_IPS"]
     for network in proxies.split(","):
@@ -158,7 +158,7 @@ def test_the_page_believes_the_ingress_and_nobody_else_reaches_it(name: str) -> 
 
 
 def secret_keys(node: Any) -> Iterator[tuple[str, str]]:
-    """(secret, key) of every reference to one."""
+    """Yield (secret, key) of every reference to a secret."""
     if isinstance(node, dict):
         if "secretKeyRef" in node:
             yield node["secretKeyRef"]["name"], node["secretKeyRef"]["key"]
@@ -170,7 +170,7 @@ def secret_keys(node: Any) -> Iterator[tuple[str, str]]:
 
 
 def documented_secrets() -> set[tuple[str, str]]:
-    """(secret, key) of every secret that the commands in the guide make."""
+    """Return (secret, key) of every secret that the commands in the guide create."""
     found = set()
     for command in re.findall(r"create secret \w+ ((?:[^\n]*\\\n)*[^\n]*)", DOCS.read_text(encoding="utf-8")):
         secret = command.split()[0]
@@ -204,7 +204,7 @@ def test_every_secret_and_claim_is_defined_or_documented(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*EACH, DATA])
-def test_no_secret_stands_in_a_manifest(name: str) -> None:
+def test_no_manifest_contains_a_secret(name: str) -> None:
     assert not of_kind(overlay(name), "Secret")
     for kind, container in containers(name):
         for entry in container.get("env", ()):
@@ -212,11 +212,11 @@ def test_no_secret_stands_in_a_manifest(name: str) -> None:
             assert secret is None or "valueFrom" in entry, f"{kind.name}: {entry['name']}"
 
 
-def test_runs_wait_in_a_queue_and_engines_take_spot_nodes() -> None:
+def test_runs_wait_in_a_queue_and_only_engines_use_spot_nodes() -> None:
     for name in ("single-node-8gpu", "cpu-demo"):
         (job,) = of_kind(overlay(name), "RayJob")
         assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"]
-        assert job["spec"]["shutdownAfterJobFinishes"] is True  # as Kueue asks for
+        assert job["spec"]["shutdownAfterJobFinishes"] is True  # required by Kueue
     groups = {kind.name.rpartition("/")[2]: kind for kind in pods(overlay("multi-node")) if kind.ray}
     spot = {group for group, kind in groups.items() if "spot" in str(kind.spec.get("tolerations"))}
     assert spot == {"rollout"}

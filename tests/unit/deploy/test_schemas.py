@@ -1,4 +1,4 @@
-"""Every manifest is what Kubernetes and KubeRay say it has to be, to the last field."""
+"""Every manifest matches the schemas of Kubernetes and KubeRay, to the last field."""
 
 import copy
 import shutil
@@ -17,7 +17,7 @@ KUBERNETES = "1.32"
 
 
 def strict(schema: Any) -> Any:
-    """The schema, refusing fields it does not know: Kubernetes refuses them too, or drops them with a warning."""
+    """Make a schema refuse unknown fields: Kubernetes refuses them too, or drops them with a warning."""
     if isinstance(schema, list):
         return [strict(each) for each in schema]
     if not isinstance(schema, dict):
@@ -31,28 +31,28 @@ def strict(schema: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def ray_schemas() -> dict[str, Any]:
-    """KubeRay's schema of each of its kinds; a test that asks for them is skipped where they are not."""
+    """Return KubeRay's schema of each of its kinds; skip the test if they are not available."""
     if not KUBERAY.is_dir():
-        pytest.skip(f"{KUBERAY} is not here: these tests want KubeRay's own definitions")
+        pytest.skip(f"{KUBERAY} does not exist: these tests need KubeRay's own definitions")
     found = {}
     for path in KUBERAY.glob("ray.io_*.yaml"):
         definition = yaml.safe_load(path.read_text())
         (version,) = [each for each in definition["spec"]["versions"] if each["name"] == "v1"]
         schema = strict(version["schema"]["openAPIV3Schema"])
-        schema["properties"]["metadata"] = {"type": "object"}  # is Kubernetes' own
+        schema["properties"]["metadata"] = {"type": "object"}  # defined by Kubernetes
         found[definition["spec"]["names"]["kind"]] = schema
     return found
 
 
 def check_kubernetes(manifest: Manifest) -> None:
     validate = pytest.importorskip(
-        "kubernetes_validate", reason="kubernetes-validate brings Kubernetes' schemas"
+        "kubernetes_validate", reason="kubernetes-validate has the schemas of Kubernetes"
     )
     validate.validate(manifest, KUBERNETES, strict=True)
 
 
 @pytest.mark.parametrize("name", [*OVERLAYS, DATA])
-def test_kubernetes_own_kinds_are_valid(name: str) -> None:
+def test_manifests_of_kubernetes_kinds_are_valid(name: str) -> None:
     own = [manifest for manifest in overlay(name) if not manifest["apiVersion"].startswith("ray.io/")]
     assert len(own) >= (3 if name == DATA else 9)
     for manifest in own:
@@ -60,7 +60,7 @@ def test_kubernetes_own_kinds_are_valid(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_rays_kinds_are_valid(name: str, ray_schemas: dict[str, Any]) -> None:
+def test_manifests_of_kuberay_kinds_are_valid(name: str, ray_schemas: dict[str, Any]) -> None:
     rays = [manifest for manifest in overlay(name) if manifest["apiVersion"].startswith("ray.io/")]
     assert len(rays) == 1
     for manifest in rays:
@@ -68,7 +68,7 @@ def test_rays_kinds_are_valid(name: str, ray_schemas: dict[str, Any]) -> None:
         jsonschema.validate(manifest, ray_schemas[manifest["kind"]])
 
 
-def test_what_is_misspelt_is_seen(ray_schemas: dict[str, Any]) -> None:
+def test_a_misspelt_field_is_found(ray_schemas: dict[str, Any]) -> None:
     (job,) = copy.deepcopy(of_kind(overlay("cpu-demo"), "RayJob"))
     job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]["resource"] = {}
     with pytest.raises(jsonschema.ValidationError, match="'resource' was unexpected"):
@@ -80,11 +80,11 @@ def test_what_is_misspelt_is_seen(ray_schemas: dict[str, Any]) -> None:
 
 
 def copied(tmp_path: Path) -> Path:
-    """A copy of deploy/k8s, to be changed. Kustomize wants relative paths, below one root."""
+    """Copy deploy/k8s, to change it. Kustomize requires relative paths under one root."""
     return Path(shutil.copytree(K8S, tmp_path / "k8s"))
 
 
-def test_a_database_elsewhere_takes_the_place_of_ours(tmp_path: Path) -> None:
+def test_an_external_database_replaces_ours(tmp_path: Path) -> None:
     chosen = copied(tmp_path) / "overlays" / "multi-node" / "kustomization.yaml"
     chosen.write_text(chosen.read_text() + "components: [../../components/external-database]\n")
     before, after = overlay("multi-node"), render(chosen.parent)
@@ -102,7 +102,7 @@ def test_a_database_elsewhere_takes_the_place_of_ours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_a_bucket_is_what_runs_write_to_and_the_page_reads(
+def test_with_a_bucket_runs_write_to_it_and_the_page_reads_from_it(
     name: str, tmp_path: Path, ray_schemas: dict[str, Any]
 ) -> None:
     folder = copied(tmp_path) / "overlays" / "mine"
@@ -127,9 +127,9 @@ def test_a_bucket_is_what_runs_write_to_and_the_page_reads(
     common = {"AWS_REGION": "region", "AWS_ENDPOINT_URL": "endpoint"}
     writes = common | {"AWS_ACCESS_KEY_ID": "access_key_id", "AWS_SECRET_ACCESS_KEY": "secret_access_key"}
     reads = {key: value if key in common else f"read_{value}" for key, value in writes.items()}
-    group = {"single-node-8gpu": "gpu", "multi-node": "learner", "cpu-demo": "cpu"}[name]  # has the ranks
+    learner_group = {"single-node-8gpu": "gpu", "multi-node": "learner", "cpu-demo": "cpu"}[name]
     head = writes | {"VIDEOSSR_BUCKET": "address"}
-    assert asked == {"videossr-dashboard": reads, "head": head, group: writes}
+    assert asked == {"videossr-dashboard": reads, "head": head, learner_group: writes}
     assert policy["metadata"]["namespace"] == "videossr"
     documented = {key for secret, key in documented_secrets() if secret == "videossr-bucket"}
     assert documented == set(head.values()) | set(reads.values())
