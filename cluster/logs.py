@@ -110,8 +110,8 @@ class DriverLog:
     def __init__(self) -> None:
         self.path: Path | None = None
         self._stack = ExitStack()
-        # Never closed: loggers that libraries make in the meantime write to it until the process ends.
-        self._file = open(os.dup(TemporaryFile().fileno()), "w+", encoding="utf-8", errors="replace", buffering=1)  # noqa: SIM115
+        # Never closed: the loggers that libraries make in the meantime write to it until the process ends.
+        self._file = TemporaryFile("w+", encoding="utf-8", errors="replace", buffering=1)  # noqa: SIM115
 
     def __enter__(self) -> Self:
         stack = self._stack

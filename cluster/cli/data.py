@@ -277,11 +277,11 @@ def _show(options: argparse.Namespace) -> int:
 
 def _stats(options: argparse.Namespace) -> int:
     from dataset.stats.plot import draw_report
-    from dataset.stats.report import report
+    from dataset.stats.report import make_report
     from dataset.stats.text import print_report
 
     with _dataset_errors_refused():
-        found = report(_open(options.dataset), jigsaw_samples=options.jigsaws)
+        found = make_report(_open(options.dataset), jigsaw_samples=options.jigsaws)
     print_report(found)
     path = options.out or options.dataset / "stats.png"
     draw_report(found, path)

@@ -1,4 +1,4 @@
-"""The configuration of a run, assembled from each package's own."""
+"""The configuration of a run, assembled from the sections of each package."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,13 +18,16 @@ TINY_PREFIX = "tiny:"
 
 
 def _expand(value: str) -> str:
+    """Replace a leading "~" by the home folder."""
     return str(Path(value).expanduser()) if value.startswith("~") else value
 
 
-PathLike = Annotated[str, AfterValidator(_expand)]  # "~" is the home folder
+PathLike = Annotated[str, AfterValidator(_expand)]
 
 
 class ModelConfig(BaseModel, extra="forbid", frozen=True):
+    """The model to train."""
+
     path: Annotated[PathLike, OverHttp(place="roots", also=r"tiny:[a-z0-9_]+")] = Field(
         "Qwen/Qwen3-VL-8B-Instruct",
         description="Hugging Face folder or hub id, or tiny:qwen3_vl / tiny:qwen2_5_vl for a random tiny model",
@@ -32,20 +35,22 @@ class ModelConfig(BaseModel, extra="forbid", frozen=True):
 
 
 class DataConfig(TaskSettings, frozen=True, extra="forbid"):
+    """The videos, and the samples that are made from them."""
+
     videos: Annotated[PathLike, OverHttp(place="roots", also=DRAWN)] = Field(
-        DRAWN, description="a folder of videos, or `drawn`: simple scenes drawn by us"
+        DRAWN, description="a folder or URL of videos, or `drawn` for simple generated scenes"
     )
     dataset: Annotated[PathLike | None, OverHttp(place="roots")] = Field(
-        None, description="a dataset of `videossr data build` or `import`; then its samples are trained on"
+        None, description="dataset of `videossr data build` or `import` to train on, instead of data.videos"
     )
     num_drawn: Annotated[int, OverHttp(largest=10_000)] = Field(
-        64, ge=1, description="scenes drawn for training when videos=drawn"
+        64, ge=1, description="number of generated scenes for training, if videos=drawn"
     )
     num_drawn_held_out: Annotated[int, OverHttp(largest=2_000)] = Field(
-        32, ge=1, description="scenes drawn for evaluation when videos=drawn"
+        32, ge=1, description="number of generated scenes for evaluation, if videos=drawn"
     )
     held_out_share: Annotated[float, OverHttp(largest=1)] = Field(
-        0.1, ge=0, lt=1, description="share of a folder's videos kept for evaluation"
+        0.1, ge=0, lt=1, description="share of the videos that is kept for evaluation"
     )
     # VideoSSR-30K: 12 000 grounding, 12 000 jigsaw, 6 000 counting.
     mix: Annotated[dict[TaskName, Annotated[FiniteFloat, Field(ge=0)]], OverHttp(largest_by_task=1e6)] = (
@@ -54,7 +59,7 @@ class DataConfig(TaskSettings, frozen=True, extra="forbid"):
     frames: FrameSpec = FrameSpec()
     system_prompt: Annotated[str, OverHttp(longest=4000)] = "Answer directly."
     max_prompt_tokens: Annotated[int, OverHttp(largest=131_072)] = Field(
-        8192, ge=1, description="a longer prompt is refused, never cut"
+        8192, ge=1, description="tokens in the longest prompt; a longer one is refused, never cut"
     )
 
     @property
@@ -64,41 +69,47 @@ class DataConfig(TaskSettings, frozen=True, extra="forbid"):
 
 
 class ClusterConfig(BaseModel, extra="forbid", frozen=True):
+    """The machines, and which process runs where."""
+
     device: Annotated[Literal["cpu", "cuda"], OverHttp(choice=True)] = "cuda"
     placement: Annotated[Literal["separate", "shared"], OverHttp(choice=True)] = Field(
-        "separate", description="rollout and learner on GPUs of their own, or on the same ones in turn"
+        "separate", description="rollout and learner on separate GPUs, or on the same GPUs in turn"
     )
     address: Annotated[str, OverHttp(closed="it names another cluster")] = Field(
-        "auto", description="Ray to join; auto: the one this runs in, or a new local one"
+        "auto", description="Ray cluster to join; auto: the current one, else a new local one"
     )
     node_labels: Annotated[bool, OverHttp(choice=True)] = Field(
         False,
-        description="every process asks for a Ray node labelled for it: videossr.io/role=learner, rollout or cpu",
+        description="place every process on a Ray node with its label: videossr.io/role=learner, rollout or cpu",
     )
     autoscaling: Annotated[bool, OverHttp(choice=True)] = Field(
         False,
-        description="the Ray joined grows on demand: what it has when the run starts is no reason to refuse",
+        description="the Ray cluster grows on demand, so a run that needs more than it has now is not refused",
     )
     gpu_memory_gib: Annotated[float, OverHttp(largest=1000)] = Field(
-        80.0, gt=0, description="of one GPU, for the plan's memory check"
+        80.0, gt=0, description="memory of one GPU, for the memory check of the plan"
     )
     num_prompt_workers: Annotated[int, OverHttp(largest=256)] = Field(8, ge=1)
     num_reward_workers: Annotated[int, OverHttp(largest=64)] = Field(2, ge=1)
     push_timeout_s: Annotated[float, OverHttp(largest=24 * 3600)] = Field(
-        300.0, gt=0, description="a weight push that takes longer has failed"
+        300.0, gt=0, description="seconds after which a weight push has failed"
     )
 
 
 class Config(BaseModel, extra="forbid", frozen=True):
+    """The whole configuration of a run."""
+
     name: Annotated[str, OverHttp(longest=100)] = Field(
-        "run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder under runs_dir"
+        "run",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="name of the run and of its folder below runs_dir",
     )
     seed: Annotated[int, OverHttp(largest=2**32 - 1)] = Field(0, ge=0)
     runs_dir: Annotated[PathLike, OverHttp(place="runs_dir")] = "runs"
     bucket: Annotated[Annotated[str, AfterValidator(check_bucket)] | None, OverHttp(place="roots")] = Field(
         None,
-        description="s3://BUCKET/PREFIX or the like, for checkpoints and frames; the run's folder has the rest. null: "
-        "VIDEOSSR_BUCKET, or else the folder has these too",
+        description="address such as s3://BUCKET/PREFIX where checkpoints and frames are kept; null: VIDEOSSR_BUCKET, "
+        "else the run's folder, which always has the rest",
     )
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
@@ -107,11 +118,12 @@ class Config(BaseModel, extra="forbid", frozen=True):
     grpo: GrpoConfig = GrpoConfig()
     learner: LearnerConfig = LearnerConfig()
     train: TrainConfig = TrainConfig()
-    warmup: WarmupConfig | None = Field(None, description="supervised start for a model that knows nothing")
+    warmup: WarmupConfig | None = Field(None, description="supervised warm-up of a random model; null: none")
     evaluation: EvaluationConfig = EvaluationConfig()
     trackers: Annotated[
         tuple[Literal["wandb", "mlflow"], ...], OverHttp(closed="they send what a run does to other servers")
     ] = Field(
-        (), description="where metrics go besides TensorBoard and the run store; each is installed by you"
+        (),
+        description="further places for metrics, besides TensorBoard and the run store; install them yourself",
     )
     cluster: ClusterConfig = ClusterConfig()

@@ -1,11 +1,11 @@
-"""`cluster.cli.bench`: what a person types, and what is printed."""
+"""`videossr bench` and `videossr eval`: options, refusals and the table."""
 
-import argparse
 from pathlib import Path
 
 import pytest
 
 from cluster.cli.bench import add_commands, table_lines
+from cluster.cli.options import CommandParser
 from cluster.config.errors import ConfigError
 from dataset.store import Dataset
 from evaluation.bench import BenchColumn
@@ -19,7 +19,7 @@ TRUTHS = {"counting": "1,2,3", "grounding": "6.0-12.0", "jigsaw": "214365"}
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two drawn videos, and one that is none."""
+    """A folder with two drawn videos and one file that is not a video."""
     folder = tmp_path_factory.mktemp("clips")
     draw_videos(folder, count=2, seed=1)
     (folder / "sub").mkdir()
@@ -28,7 +28,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*words: str) -> int:
-    parser = argparse.ArgumentParser()
+    parser = CommandParser()
     add_commands(parser.add_subparsers(required=True))
     options = parser.parse_args(words)
     return int(options.run(options))
@@ -38,11 +38,11 @@ def build(clips: Path, out: Path, *words: str) -> int:
     return run("bench", "build", "--videos", str(clips), "--out", str(out), "--pixels", "4096", *words)
 
 
-def test_a_bench_is_built_of_a_folder_and_says_what_was_set_aside(
+def test_a_bench_is_built_from_folders_and_names_skipped_videos(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "bench"
-    # The second folder lies in the first: its videos count once.
+    # The second folder is inside the first: its videos count once.
     assert build(clips, out, "--samples", "3", "--videos", str(clips / "sub")) == 0
     printed = capsys.readouterr().out
     assert "broken.mp4: " in printed
@@ -99,7 +99,7 @@ def test_a_bad_setting_of_an_evaluation_is_named_with_its_value(
         run("eval", "--model", "m", "--bench", str(tmp_path), *words)
 
 
-def test_what_cannot_be_evaluated_is_refused_before_anything_starts(clips: Path, tmp_path: Path) -> None:
+def test_an_impossible_evaluation_is_refused_before_anything_starts(clips: Path, tmp_path: Path) -> None:
     out = tmp_path / "bench"
     with pytest.raises(ConfigError, match="neither a bench nor a dataset"):
         run("eval", "--model", "m", "--bench", str(out))

@@ -54,7 +54,7 @@ def test_overrides_may_stand_on_either_side_of_options(
         [],
     ],
 )
-def test_a_mistaken_command_line_exits_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_command_line_exits_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(words)
     assert caught.value.code == 2
@@ -66,11 +66,11 @@ def test_resume_names_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "name: mine\n" in capsys.readouterr().out
 
 
-def test_export_of_a_run_that_is_not_there_is_refused(
+def test_export_of_an_unknown_run_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", "no-such-run", "--out", str(tmp_path / "out")]) == 2
-    assert "RUN='no-such-run': no run of that name" in capsys.readouterr().err
+    assert "RUN='no-such-run': there is no run of that name" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -1,4 +1,4 @@
-"""`videossr data`: what a command line asks for, what it prints, and what it refuses."""
+"""`videossr data`: options, output and refusals."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ PARAMS = {"grounding": GroundingParams(segment=(4, 8)), "counting": CountingPara
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset of 36 samples of four drawn videos."""
+    """A dataset of 36 samples from four drawn videos."""
     folder = tmp_path_factory.mktemp("made")
     draw_videos(folder / "videos", count=4, seed=0)
     found = scan(folder / "videos", SMALL)
@@ -41,7 +41,7 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return err
 
 
-def test_the_papers_mix_is_its_thirty_thousand() -> None:
+def test_the_papers_mix_has_30000_samples() -> None:
     settings = settings_of(["videos"], "paper", None, 7, [])
     assert (settings.count, settings.seed, settings.videos) == (30_000, 7, (str(Path("videos").absolute()),))
     assert settings.mix == {"grounding": 0.4, "jigsaw": 0.4, "counting": 0.2}
@@ -66,18 +66,18 @@ def test_weights_and_settings_of_the_tasks_can_be_given() -> None:
         ("grounding=-1", [], "--mix.grounding=-1.0: input should be greater than or equal to 0"),
         ("paper", ["jigsaw.gab=2"], "jigsaw.gab=2: there is no such setting. Did you mean jigsaw.gap?"),
         ("paper", ["jigsaw.gap=3"], "jigsaw.gap=3: input should be a multiple of 2"),
-        ("paper", ["grounding.segment=[9,8]"], "grounding.segment=[9, 8]: [9, 8]: the first number is above"),
+        ("paper", ["grounding.segment=[9,8]"], "grounding.segment=[9, 8]: [9, 8]: the first number must not exceed"),
         ("paper", ["seed=-1"], "'seed=-1': there is no such setting. Override settings of frames, grounding"),
         ("paper", ["videos=3"], "'videos=3': there is no such setting."),
     ],
 )
-def test_settings_that_cannot_be_are_refused(mix: str, overrides: list[str], words: str) -> None:
+def test_invalid_settings_are_refused(mix: str, overrides: list[str], words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         settings_of(["videos"], mix, None, 0, overrides)
     assert str(caught.value).startswith(words)
 
 
-def test_options_are_refused_by_the_names_that_are_typed() -> None:
+def test_refusals_name_options_as_they_are_typed() -> None:
     with pytest.raises(ConfigError) as caught:
         settings_of(["videos"], "paper", 0, -1, [])
     assert str(caught.value).splitlines() == [
@@ -92,11 +92,11 @@ def test_options_are_refused_by_the_names_that_are_typed() -> None:
         ("counted=1", [], "task 'counted': not known. Use one of grounding, jigsaw, counting."),
         ("jigsaw=0", [], "at least one weight must be above 0"),
         ("paper", ["jigsaw.num_clips=7"], "num_clips=7: 48 frames cannot be cut"),
-        ("paper", ["jigsaw.gap=8"], "gap=8: nothing would be left"),
+        ("paper", ["jigsaw.gap=8"], "gap=8: clips of 8 frames would lose all of them"),
         ("paper", [], "nowhere: there is no such folder. Name one that holds videos."),
     ],
 )
-def test_what_no_sample_can_be_made_of_is_refused_before_ray_starts(
+def test_settings_that_make_no_sample_are_refused_before_ray_starts(
     mix: str, overrides: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import ray
@@ -118,7 +118,7 @@ def test_a_folder_without_dataset_is_refused(
     )
 
 
-def test_show_draws_one_of_each_kind_or_the_one_that_is_named(
+def test_show_draws_one_sample_of_each_kind_or_a_named_one(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["data", "show", str(made), "--out", str(tmp_path)]) == 0
@@ -131,11 +131,11 @@ def test_show_draws_one_of_each_kind_or_the_one_that_is_named(
         assert [path.stem for path in (tmp_path / name).iterdir()] == [Dataset(made)[3].id]
 
 
-def test_a_sample_that_is_not_there_is_refused(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_sample_is_refused(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Give an id, or a number from 0 to 35." in refused(["data", "show", str(made), "36"], capsys)
 
 
-def test_what_is_exported_can_be_imported(
+def test_an_exported_dataset_can_be_imported(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     exported, imported = tmp_path / "verl", tmp_path / "imported"
@@ -146,7 +146,7 @@ def test_what_is_exported_can_be_imported(
     assert main(["data", "show", str(imported), "0", "--out", str(tmp_path / "sheets")]) == 0
 
 
-def test_a_run_on_a_dataset_takes_its_mix_and_keeps_whole_videos_apart(made: Path) -> None:
+def test_a_run_on_a_dataset_takes_its_mix_and_never_splits_a_video(made: Path) -> None:
     config = build_config({"data": {"dataset": str(made), "held_out_share": 0.5}})
     assert config.data.mix == {"counting": 12.0, "grounding": 12.0, "jigsaw": 12.0}
     data = check_data(config)
@@ -166,13 +166,13 @@ def test_a_split_that_would_lack_a_task_is_refused(made: Path, tmp_path: Path) -
         check_data(build_config({"data": {"dataset": str(tmp_path / "few"), "held_out_share": 0.25}}))
 
 
-def test_a_run_on_no_dataset_is_refused(tmp_path: Path) -> None:
+def test_a_run_on_a_folder_without_dataset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         build_config({"data": {"dataset": str(tmp_path)}})
     assert str(caught.value).startswith(f"data.dataset='{tmp_path}': {tmp_path}: holds no dataset")
 
 
-def test_every_command_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_data_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     for verb in ("build", "show", "stats", "import", "export"):
         with pytest.raises(SystemExit) as caught:
             main(["data", verb, "--help"])

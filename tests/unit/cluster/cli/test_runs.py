@@ -1,4 +1,4 @@
-"""`videossr runs` over a real store."""
+"""`videossr runs` on a real run store."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def run(runs: Path, *words: str) -> int:
 
 
 def refusal(runs: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """What the command says, which must be one line and exit with 2."""
+    """Return the refusal of a command, which must be one line with exit status 2."""
     assert run(runs, *words) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -53,7 +53,7 @@ def refusal(runs: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return err
 
 
-def test_the_list_fits_80_columns_and_says_how_runs_do(
+def test_the_list_fits_80_columns_and_shows_states_and_rewards(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
@@ -75,7 +75,7 @@ def test_the_list_fits_80_columns_and_says_how_runs_do(
     assert "".join(re.findall(r"^(\S+) ", printed, re.M)).count("differently") == 1  # folded, not cut
 
 
-def test_the_list_is_narrowed_and_read_by_programs(
+def test_the_list_can_be_filtered_limited_and_printed_as_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store_run(tmp_path, "demo")
@@ -86,7 +86,7 @@ def test_the_list_is_narrowed_and_read_by_programs(
     assert "... and 1 older ones" in capsys.readouterr().out
 
 
-def test_show_says_everything_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_prints_everything_about_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     number = store_run(tmp_path, "demo", "failed", failure="the learner died\nof this")
     assert run(tmp_path, "show", "demo") == 0
     printed = capsys.readouterr().out
@@ -131,11 +131,11 @@ def test_stop_now_ends_the_process_that_holds_the_run(
         assert run(tmp_path, "stop", "held", "--now") == 0
         assert f"its process {holder.pid} was told to end" in capsys.readouterr().out
         assert holder.wait(30) == -signal.SIGTERM
-    # The number may be another process's by now: nothing is ended where the run is not held.
+    # Another process may have this number by now, so nothing is ended unless a process holds the run.
     assert "no process of it is left" in refusal(tmp_path, capsys, "stop", "held", "--now")
 
 
-def test_what_cannot_be_stopped_is_refused_in_words(
+def test_a_run_that_cannot_be_stopped_is_refused_with_the_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store_run(tmp_path, "over", "done")
@@ -151,7 +151,7 @@ def test_what_cannot_be_stopped_is_refused_in_words(
     assert RunReader(open_database(database_url(tmp_path))).requests(2).total == 0
 
 
-def test_what_cannot_be_resumed_is_refused_in_words(
+def test_a_run_that_cannot_be_resumed_is_refused_with_the_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store_run(tmp_path, "gone", "failed")
@@ -160,9 +160,8 @@ def test_what_cannot_be_resumed_is_refused_in_words(
     folder.mkdir()
     (folder / "config.yaml").write_text("name: gone\ntrain: {steps: 5}\n")
     words = refusal(tmp_path, capsys, "resume", "gone", "grpo.group_size=1")
-    assert words.startswith(
-        "grpo.group_size=1: "
-    )  # the run's own configuration was read, and the change with it
+    # The run's own configuration was read, and the override applied.
+    assert words.startswith("grpo.group_size=1: ")
 
 
 def test_a_folder_without_runs_says_how_to_start_one(
@@ -172,7 +171,7 @@ def test_a_folder_without_runs_says_how_to_start_one(
     assert not (tmp_path / "none").exists()
 
 
-def test_a_database_that_is_none_is_refused_without_its_password(
+def test_an_unsupported_database_is_refused_without_showing_its_password(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VIDEOSSR_DB", "mysql://me:secret@host/db")

@@ -1,4 +1,4 @@
-"""`cluster.config.load`: what is wrong with a configuration is said with name, value, rule and fix."""
+"""`cluster.config`: a refused configuration names the setting, its value, the rule and the fix."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ WriteConfig = Callable[[str], Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> WriteConfig:
-    """write(text): a configuration file."""
+    """A function that writes a text to a configuration file."""
 
     def to_file(text: str) -> Path:
         path = tmp_path / "run.yaml"
@@ -32,11 +32,11 @@ def refusal(path: Path, *overrides: str) -> str:
     return str(caught.value)
 
 
-# --- the files that come with us -------------------------------------------------------------------
+# --- the configurations in configs/ -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_of_ours_loads_and_is_named_as_its_file(path: Path) -> None:
+def test_every_config_in_configs_loads_and_is_named_like_its_file(path: Path) -> None:
     assert load_config(path).name == path.stem
 
 
@@ -66,7 +66,7 @@ def test_the_8b_configs_hold_the_papers_recipe() -> None:
         assert config.warmup is None
 
 
-def test_a_config_that_says_nothing_but_a_name_is_the_papers_too(write: WriteConfig) -> None:
+def test_the_defaults_are_the_papers_recipe(write: WriteConfig) -> None:
     assert load_config(write("name: mine")).model_dump(exclude={"name"}) == Config().model_dump(
         exclude={"name"}
     )
@@ -98,7 +98,7 @@ def test_overrides_are_yaml_and_reach_any_depth(write: WriteConfig) -> None:
     assert config.warmup.target_score == 0.3
 
 
-def test_an_override_can_take_a_section_away(write: WriteConfig) -> None:
+def test_an_override_can_remove_a_section(write: WriteConfig) -> None:
     assert load_config(write("warmup: {target_score: 0.3}"), ["warmup=null"]).warmup is None
 
 
@@ -112,7 +112,7 @@ def test_an_override_can_take_a_section_away(write: WriteConfig) -> None:
         ("train.steps.more=1", "train.steps={'more': 1}: input should be a valid integer"),
     ],
 )
-def test_a_mistaken_override_is_refused(write: WriteConfig, override: str, words: str) -> None:
+def test_an_invalid_override_is_refused(write: WriteConfig, override: str, words: str) -> None:
     assert words in refusal(write("name: x"), override)
 
 
@@ -131,13 +131,13 @@ def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["name: [unclosed", "a: b: c", "\t- x"])
-def test_what_is_not_yaml_is_refused_on_one_line(write: WriteConfig, text: str) -> None:
+def test_a_file_that_is_not_yaml_is_refused_on_one_line(write: WriteConfig, text: str) -> None:
     said = refusal(write(text))
     assert "is not YAML" in said
     assert "\n" not in said
 
 
-def test_what_is_not_text_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "video.mp4"
     path.write_bytes(b"\xff\xfe\x00\x81" * 20)
     assert "is not YAML" in refusal(path)
@@ -162,10 +162,10 @@ def test_a_file_without_settings_is_refused(write: WriteConfig, text: str) -> No
          "data.jigsaw.num_clips?"),
         ("warmup: {target: 1}", "Did you mean warmup.target_score?"),
         ("model: {zzz: 1}", "model.zzz=1: there is no such setting. Known: path."),
-        ("grpo: {group_size: 1}", "grpo.group_size=1: input should be greater than or equal to 2. GRPO compares a "
-         "prompt's completions: with one, every advantage is 0. Set it to 2 or more."),
+        ("grpo: {group_size: 1}", "grpo.group_size=1: input should be greater than or equal to 2. GRPO compares "
+         "the completions of a prompt: with one, every advantage is 0. Set it to 2 or more."),
         ("rollout: {temperature: 0}", "rollout.temperature=0: input should be greater than 0. At 0 all "
-         "completions of a prompt are alike. Set it to 1.0, or some value above 0."),
+         "completions of a prompt are alike. Set it to 1.0, or another value above 0."),
         ("train: {steps: ten}", "train.steps='ten': input should be a valid integer"),
         ("train: {steps: 0}", "train.steps=0: input should be greater than or equal to 1. Change train.steps."),
         ("train: 5", "train=5: is a section of settings, not a value. Set one, as train.checkpoint_every"),
@@ -190,16 +190,16 @@ def test_a_bad_value_is_refused_with_its_name_and_the_rule(write: WriteConfig, t
     assert words in refusal(write(text))
 
 
-def test_all_bad_values_are_said_at_once_one_line_each(write: WriteConfig) -> None:
+def test_all_bad_values_are_reported_at_once_one_line_each(write: WriteConfig) -> None:
     said = refusal(write("grpo: {group_size: 1, kl: 0}\ntrain: {steps: x}")).splitlines()
     assert [line.split("=")[0] for line in said] == ["grpo.group_size", "grpo.kl", "train.steps"]
 
 
-def test_a_long_value_is_shown_short(write: WriteConfig) -> None:
+def test_a_long_value_is_shortened(write: WriteConfig) -> None:
     assert len(refusal(write(f"train: {{steps: {'x' * 500}}}"))) < 250
 
 
-# --- settings that do not go together --------------------------------------------------------------
+# --- settings that contradict each other --------------------------------------------------------------
 
 CPU = {"cluster.device": "cpu", "rollout.dtype": "float32", "learner.dtype": "float32"}
 

@@ -1,4 +1,4 @@
-"""`reward.function`: checked before anything is started, from the folder the command runs in."""
+"""`reward.function` is checked before anything starts, from the folder that the command runs in."""
 
 import sys
 from pathlib import Path
@@ -12,17 +12,17 @@ from cluster.training.prepare import check_reward
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The working folder, with a reward in it; as a command has it, it is not on the import path yet."""
+    """A working folder with a reward function. As for a command, it is not on the import path yet."""
     (tmp_path / "reward_lying_here.py").write_text("def mine(task, text, answer):\n    return 1.0\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
 
 
-def test_a_function_of_the_working_folder_is_found() -> None:
+def test_a_function_in_the_working_folder_is_found() -> None:
     check_reward(build_config({"reward": {"function": "reward_lying_here:mine"}}))
 
 
-def test_a_mistake_is_named_with_the_setting() -> None:
+def test_an_unknown_function_is_refused_with_the_setting() -> None:
     with pytest.raises(ConfigError, match=r"^reward\.function='reward_lying_here:yours': .* has no 'yours'"):
         check_reward(build_config({"reward": {"function": "reward_lying_here:yours"}}))
 
