@@ -1,6 +1,7 @@
 """`videossr train`."""
 
 import argparse
+import logging
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from vocabulary.text import first_line
 
 if TYPE_CHECKING:
     from cluster.config.schema import Config
+
+logger = logging.getLogger(__name__)
 
 
 def add_command(commands: Any) -> None:
@@ -75,13 +78,16 @@ def train_here(
 
 
 def _run(config: "Config", how_to_resume: str, resume: bool, dashboard: bool) -> int:
+    """Train with the output of libraries in the run's log file. Return the exit status."""
     log = DriverLog()
     try:
         with log:
             from cluster.jobs.dashboard_process import dashboard_during_run
+            from cluster.runs.environment import version_text
             from cluster.runs.folder import runs_folder
             from cluster.training.train import train
 
+            logger.info("%s: %s run %s", version_text(), "resuming" if resume else "starting", config.name)
             with dashboard_during_run(runs_folder(config), say, enabled=dashboard):
                 train(config, resume=resume, say=say, keep_log_in=log.keep_in)
     except ConfigError:
@@ -98,11 +104,13 @@ def _run(config: "Config", how_to_resume: str, resume: bool, dashboard: bool) ->
 
 
 def _reason(error: Exception) -> str:
+    """Return why the run failed, in one line."""
     from cluster.training.train import RunFailed
 
     return str(error) if isinstance(error, RunFailed) else f"{type(error).__name__}: {first_line(error)}"
 
 
 def _how_to_resume(file: Path, overrides: Sequence[str], resume: str | None, name: str) -> str:
+    """Return the command that resumes the run, as a sentence."""
     words = ["videossr", "train", str(file), *overrides, "--resume", resume or name]
     return f"Resume from the last checkpoint with:\n  {shlex.join(words)}"
