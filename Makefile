@@ -1,9 +1,14 @@
-# Two commands: `make demo` and `make test`. Both make .venv from the lock file first, once.
+# `make demo` shows a training run; `make test` says whether a change is good. Both first install .venv from the lock
+# file, once. `make test-all` is what CI runs.
 PYTHON_ENV := .venv/bin
-# Waiting threads sleep: on two cores, spinning ones slow the busy ones many times over.
+# Test processes at a time: 2 for two cores and 16 GB. tests/conftest.py says which tests stay in one process.
+WORKERS := 2
+PYTEST := $(PYTHON_ENV)/python -m pytest --durations=15
+PARALLEL := $(PYTEST) -n $(WORKERS)
+# Waiting threads sleep: on two cores, spinning threads slow the busy ones many times over.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: env demo test bench lint types test-all suite long browser unit contract integration lock
+.PHONY: env demo test test-all lint types suite everything unit contract integration browser bench lock
 
 env:
 	@bash deploy/cpu/install.sh
@@ -11,45 +16,45 @@ env:
 demo: env
 	$(PYTHON_ENV)/videossr train configs/demo.yaml
 
+# Lint, types, unit and contract tests, and one integration run of every kind.
 test: lint types suite
+
+# Everything: also the tests marked `long` (several nodes and hosts, jobs, buckets), and the page in a real browser.
+test-all: lint types everything browser
 
 lint: env
 	$(PYTHON_ENV)/ruff check .
 	$(PYTHON_ENV)/ruff format --check .
 
 types: env
-	$(PYTHON_ENV)/mypy
+	$(PYTHON_ENV)/mypy -n $(WORKERS)
 
-# Two at a time, whichever a core is free for; the tests of a file stay together, and share what it has set up.
 suite: env
-	$(PYTHON_ENV)/python -m pytest -n 2 --dist loadscope -m "not long" tests/unit tests/contract tests/integration
+	$(PARALLEL) -m "not long" tests/unit tests/contract tests/integration
 
-# What CI runs besides: several nodes and hosts, jobs from beginning to end, and the page in a real browser.
-test-all: test long browser
-
-long: env
-	$(PYTHON_ENV)/python -m pytest -n 2 --dist loadscope -m long tests/integration
-
-browser: env
-	$(PYTHON_ENV)/python -m pytest tests/browser
+everything: env
+	$(PARALLEL) tests/unit tests/contract tests/integration
 
 unit: env
-	$(PYTHON_ENV)/python -m pytest tests/unit
+	$(PARALLEL) -m "not long" tests/unit
 
 contract: env
-	$(PYTHON_ENV)/python -m pytest tests/contract
+	$(PARALLEL) tests/contract
 
 integration: env
-	$(PYTHON_ENV)/python -m pytest tests/integration
+	$(PARALLEL) tests/integration
 
-# What fits a CPU: about 25 minutes and 10 GB of memory; figures go to benchmarks/results, with their commands.
+browser: env
+	$(PYTEST) tests/browser
+
+# The benchmarks that fit a CPU: about 25 minutes, 10 GB of memory. Figures go to benchmarks/results, with commands.
 bench: env
 	@test -e benchmarks/trl/.venv/videossr-ready || bash benchmarks/trl/install.sh
 	for name in update against_trl rollout overlap overhead push; do \
 	  $(PYTHON_ENV)/python -m benchmarks.$$name || exit 1; done
 	$(PYTHON_ENV)/python -m benchmarks.table
 
-# Resolve the CPU environment anew (needs uv). torch is installed apart: its CPU build is not on PyPI.
+# Resolve the CPU environment again (needs uv). torch is installed separately: its CPU build is not on PyPI.
 lock:
 	uv pip compile -q deploy/cpu/requirements.in --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-find-links --excludes deploy/cpu/excluded.txt --no-emit-package torch \

@@ -11,6 +11,16 @@ import pytest
 # Before torch is imported. Tiny tensors gain nothing from a second thread, and on a busy machine its waiting
 # makes them fifty times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray's own deadlines are for machines with time to spare: here no process is given up because it starts slowly.
+for name, value in {
+    "RAY_worker_register_timeout_seconds": "900",
+    "RAY_agent_register_timeout_ms": "900000",
+    "RAY_health_check_initial_delay_ms": "60000",
+    "RAY_health_check_timeout_ms": "60000",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "900",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",
+}.items():
+    os.environ.setdefault(name, value)
 
 CORPUS = (
     "Answer directly.",

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from cluster.training.placement import NODE_LABEL, RolePlan, gpus_needed, role_p
 
 logger = logging.getLogger(__name__)
 
+LOCAL_START_TIMEOUT_S = 300.0
 # Environment variables of every worker process.
 WORKER_ENV = {
     "OMP_WAIT_POLICY": "PASSIVE",  # see cluster/cli/main.py
@@ -63,6 +65,7 @@ def ray_cluster(address: str) -> Iterator[None]:
     }
     if to_join == "local":
         options |= {"include_dashboard": False, "num_cpus": max(1, os.cpu_count() or 1)}
+        allow_slow_start()
     # Ray announces that a new local cluster uses a token, which Ray itself created. The user need not act on it.
     logging.getLogger("ray._private.authentication.authentication_token_setup").addFilter(
         lambda record: "is enabled" not in record.getMessage()
@@ -83,6 +86,30 @@ def ray_cluster(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def allow_slow_start() -> None:
+    """Give a local cluster LOCAL_START_TIMEOUT_S to start.
+
+    Ray waits 30 s for its own node and has no setting for that. A machine that is busy with other work needs longer.
+    """
+    services = ray._private.services
+    get_node = services.get_node
+    if getattr(get_node, "patient", False):
+        return
+
+    def get_node_patiently(*arguments: Any) -> Any:
+        deadline = time.monotonic() + LOCAL_START_TIMEOUT_S
+        while True:
+            try:
+                return get_node(*arguments)
+            except RuntimeError:  # the node is not registered yet
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    get_node_patiently.patient = True  # type: ignore[attr-defined]
+    services.get_node = get_node_patiently
 
 
 def _session_folder() -> str:

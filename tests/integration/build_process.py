@@ -9,12 +9,14 @@ from typing import Any
 def main(videos: list[str], out: str, num_cpus: int, count: int, **options: Any) -> None:
     import ray
 
+    from cluster.training.ray_session import allow_slow_start
     from dataset.build import PAPER_MIX, BuildProgress, build, find_all
     from dataset.store import BuildSettings
 
     def report(progress: BuildProgress) -> None:
         print(progress.stage, progress.done, progress.total, progress.num_skipped, flush=True)
 
+    allow_slow_start()
     ray.init(
         address="local",
         num_cpus=num_cpus,

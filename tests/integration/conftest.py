@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -41,24 +43,51 @@ def ray_environment(ray_folder: Path) -> dict[str, str]:
 @pytest.fixture
 def cluster(ray_folder: Path) -> Iterator[dict[str, str]]:
     """A Ray cluster with token authentication; yields the environment in which `ray job submit` reaches it."""
-    port = _free_port()
     environment = os.environ | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     environment.pop("RAY_ADDRESS", None)
-    head = subprocess.Popen(
-        [RAY, "start", "--head", "--block", f"--port={_free_port()}", f"--temp-dir={ray_folder}", "--num-cpus=2",
-         "--min-worker-port=0", "--max-worker-port=0", f"--dashboard-port={port}", "--include-dashboard=true",
-         # The defaults are fixed ports: a second cluster on the machine would lack the agent that takes jobs.
-         f"--dashboard-agent-listen-port={_free_port()}", f"--dashboard-agent-grpc-port={_free_port()}",
-         f"--metrics-export-port={_free_port()}"],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    heads: list[subprocess.Popen[bytes]] = []
     try:
+        port = _start_head(ray_folder, environment, heads)
         yield environment | {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port}"}
     finally:
-        for process in [*psutil.Process(head.pid).children(recursive=True), psutil.Process(head.pid)]:
-            process.kill()
-        head.wait(30)
+        for head in heads:
+            _kill_tree(head)
+
+
+def _start_head(
+    folder: Path, environment: dict[str, str], heads: list[subprocess.Popen[bytes]], tries: int = 5
+) -> int:
+    """Start a head node, add it to `heads`, and return the port of its dashboard once that accepts connections.
+
+    Ray gives itself 30 s to start and exits if that is too short, as on a busy machine: then it is started again.
+    """
+    for number in range(tries):
+        port = _free_port()
+        head = subprocess.Popen(
+            [RAY, "start", "--head", "--block", f"--port={_free_port()}", f"--temp-dir={folder / str(number)}",
+             "--num-cpus=2", "--min-worker-port=0", "--max-worker-port=0", f"--dashboard-port={port}",
+             "--include-dashboard=true",
+             # The defaults are fixed ports: a second cluster on the machine would lack the agent that takes jobs.
+             f"--dashboard-agent-listen-port={_free_port()}", f"--dashboard-agent-grpc-port={_free_port()}",
+             f"--metrics-export-port={_free_port()}"],
+            env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        heads.append(head)
+        while head.poll() is None:
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                return port
+            time.sleep(0.2)
+    pytest.fail(f"no Ray head node started in {tries} tries")
+
+
+def _kill_tree(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+    process.wait(30)

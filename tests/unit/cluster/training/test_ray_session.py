@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from cluster.config.errors import ConfigError
 from cluster.config.load import load_config
 from cluster.training.placement import NODE_LABEL
-from cluster.training.ray_session import _check_node_labels
+from cluster.training.ray_session import _check_node_labels, allow_slow_start
 
 CONFIGS = Path(__file__).parents[4] / "configs"
 
@@ -55,3 +56,19 @@ def test_too_few_labelled_nodes_are_refused(nodes: list[dict[str, Any]], words: 
         check(nodes)
     assert words in str(refused.value)
     assert "`ray start --labels videossr.io/role=" in str(refused.value)
+
+
+def test_a_local_cluster_may_start_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def get_node(gcs_address: str, node_id: str) -> dict[str, str]:
+        calls.append((gcs_address, node_id))
+        if len(calls) < 3:
+            raise RuntimeError("the node is not registered")
+        return {"node": node_id}
+
+    monkeypatch.setattr(ray._private.services, "get_node", get_node)  # the name that Ray's start calls
+    allow_slow_start()
+    allow_slow_start()  # at the next start nothing is wrapped again
+    assert ray._private.services.get_node("address", "id") == {"node": "id"}
+    assert calls == [("address", "id")] * 3
