@@ -1,9 +1,10 @@
-"""Building a dataset with Ray Data: over all cores and nodes, resumable, the same on any number of workers.
+"""Building a dataset with Ray Data, on all cores and nodes.
 
-    find videos ──► inspect each (in a guarded process) ──► videos, rejected ──► draw recipes ──► write
+    find videos ──► inspect each in a sandbox ──► usable and skipped videos ──► draw recipes ──► write
 
-What has been inspected is kept in DATASET/work as it comes, so a build that is stopped goes on from there. Which
-recipe number is made of which video depends on the settings and on the sorted list of usable videos alone.
+Inspected videos are saved to DATASET/work as they come, so an interrupted build resumes from there. Which video a
+recipe is made from depends only on its number, the settings and the sorted list of usable videos: any number of
+workers gives the same bytes.
 """
 
 import logging
@@ -13,24 +14,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dataset.sandbox import INSPECT, MISHAPS, TIMEOUT_S, Guard
+from dataset.sandbox import INSPECT, RETRYABLE_REASONS, TIMEOUT_S, Sandbox
 from dataset.scan import none_usable
 from dataset.store import (
     CARD,
-    REJECTED,
-    VIDEOS,
+    SKIPPED_SCHEMA,
+    VIDEO_SCHEMA,
     BuildSettings,
     Card,
     Dataset,
     DatasetError,
     Videos,
-    rejected_table,
+    skipped_table,
     videos_table,
     write_dataset,
 )
@@ -38,28 +39,31 @@ from pretext.recipe import Recipe
 from pretext.stream import make_recipe, task_at
 from pretext.tasks import TASKS
 from pretext.video.frames import FrameSpec, SampledVideo
-from pretext.video.info import Rejected
-from pretext.video.sources import find_videos
+from pretext.video.info import Skipped
+from pretext.video.sources import FolderError, find_videos
 
-# VideoSSR-30K: 4 x 3000 grounding (its four anomalies take turns), 12 000 jigsaws of 6, 6000 counting.
+logger = logging.getLogger(__name__)
+
+# VideoSSR-30K: 4 x 3000 grounding (its four anomalies take turns), 12 000 jigsaws of 6 clips, 6000 counting.
 PAPER_MIX: Mapping[str, float] = {"grounding": 0.4, "jigsaw": 0.4, "counting": 0.2}
 PAPER_COUNT = 30_000
 
-_MOST_PER_BLOCK = 8  # videos one worker is given at a time
+_MAX_VIDEOS_PER_BLOCK = 8  # the videos that a worker takes at a time
 _RECIPES_PER_BLOCK = 2000
+_SAMPLES_PER_REPORT = 1000
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a build is."""
+class BuildProgress:
+    """How far a build has come."""
 
-    stage: str  # "videos" or "samples"
+    stage: Literal["videos", "samples"]
     done: int
     total: int
-    num_rejected: int
+    num_skipped: int  # videos
 
 
-Report = Callable[[Progress], None]
+ReportBuild = Callable[[BuildProgress], None]
 
 
 def build(
@@ -67,63 +71,69 @@ def build(
     paths: Sequence[str],
     out: Path,
     *,
-    report: Report,
+    report: ReportBuild,
     timeout_s: float = TIMEOUT_S,
     inspect: str = INSPECT,
     save_every_s: float = 10.0,
 ) -> Card:
-    """Builds DATASET `out`, or goes on with it; needs a running Ray.
+    """Build the dataset `out`, or resume an interrupted build of it. Needs a running Ray.
 
     Args:
-        paths: the videos, as `find` gives them.
-        timeout_s: for one video; a decode that takes longer is ended, and the video set aside.
-        inspect: what looks at a video, as "module:name".
-        save_every_s: how much looking at videos a build that is stopped may lose.
+        paths: the videos, from `find_all`.
+        timeout_s: time limit for one video; a video that takes longer is skipped.
+        inspect: the function that inspects a video, as "module:name".
+        save_every_s: how many seconds of inspection an interrupted build may lose.
 
     Raises:
-        DatasetError: no usable video, settings that make no sample, or `out` holds an unfinished build with
-            other frame settings.
+        DatasetError: there is no usable video, the settings make no sample, or `out` holds an unfinished build
+            with other frame settings.
     """
-    work = Work(out, settings)
+    work = _BuildFolder(out, settings)
     left = [path for path in paths if path not in work.done]
+    logger.info(
+        "Building %s: %d videos, %d of them inspected before", out, len(paths), len(paths) - len(left)
+    )
     found = _inspected(left, settings, timeout_s, inspect) if left else iter(())
     work.collect(found, len(paths) - len(left), len(paths), save_every_s, report)
-    videos, rejected = work.found(paths)
+    videos, skipped = work.results(paths)
     if not videos.num_rows:
-        raise DatasetError(f"--videos={' '.join(settings.videos)}: {none_usable(rejected, settings.frames)}")
+        raise DatasetError(f"--videos={' '.join(settings.videos)}: {none_usable(skipped, settings.frames)}")
     tasks = [name for name, weight in settings.mix.items() if weight > 0]
     count = videos.num_rows * len(tasks) if settings.count is None else settings.count
 
     def reported(recipes: Iterator[Recipe]) -> Iterator[Recipe]:
         for number, recipe in enumerate(recipes, 1):
-            if number % 1000 == 0 or number == count:
-                report(Progress("samples", number, count, len(rejected)))
+            if number % _SAMPLES_PER_REPORT == 0 or number == count:
+                report(BuildProgress("samples", number, count, len(skipped)))
             yield recipe
 
     card = write_dataset(
         out,
         reported(draw(settings, videos, count)),
         videos=videos,
-        rejected=rejected,
+        skipped=skipped,
         reader=settings.frames.reader,
         settings=settings,
     )
     work.remove()
+    logger.info("Built %s: %d samples of %d videos, %d skipped", out, count, videos.num_rows, len(skipped))
     return card
 
 
-def built_already(settings: BuildSettings, out: Path) -> Dataset | None:
-    """The dataset that stands at `out`, if it is complete. Raises DatasetError where it is another."""
+def existing_dataset(settings: BuildSettings, out: Path) -> Dataset | None:
+    """Return the complete dataset at `out`, or None. Raises DatasetError if it has other settings."""
     if not (out / CARD).exists():
         return None
     dataset = Dataset(out)
     if dataset.card.settings != settings:
-        raise DatasetError(f"{out}: holds another dataset (see {CARD}). Name a folder that is not there yet.")
+        raise DatasetError(
+            f"{out}: holds a dataset with other settings (see {CARD}). Name a folder that does not exist."
+        )
     return dataset
 
 
 def check(settings: BuildSettings) -> None:
-    """Raises DatasetError for settings of which no sample can be made."""
+    """Raise DatasetError for settings that make no sample."""
     try:
         task_at(0, settings.mix)
         for name, weight in settings.mix.items():
@@ -133,11 +143,11 @@ def check(settings: BuildSettings) -> None:
         raise DatasetError(str(error)) from None
 
 
-def find(folders: Sequence[str]) -> list[str]:
-    """The videos in all of `folders`, sorted. Raises DatasetError where there is none."""
+def find_all(folders: Sequence[str]) -> list[str]:
+    """Return the videos in all `folders`, sorted. Raises DatasetError if there are none."""
     try:
         paths = sorted({path for folder in folders for path in find_videos(folder)})
-    except ValueError as error:
+    except FolderError as error:
         raise DatasetError(f"--videos={error}") from None
     if not paths:
         raise DatasetError(
@@ -147,19 +157,18 @@ def find(folders: Sequence[str]) -> list[str]:
     return paths
 
 
-class Work:
-    """What a build has inspected so far, in DATASET/work.
+class _BuildFolder:
+    """The folder DATASET/work, which keeps what an unfinished build has inspected.
 
     Raises:
-        DatasetError: an unfinished build with other frame settings stands there.
+        DatasetError: `out` holds an unfinished build with other frame settings, or something else.
     """
 
     def __init__(self, out: Path, settings: BuildSettings) -> None:
         self._folder = out / "work"
-        self._settings = settings
         record = self._folder / "settings.json"
         if record.exists():
-            # What is drawn may change; what is looked at must not.
+            # Recipes are drawn again, but inspected videos are kept, and they follow from the frame settings.
             before = BuildSettings.model_validate_json(record.read_text())
             if before.frames != settings.frames:
                 raise DatasetError(
@@ -168,66 +177,66 @@ class Work:
                 )
         elif out.exists() and any(out.iterdir()):
             raise DatasetError(
-                f"{out}: is not empty, and holds no dataset. Name a folder that is not there yet."
+                f"{out}: is not empty, and holds no dataset. Name a folder that does not exist."
             )
         self._folder.mkdir(parents=True, exist_ok=True)
         record.write_text(settings.model_dump_json())
         self._videos = [pq.read_table(path) for path in sorted(self._folder.glob("videos-*.parquet"))]
-        self._rejected = [pq.read_table(path) for path in sorted(self._folder.glob("rejected-*.parquet"))]
-        # What hung or died may go better now.
-        self._rejected = [
-            table.filter([not reason.startswith(MISHAPS) for reason in table["reason"].to_pylist()])
-            for table in self._rejected
+        skipped = [pq.read_table(path) for path in sorted(self._folder.glob("rejected-*.parquet"))]
+        self._skipped = [
+            table.filter([not reason.startswith(RETRYABLE_REASONS) for reason in table["reason"].to_pylist()])
+            for table in skipped
         ]
-        self._num_rejected = sum(table.num_rows for table in self._rejected)
-        self.done = {path for table in [*self._videos, *self._rejected] for path in table["path"].to_pylist()}
+        self._num_skipped = sum(table.num_rows for table in self._skipped)
+        self.done = {path for table in [*self._videos, *self._skipped] for path in table["path"].to_pylist()}
 
     def collect(
         self,
-        found: Iterator[SampledVideo | Rejected],
+        found: Iterator[SampledVideo | Skipped],
         done: int,
         total: int,
         save_every_s: float,
-        report: Report,
+        report: ReportBuild,
     ) -> None:
-        """Takes what inspecting gives, and saves it every few seconds; `done` videos are there already."""
+        """Take the results of inspection and save them every few seconds. `done` videos were saved before."""
         usable: list[SampledVideo] = []
-        rejected: list[Rejected] = []
+        skipped: list[Skipped] = []
         saved = time.monotonic()
-        report(Progress("videos", done, total, self._num_rejected))
+        report(BuildProgress("videos", done, total, self._num_skipped))
         try:
             for number, entry in enumerate(found, done + 1):
-                if isinstance(entry, Rejected):
-                    rejected.append(entry)
+                if isinstance(entry, Skipped):
+                    logger.debug("Skipped %s: %s", entry.path, entry.reason)
+                    skipped.append(entry)
                 else:
                     usable.append(entry)
-                report(Progress("videos", number, total, self._num_rejected + len(rejected)))
+                report(BuildProgress("videos", number, total, self._num_skipped + len(skipped)))
                 if time.monotonic() - saved > save_every_s:
-                    self._save(usable, rejected)
-                    usable, rejected, saved = [], [], time.monotonic()
-        finally:  # also when it is interrupted; only what workers have not given back yet is lost
-            self._save(usable, rejected)
+                    self._save(usable, skipped)
+                    usable, skipped, saved = [], [], time.monotonic()
+        finally:  # An interrupted build loses only what workers have not returned yet.
+            self._save(usable, skipped)
 
-    def found(self, paths: Sequence[str]) -> tuple[pa.Table, list[Rejected]]:
-        """(usable, set aside) of the videos at `paths`, both in order of path."""
-        videos, rejected = (
+    def results(self, paths: Sequence[str]) -> tuple[pa.Table, list[Skipped]]:
+        """Return the usable videos and the skipped ones among `paths`, both sorted by path."""
+        videos, skipped = (
             table.filter(pc.is_in(table["path"], value_set=pa.array(paths))).sort_by("path").combine_chunks()
             for table in (
-                pa.concat_tables([VIDEOS.empty_table(), *self._videos]),
-                pa.concat_tables([REJECTED.empty_table(), *self._rejected]),
+                pa.concat_tables([VIDEO_SCHEMA.empty_table(), *self._videos]),
+                pa.concat_tables([SKIPPED_SCHEMA.empty_table(), *self._skipped]),
             )
         )
-        return videos, [Rejected(row["path"], row["reason"]) for row in rejected.to_pylist()]
+        return videos, [Skipped(row["path"], row["reason"]) for row in skipped.to_pylist()]
 
     def remove(self) -> None:
-        """To be called when the dataset is complete."""
+        """Delete the folder; to be called when the dataset is complete."""
         shutil.rmtree(self._folder)
 
-    def _save(self, usable: Sequence[SampledVideo], rejected: Sequence[Rejected]) -> None:
-        self._num_rejected += len(rejected)
+    def _save(self, usable: Sequence[SampledVideo], skipped: Sequence[Skipped]) -> None:
+        self._num_skipped += len(skipped)
         for name, tables, table in (
             ("videos", self._videos, videos_table(usable)),
-            ("rejected", self._rejected, rejected_table(rejected)),
+            ("rejected", self._skipped, skipped_table(skipped)),
         ):
             if table.num_rows:
                 path = self._folder / f"{name}-{len(tables):06d}.parquet"
@@ -238,12 +247,12 @@ class Work:
 
 def _inspected(
     paths: Sequence[str], settings: BuildSettings, timeout_s: float, inspect: str
-) -> Iterator[SampledVideo | Rejected]:
-    """As they are done, on all CPUs of the Ray cluster."""
+) -> Iterator[SampledVideo | Skipped]:
+    """Yield the videos as their inspection ends, on all CPUs of the Ray cluster."""
     import ray
 
-    num_cpus = _prepare_ray_data(in_order=False)  # one slow video must not hold the others' results back
-    per_block = max(1, min(_MOST_PER_BLOCK, len(paths) // (4 * num_cpus)))
+    num_cpus = _prepare_ray_data(in_order=False)  # One slow video must not hold back the others' results.
+    per_block = max(1, min(_MAX_VIDEOS_PER_BLOCK, len(paths) // (4 * num_cpus)))
     rows = ray.data.from_items(
         [{"path": path} for path in paths], override_num_blocks=-(-len(paths) // per_block)
     ).map_batches(
@@ -255,34 +264,39 @@ def _inspected(
     for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
         for row in batch.to_pylist():
             if row["video"] is None:
-                yield Rejected(row["path"], row["reason"])
+                yield Skipped(row["path"], row["reason"])
             else:
-                yield Videos(pa.Table.from_pylist([row["video"]], VIDEOS))[0]
+                yield Videos(pa.Table.from_pylist([row["video"]], VIDEO_SCHEMA))[0]
 
 
-_INSPECTED = pa.schema([("path", pa.string()), ("reason", pa.string()), ("video", pa.struct(list(VIDEOS)))])
+_INSPECTED_SCHEMA = pa.schema(
+    [("path", pa.string()), ("reason", pa.string()), ("video", pa.struct(list(VIDEO_SCHEMA)))]
+)
 
 
 def _inspect_batch(batch: pa.Table, *, spec: FrameSpec, timeout_s: float, inspect: str) -> pa.Table:
-    """Paths to what was found there."""
+    """Return a table with _INSPECTED_SCHEMA for the videos at `batch["path"]`; runs in a Ray worker."""
     rows: list[dict[str, Any]] = []
     for path in batch["path"].to_pylist():
-        found = _guard(inspect, timeout_s).call(path, spec)
-        if isinstance(found, Rejected):
+        found = _worker_sandbox(inspect, timeout_s).call(path, spec)
+        if isinstance(found, Skipped):
             rows.append({"path": path, "reason": found.reason, "video": None})
         else:
             rows.append({"path": path, "reason": None, "video": videos_table([found]).to_pylist()[0]})
-    return pa.Table.from_pylist(rows, _INSPECTED)
+    return pa.Table.from_pylist(rows, _INSPECTED_SCHEMA)
 
 
 @lru_cache
-def _guard(inspect: str, timeout_s: float) -> Guard:
-    """One for each Ray worker process; its child ends with it."""
-    return Guard(inspect, timeout_s)
+def _worker_sandbox(inspect: str, timeout_s: float) -> Sandbox:
+    """Return the sandbox of this Ray worker process; its child ends with it."""
+    return Sandbox(inspect, timeout_s)
 
 
 def draw(settings: BuildSettings, videos: pa.Table, count: int) -> Iterator[Recipe]:
-    """The recipes, in order; drawn by all CPUs of the Ray cluster."""
+    """Yield the recipes in order, drawn by all CPUs of the Ray cluster.
+
+    Raises DatasetError where the settings make no sample of these videos.
+    """
     import ray
 
     _prepare_ray_data(in_order=True)
@@ -300,10 +314,10 @@ def draw(settings: BuildSettings, videos: pa.Table, count: int) -> Iterator[Reci
 
 
 def _draw_batch(batch: pa.Table, *, settings: BuildSettings, videos: Any) -> pa.Table:
-    """Recipe numbers to recipes."""
+    """Return the recipes with the numbers `batch["id"]` as JSON, or the problem; runs in a Ray worker."""
     import ray
 
-    table = Videos(ray.get(videos))  # not copied: all processes of a node read the same memory
+    table = Videos(ray.get(videos))  # Not copied: all processes of a node read the same memory.
     recipes: list[str | None] = []
     problem = None
     for number in batch["id"].to_pylist():
@@ -315,7 +329,7 @@ def _draw_batch(batch: pa.Table, *, settings: BuildSettings, videos: Any) -> pa.
                 params_by_task=settings.params_by_task,
                 seed=settings.seed,
             )
-        except ValueError as error:  # the settings', for the driver to say
+        except ValueError as error:  # The settings are wrong; the driver reports it.
             problem = str(error)
             recipes.append(None)
             break
@@ -325,7 +339,7 @@ def _draw_batch(batch: pa.Table, *, settings: BuildSettings, videos: Any) -> pa.
 
 
 def _prepare_ray_data(*, in_order: bool) -> int:
-    """Ray Data shows nothing (our own progress is shown) and gives results in order or not; the CPUs there are."""
+    """Silence Ray Data, choose whether its results keep their order, and return the cluster's number of CPUs."""
     import ray
 
     context = ray.data.DataContext.get_current()

@@ -1,9 +1,10 @@
-"""A process that decodes for another, and may hang or die doing it.
+"""A child process that decodes videos for its parent, and may hang or die doing so.
 
-Damaged video makes decoders loop, crash or ask for all the memory there is. The guard gives each video to a
-child process, waits so long and no longer, and starts another child where one is lost.
+Damaged files make decoders loop, crash or request any amount of memory. The sandbox gives each video to a child
+process, waits for a limited time, and starts another child when one is lost.
 """
 
+import logging
 import os
 import signal
 import subprocess
@@ -14,23 +15,25 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
-from pretext.video.info import Rejected
+from pretext.video.info import Skipped
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 120.0
 INSPECT = "pretext.video.inspect_video:inspect"
-_START_S = 120.0  # for a child to import what it needs, on a machine that is busy
-GRACE_S = 5  # after which a child whose guard is gone ends itself
+CHILD_GRACE_S = 5  # seconds past the time limit after which a child whose parent is gone ends itself
+_CHILD_START_TIMEOUT_S = 120.0  # for a child to import what it needs on a busy machine
 
-# How the reasons begin of what may go better another time: on a machine that is less busy, or with more time.
-MISHAPS = ("decoding did not end", "decoding it ")
+# How the reasons begin that may not come back on a less busy machine or with more time. They are stored in datasets.
+RETRYABLE_REASONS = ("decoding did not end", "decoding it ")
 
 
-class Guard:
+class Sandbox:
     """Calls a function in a child process, one call at a time.
 
     Args:
-        function: "module:name" of what the child calls; its arguments and result are pickled.
-        timeout_s: for one call.
+        function: the function that the child calls, as "module:name". Arguments and result are pickled.
+        timeout_s: time limit for one call.
     """
 
     def __init__(self, function: str = INSPECT, timeout_s: float = TIMEOUT_S) -> None:
@@ -40,20 +43,20 @@ class Guard:
         self._link: Connection | None = None
 
     def call(self, path: str, *arguments: Any) -> Any:
-        """`function(path, *arguments)`, or Rejected where it raised, hung or lost its process.
+        """Return `function(path, *arguments)`, or Skipped if the call raised, hung or ended its process.
 
-        Raises RuntimeError where no child can be started.
+        Raises RuntimeError if no child can be started.
         """
-        link = self._started()
+        link = self._link_to_child()
         try:
             link.send((path, *arguments))
             if not link.poll(self._timeout_s):
                 self.close()
-                return Rejected(path, f"decoding did not end within {self._timeout_s:g} s")
+                return Skipped(path, f"decoding did not end within {self._timeout_s:g} s")
             kind, result = link.recv()
         except (EOFError, OSError):
-            return Rejected(path, f"decoding it {self._how_it_ended()}")
-        return Rejected(path, result) if kind == "rejected" else result
+            return Skipped(path, f"decoding it {self._describe_end()}")
+        return Skipped(path, result) if kind == "skipped" else result
 
     def close(self) -> None:
         """End the child, if there is one."""
@@ -73,9 +76,9 @@ class Guard:
     ) -> None:
         self.close()
 
-    def _started(self) -> Connection:
-        """The link to a child that can work."""
-        if self._child is not None and self._child.poll() is not None:  # ended while it had nothing to do
+    def _link_to_child(self) -> Connection:
+        """Return the connection to a running child; start one if need be."""
+        if self._child is not None and self._child.poll() is not None:  # It ended while it was idle.
             self.close()
         if self._link is not None:
             return self._link
@@ -85,23 +88,26 @@ class Guard:
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,  # decoders' words about damaged files; the reason comes back
+            stderr=subprocess.DEVNULL,  # Decoders complain here about damaged files; the reason is returned.
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
         theirs.close()
+        logger.debug("Started process %d to inspect videos", self._child.pid)
         try:
-            if self._link.poll(_START_S):  # a call's time counts from when the child can work
+            if self._link.poll(
+                _CHILD_START_TIMEOUT_S
+            ):  # The time limit of a call starts when the child is ready.
                 self._link.recv()
                 return self._link
-            how = f"is not there after {_START_S:g} s"
+            how = f"was not ready after {_CHILD_START_TIMEOUT_S:g} s"
         except EOFError:
-            how = self._how_it_ended()
+            how = self._describe_end()
         self.close()
-        raise RuntimeError(f"The process that looks at videos cannot be started: {sys.executable} {how}.")
+        raise RuntimeError(f"The process that inspects videos cannot be started: {sys.executable} {how}.")
 
-    def _how_it_ended(self) -> str:
+    def _describe_end(self) -> str:
         assert self._child is not None
-        status = self._child.wait(GRACE_S)
+        status = self._child.wait(CHILD_GRACE_S)
         self.close()
         if status < 0:
             return f"killed its process ({signal.Signals(-status).name})"

@@ -1,4 +1,4 @@
-"""The child of a Guard: `python -m dataset.sandbox_child FILE_NUMBER MODULE:FUNCTION TIMEOUT_S`."""
+"""The child process of a Sandbox: `python -m dataset.sandbox_child FILE_NUMBER MODULE:FUNCTION TIMEOUT_S`."""
 
 import importlib
 import resource
@@ -6,16 +6,17 @@ import signal
 import sys
 from multiprocessing.connection import Connection
 
-from dataset.sandbox import GRACE_S
+from dataset.sandbox import CHILD_GRACE_S
 from pretext.video import VideoError
 
-_MOST_BYTES = 16 * 2**30  # of address space: a damaged header must not take the machine's memory
+_MAX_ADDRESS_SPACE_BYTES = 16 * 2**30  # so that a damaged header cannot take all memory of the machine
 
 
 def main(file_number: str, function: str, timeout_s: str) -> None:
+    """Call the function for each message that arrives, until the parent closes the connection."""
     link = Connection(int(file_number))
-    resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the guard's to handle
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX_ADDRESS_SPACE_BYTES, _MAX_ADDRESS_SPACE_BYTES))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent handles Ctrl-C.
     module, _, name = function.partition(":")
     call = getattr(importlib.import_module(module), name)
     link.send("ready")
@@ -24,18 +25,18 @@ def main(file_number: str, function: str, timeout_s: str) -> None:
             path, *arguments = link.recv()
         except EOFError:
             return
-        # If the guard is gone while this hangs, nobody ends it: then the alarm does, even in native code.
-        signal.alarm(int(float(timeout_s)) + GRACE_S)
+        # If the parent dies while this call hangs, only the alarm can end the process, even in native code.
+        signal.alarm(int(float(timeout_s)) + CHILD_GRACE_S)
         try:
-            answer = ("done", call(path, *arguments))
+            reply = ("done", call(path, *arguments))
         except VideoError as error:
-            answer = ("rejected", error.reason)
+            reply = ("skipped", error.reason)
         except MemoryError:
-            answer = ("rejected", f"it takes more than {_MOST_BYTES >> 30} GiB of memory")
-        except Exception as error:  # a mistake of ours, which must not cost the other videos
-            answer = ("rejected", f"looking at it failed ({type(error).__name__}: {error})")
+            reply = ("skipped", f"it takes more than {_MAX_ADDRESS_SPACE_BYTES >> 30} GiB of memory")
+        except Exception as error:  # A fault of our own must not cost the other videos.
+            reply = ("skipped", f"inspecting it failed ({type(error).__name__}: {error})")
         signal.alarm(0)
-        link.send(answer)
+        link.send(reply)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""A folder of videos, looked at by all cores of this machine: which can be used, and why the others cannot."""
+"""Inspecting a folder of videos on all cores of this machine: which videos are usable, and why others are not."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,20 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-from dataset.sandbox import Guard
+from dataset.sandbox import Sandbox
 from pretext.video.frames import FrameSpec, SampledVideo
-from pretext.video.info import Rejected
+from pretext.video.info import Skipped
 from pretext.video.sources import find_videos
 
-Report = Callable[[int, int], None]  # (videos done, videos in all)
+logger = logging.getLogger(__name__)
+
+_MAX_NAMED_REASONS = 5
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What a folder holds, in the order of the paths."""
+    """The videos of a folder, in order of their paths."""
 
     usable: tuple[SampledVideo, ...]
-    rejected: tuple[Rejected, ...]
+    skipped: tuple[Skipped, ...]
 
 
 def scan(
@@ -29,50 +32,58 @@ def scan(
     spec: FrameSpec,
     *,
     num_workers: int | None = None,
-    report: Report | None = None,
+    report: Callable[[int, int], None] | None = None,
 ) -> Scan:
-    """Inspects every video of `folder`; a bad one only adds to `rejected`.
+    """Inspect every video in `folder`, at any depth; an unusable one is skipped.
 
-    Raises ValueError where there is no such folder.
+    Args:
+        num_workers: number of child processes; None for one per core.
+        report: called with (videos done, videos in all).
+
+    Raises FolderError if there is no such folder.
     """
     paths = find_videos(folder)
     usable: list[SampledVideo] = []
-    rejected: list[Rejected] = []
+    skipped: list[Skipped] = []
     for number, found in enumerate(_inspected(paths, spec, num_workers or os.cpu_count() or 1)):
-        if isinstance(found, Rejected):
-            rejected.append(found)
+        if isinstance(found, Skipped):
+            logger.debug("Skipped %s: %s", found.path, found.reason)
+            skipped.append(found)
         else:
             usable.append(found)
         if report is not None:
             report(number + 1, len(paths))
-    return Scan(tuple(usable), tuple(rejected))
+    logger.info("Inspected %s: %d usable videos, %d skipped", folder, len(usable), len(skipped))
+    return Scan(tuple(usable), tuple(skipped))
 
 
-def none_usable(rejected: Sequence[Rejected], frames: FrameSpec) -> str:
-    """What there is to say where no video can be used."""
-    reasons = "".join(f"\n  {Path(entry.path).name}: {entry.reason}" for entry in rejected[:5])
+def none_usable(skipped: Sequence[Skipped], frames: FrameSpec) -> str:
+    """Return the error text for a folder without usable videos, with the first reasons."""
+    reasons = "".join(
+        f"\n  {Path(entry.path).name}: {entry.reason}" for entry in skipped[:_MAX_NAMED_REASONS]
+    )
     return (
-        f"holds no usable video ({len(rejected)} set aside). Name a folder with mp4, mkv, mov, avi, webm, m4v or ts "
+        f"holds no usable video ({len(skipped)} skipped). Name a folder with mp4, mkv, mov, avi, webm, m4v or ts "
         f"files of at least {frames.num_frames} frames.{reasons}"
     )
 
 
-def _inspected(paths: Sequence[str], spec: FrameSpec, num_workers: int) -> Iterator[SampledVideo | Rejected]:
-    """In the order of `paths`."""
+def _inspected(paths: Sequence[str], spec: FrameSpec, num_workers: int) -> Iterator[SampledVideo | Skipped]:
+    """Yield what inspecting each of `paths` gave, in their order."""
     num_workers = max(1, min(num_workers, len(paths)))
-    guards: SimpleQueue[Guard] = SimpleQueue()
+    idle: SimpleQueue[Sandbox] = SimpleQueue()
 
-    def inspect(path: str) -> SampledVideo | Rejected:
-        guard = guards.get()
+    def inspect(path: str) -> SampledVideo | Skipped:
+        sandbox = idle.get()
         try:
-            found: SampledVideo | Rejected = guard.call(path, spec)
+            found: SampledVideo | Skipped = sandbox.call(path, spec)
             return found
         finally:
-            guards.put(guard)
+            idle.put(sandbox)
 
     with ExitStack() as stack:
         for _ in range(num_workers):
-            guards.put(stack.enter_context(Guard()))
-        # Threads: each only waits for its child. Entered last, so that it is left before the guards are.
+            idle.put(stack.enter_context(Sandbox()))
+        # Threads suffice, as each only waits for its child. The pool is entered last, so it ends before the children.
         pool = stack.enter_context(ThreadPoolExecutor(num_workers))
         yield from pool.map(inspect, paths)

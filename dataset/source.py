@@ -15,13 +15,13 @@ from pretext.source import Split
 
 
 class DatasetSource:
-    """Its samples over and over: first in stored order, then in a new random order each time.
+    """An endless source that repeats a dataset's samples: first in stored order, then in a new random order each time.
 
-    Whole videos are held out for evaluation, never single samples of one. A dataset of too few videos to spare one
-    is evaluated on what it is trained on.
+    Whole videos are held out for evaluation, never single samples of one. A dataset with too few videos to hold one
+    out is evaluated on the samples that it is trained on.
 
     Args:
-        held_out_share: of its videos, from 0 to below 1.
+        held_out_share: share of the dataset's videos to hold out, from 0 to below 1.
 
     Raises:
         DatasetError: the folder holds no dataset, or one without samples.
@@ -30,32 +30,33 @@ class DatasetSource:
     def __init__(self, folder: str, held_out_share: float, seed: int) -> None:
         self._folder, self._share, self._seed = folder, held_out_share, seed
         if not len(self._dataset):
-            raise DatasetError(f"{folder}: has no sample.")
+            raise DatasetError(f"{folder}: has no sample. Build another dataset.")
 
-    def __reduce__(self) -> Any:  # workers read the files themselves
+    def __reduce__(self) -> Any:  # Workers read the files themselves.
         return DatasetSource, (self._folder, self._share, self._seed)
 
     @property
     def mix(self) -> dict[str, float]:
-        """How many samples each task has."""
+        """The number of samples of each task."""
         return {task: float(number) for task, number in sorted(Counter(self._dataset.tasks()).items())}
 
     @cached_property
     def max_clips(self) -> int:
-        """The most clips that one sample shows."""
+        """The largest number of clips in one sample."""
         return max(
             len(recipe.params.get("shown", recipe.params.get("clips", [0]))) for recipe in self._dataset
         )
 
     def num_videos(self, split: Split) -> int:
-        """Videos that the split's samples are made of."""
+        """Return the number of videos that the split's samples are made from."""
         return len({video for number in self._numbers(split, None) for video in self._origins[number]})
 
     def missing_tasks(self, split: Split) -> list[str]:
-        """Tasks of the dataset that none of the split's samples has."""
+        """Return the tasks of the dataset without a sample in the split."""
         return [task for task in self.mix if not len(self._numbers(split, task))]
 
     def recipe(self, split: Split, index: int, task: str | None = None) -> Recipe:
+        """Return recipe `index` of a split; see `pretext.source.RecipeSource`."""
         numbers = self._numbers(split, task)
         if not len(numbers):
             raise ValueError(f"{self._folder}: no sample of {task or 'any task'} among the {split} videos.")
@@ -83,10 +84,11 @@ class DatasetSource:
         held_out = {videos[number] for number in chosen}
         counts = np.array([sum(video in held_out for video in shown) for shown in self._origins])
         whole = np.array([len(shown) for shown in self._origins])
+        # A sample that mixes videos of both splits is in neither.
         members: dict[Split, np.ndarray] = {
             "train": np.flatnonzero(counts == 0),
             "held_out": np.flatnonzero(counts == (whole if num_held_out else 0)),
-        }  # a sample that mixes videos of both is in neither
+        }
         return {
             split: {None: numbers} | {str(task): numbers[tasks[numbers] == task] for task in np.unique(tasks)}
             for split, numbers in members.items()
@@ -97,7 +99,7 @@ class DatasetSource:
 
 
 def videos_of(recipe: Recipe) -> tuple[str, ...]:
-    """The videos that a sample shows; of an imported one, the folders that its images lie in."""
+    """Return the videos that a sample shows; for an imported sample, the folders of its images."""
     if recipe.reader == IMAGES:
         folders = {os.path.dirname(name) for clip in recipe.params["clips"] for name in clip["files"]}
         return tuple(sorted(os.path.join(recipe.video, folder) for folder in folders))

@@ -1,15 +1,15 @@
-"""A dataset on disk: a card, recipes, the videos they are made of, and those set aside.
+"""The files of a dataset: a card, the recipes, the videos they are made from, and the videos that were skipped.
 
-DATASET/dataset.json       what it was made from, and how many samples it has
-        recipes.parquet    one sample a row, in order
-        videos.parquet     one usable video a row
-        rejected.parquet   path, reason and backend of each video that was set aside
+DATASET/dataset.json       the settings it was built with, and its numbers of samples and videos
+        recipes.parquet    one row per sample, in order
+        videos.parquet     one row per usable video
+        rejected.parquet   path, reason and backend of each skipped video
 """
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,15 +21,16 @@ from pydantic import BaseModel, Field, ValidationError
 
 from pretext.recipe import IMAGES, Recipe
 from pretext.tasks import TaskSettings
-from pretext.video.frame_stats import Traits
+from pretext.video.frame_stats import FrameStats
 from pretext.video.frames import FrameSpec, SampledVideo
-from pretext.video.info import Rejected
+from pretext.video.info import Skipped
 
 CARD = "dataset.json"
-_ROWS_AT_ONCE = 10_000
+_ROWS_PER_BATCH = 10_000
 _COMPRESSION = "zstd"
 
-RECIPES = pa.schema(
+# Column names are as `Recipe.to_stored` has them.
+RECIPE_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("task", pa.string()),
@@ -44,7 +45,7 @@ RECIPES = pa.schema(
         ("seed", pa.int64()),
     ]
 )
-VIDEOS = pa.schema(
+VIDEO_SCHEMA = pa.schema(
     [
         ("path", pa.string()),
         ("reader", pa.string()),
@@ -59,39 +60,40 @@ VIDEOS = pa.schema(
         ("motion", pa.list_(pa.float64())),
     ]
 )
-REJECTED = pa.schema([("path", pa.string()), ("reason", pa.string()), ("backend", pa.string())])
+SKIPPED_SCHEMA = pa.schema([("path", pa.string()), ("reason", pa.string()), ("backend", pa.string())])
 
 
 class DatasetError(ValueError):
-    """What is wrong with a dataset, or with what was asked of it: name, rule, fix."""
+    """An unusable dataset, or an impossible request to one. The message gives name, rule and fix."""
 
 
 class BuildSettings(TaskSettings, frozen=True, extra="forbid"):
-    """All that a dataset follows from: the same settings and videos, the same samples."""
+    """Everything that decides a dataset's content: the same settings and videos give the same samples."""
 
     videos: tuple[str, ...]  # folders or URLs
     mix: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
-    count: Annotated[int, Field(ge=1)] | None = None  # None: a sample of each task for every usable video
+    count: Annotated[int, Field(ge=1)] | None = None  # None: one sample of each task for every usable video
     seed: Annotated[int, Field(ge=0)] = 0
     frames: FrameSpec = FrameSpec()
 
 
-class Card(BaseModel, frozen=True, extra="forbid"):
-    """What stands in dataset.json."""
+class Card(BaseModel, frozen=True, extra="forbid", validate_by_name=True):
+    """The content of dataset.json."""
 
     version: Literal[1] = 1
     num_samples: int
     num_videos: int
-    num_rejected: int
-    settings: BuildSettings | None = None  # None where it was imported
+    # "num_rejected" is the name in files.
+    num_skipped: int = Field(validation_alias="num_rejected", serialization_alias="num_rejected")
+    settings: BuildSettings | None = None  # None for an imported dataset
     imported_from: str | None = None
 
 
 class Dataset:
-    """A dataset that is complete on disk. Samples are numbered from 0.
+    """A complete dataset on disk. Samples are numbered from 0.
 
     Raises:
-        DatasetError: the folder holds none.
+        DatasetError: the folder holds no dataset, or an unfinished one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -113,12 +115,12 @@ class Dataset:
         return _recipe(self._recipes.slice(range(len(self))[number], 1).to_pylist()[0])
 
     def __iter__(self) -> Iterator[Recipe]:
-        for batch in self._recipes.to_batches(max_chunksize=_ROWS_AT_ONCE):
+        for batch in self._recipes.to_batches(max_chunksize=_ROWS_PER_BATCH):
             for row in batch.to_pylist():
                 yield _recipe(row)
 
     def find(self, name: str) -> Recipe:
-        """The sample of that id, or of that number. Raises DatasetError."""
+        """Return the sample with this id or number. Raises DatasetError if there is none."""
         number = self._recipes["id"].index(name).as_py()
         if number < 0 and name.isdecimal() and int(name) < len(self):
             number = int(name)
@@ -128,48 +130,48 @@ class Dataset:
             )
         return self[number]
 
-    def seen(self) -> set[str]:
-        """The paths of all videos that were looked at."""
+    def inspected_paths(self) -> set[str]:
+        """Return the paths of all videos that the build inspected, usable or skipped."""
         tables = (
-            _read(self.folder / "videos.parquet", VIDEOS),
-            _read(self.folder / "rejected.parquet", REJECTED),
+            _read(self.folder / "videos.parquet", VIDEO_SCHEMA),
+            _read(self.folder / "rejected.parquet", SKIPPED_SCHEMA),
         )
         return {path for table in tables for path in table["path"].to_pylist()}
 
     def one_of_each_kind(self) -> list[Recipe]:
-        """The first sample of each task, and of each anomaly."""
+        """Return the first sample of each task, and of each anomaly."""
         first: dict[tuple[str, str], Recipe] = {}
         for recipe in self:
             first.setdefault((recipe.task, recipe.params.get("perturbation", "")), recipe)
         return list(first.values())
 
     def tasks(self) -> list[str]:
-        """The task of each sample."""
+        """Return the task of each sample, in order."""
         return self._column("task")
 
-    def answers(self) -> dict[str, list[str]]:
-        """The true answers, by task."""
+    def truths(self) -> dict[str, list[str]]:
+        """Return the truths of all samples, by task."""
         by_task: dict[str, list[str]] = {}
-        for task, answer in zip(self.tasks(), self._column("answer"), strict=True):
-            by_task.setdefault(task, []).append(answer)
+        for task, truth in zip(self.tasks(), self._column("answer"), strict=True):
+            by_task.setdefault(task, []).append(truth)
         return by_task
 
     def videos(self) -> "Videos":
-        """The usable videos; none for imported data."""
-        return Videos(_read(self.folder / "videos.parquet", VIDEOS))
+        """Return the usable videos; imported datasets have none."""
+        return Videos(_read(self.folder / "videos.parquet", VIDEO_SCHEMA))
 
-    def rejected(self) -> list[Rejected]:
-        """The videos that were set aside."""
-        rows = _read(self.folder / "rejected.parquet", REJECTED).to_pylist()
-        return [Rejected(row["path"], row["reason"]) for row in rows]
+    def skipped(self) -> list[Skipped]:
+        """Return the skipped videos, or the skipped rows of an import."""
+        rows = _read(self.folder / "rejected.parquet", SKIPPED_SCHEMA).to_pylist()
+        return [Skipped(row["path"], row["reason"]) for row in rows]
 
     @cached_property
     def _recipes(self) -> pa.Table:
-        table = _read(self.folder / "recipes.parquet", RECIPES)
+        table = _read(self.folder / "recipes.parquet", RECIPE_SCHEMA)
         if table.num_rows != len(self):
             raise DatasetError(
-                f"{self.folder}: {CARD} tells of {len(self)} samples, recipes.parquet holds {table.num_rows}. Build "
-                "it anew."
+                f"{self.folder}: {CARD} says {len(self)} samples, but recipes.parquet holds {table.num_rows}. "
+                "Build the dataset again."
             )
         return table
 
@@ -179,7 +181,7 @@ class Dataset:
 
 
 class Videos(Sequence[SampledVideo]):
-    """Rows of videos.parquet as SampledVideo, each made when it is asked for."""
+    """A table of videos (VIDEO_SCHEMA) as a sequence; each SampledVideo is made when it is accessed."""
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table.combine_chunks()
@@ -189,7 +191,6 @@ class Videos(Sequence[SampledVideo]):
 
     def __getitem__(self, number: Any) -> Any:
         row = self._table.slice(range(len(self))[number], 1).to_pylist()[0]
-        traits = Traits(row["colour"], row["mirrored"], row["turned"], tuple(row["motion"]))
         return SampledVideo(
             path=row["path"],
             reader=row["reader"],
@@ -198,7 +199,7 @@ class Videos(Sequence[SampledVideo]):
             times_s=np.array(row["times_s"], np.float64),
             height_px=row["height_px"],
             width_px=row["width_px"],
-            traits=traits,
+            frame_stats=FrameStats(row["colour"], row["mirrored"], row["turned"], tuple(row["motion"])),
         )
 
 
@@ -207,55 +208,61 @@ def write_dataset(
     recipes: Iterable[Recipe],
     *,
     videos: pa.Table | None = None,
-    rejected: Sequence[Rejected] = (),
+    skipped: Sequence[Skipped] = (),
     reader: str = "pyav",
     settings: BuildSettings | None = None,
     imported_from: str | None = None,
 ) -> Card:
-    """Writes everything, the card last: where it stands, the dataset is complete."""
+    """Write all files of a dataset and return its card. The card comes last: a folder with one is complete.
+
+    Args:
+        videos: the usable videos, with VIDEO_SCHEMA; see `videos_table`.
+        skipped: read after `recipes` is exhausted, so the iterator may still add to it.
+        reader: the reader that the recipes name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     num_samples = _write_recipes(folder / "recipes.parquet", recipes)
-    videos = VIDEOS.empty_table() if videos is None else videos
-    with _whole(folder / "videos.parquet") as path:
+    videos = VIDEO_SCHEMA.empty_table() if videos is None else videos
+    with _written_whole(folder / "videos.parquet") as path:
         pq.write_table(videos, path, compression=_COMPRESSION)
-    with _whole(folder / "rejected.parquet") as path:
-        pq.write_table(rejected_table(rejected, reader), path, compression=_COMPRESSION)
+    with _written_whole(folder / "rejected.parquet") as path:
+        pq.write_table(skipped_table(skipped, reader), path, compression=_COMPRESSION)
     card = Card(
         num_samples=num_samples,
         num_videos=videos.num_rows,
-        num_rejected=len(rejected),
+        num_skipped=len(skipped),
         settings=settings,
         imported_from=imported_from,
     )
-    with _whole(folder / CARD) as path:
-        path.write_text(card.model_dump_json(indent=2) + "\n")
+    with _written_whole(folder / CARD) as path:
+        path.write_text(card.model_dump_json(indent=2, by_alias=True) + "\n")
     return card
 
 
 def videos_table(videos: Iterable[SampledVideo]) -> pa.Table:
-    """Rows of videos.parquet."""
+    """Return a table with VIDEO_SCHEMA, one row per video."""
     rows = []
     for video in videos:
-        assert video.traits is not None  # `inspect` looks at every video
-        row = asdict(video) | asdict(video.traits)
-        del row["traits"]
+        assert video.frame_stats is not None  # `inspect` measures every video
+        row = asdict(video) | asdict(video.frame_stats)
+        del row["frame_stats"]
         rows.append(row | {"indices": video.indices.tolist(), "times_s": video.times_s.tolist()})
-    return pa.Table.from_pylist(rows, VIDEOS)
+    return pa.Table.from_pylist(rows, VIDEO_SCHEMA)
 
 
-_BACKENDS = {"pyav": "pyav", "decord": "decord, pyav", IMAGES: "opencv"}  # what tried, in this order
+# The libraries that tried to read a skipped video, in this order, by the reader that was asked for.
+_BACKENDS = {"pyav": "pyav", "decord": "decord, pyav", IMAGES: "opencv"}
 
 
-def rejected_table(rejected: Iterable[Rejected], reader: str = "pyav") -> pa.Table:
-    """Rows of rejected.parquet; `reader` is the one that was asked for."""
-    rows = [{"path": entry.path, "reason": entry.reason, "backend": _BACKENDS[reader]} for entry in rejected]
-    return pa.Table.from_pylist(rows, REJECTED)
+def skipped_table(skipped: Iterable[Skipped], reader: str = "pyav") -> pa.Table:
+    """Return a table with SKIPPED_SCHEMA. `reader` is the one that was asked for."""
+    rows = [{"path": entry.path, "reason": entry.reason, "backend": _BACKENDS[reader]} for entry in skipped]
+    return pa.Table.from_pylist(rows, SKIPPED_SCHEMA)
 
 
 def recipe_row(recipe: Recipe) -> dict[str, Any]:
-    """A row of recipes.parquet."""
-    row = {field.name: getattr(recipe, field.name) for field in fields(recipe)}
-    return row | {
+    """Return a recipe as a row with RECIPE_SCHEMA."""
+    return recipe.to_stored() | {
         "id": recipe.id,
         "params": json.dumps(recipe.params, sort_keys=True, separators=(",", ":")),
         "frame_indices": list(recipe.frame_indices),
@@ -264,27 +271,27 @@ def recipe_row(recipe: Recipe) -> dict[str, Any]:
 
 
 def _recipe(row: dict[str, Any]) -> Recipe:
-    values = {field.name: row[field.name] for field in fields(Recipe)}
-    values["params"] = json.loads(row["params"])
-    values["frame_indices"] = tuple(row["frame_indices"])
-    values["frame_times_s"] = tuple(row["frame_times_s"])
-    return Recipe(**values)
+    del row["id"]
+    return Recipe.from_stored(row | {"params": json.loads(row["params"])})
 
 
 def _write_recipes(target: Path, recipes: Iterable[Recipe]) -> int:
     num_rows = 0
     rows: list[dict[str, Any]] = []
-    with _whole(target) as path, pq.ParquetWriter(path, RECIPES, compression=_COMPRESSION) as writer:
+    with (
+        _written_whole(target) as path,
+        pq.ParquetWriter(path, RECIPE_SCHEMA, compression=_COMPRESSION) as writer,
+    ):
 
         def flush() -> None:
             if rows:
-                writer.write_table(pa.Table.from_pylist(rows, RECIPES))
+                writer.write_table(pa.Table.from_pylist(rows, RECIPE_SCHEMA))
                 rows.clear()
 
         for recipe in recipes:
             rows.append(recipe_row(recipe))
             num_rows += 1
-            if len(rows) == _ROWS_AT_ONCE:
+            if len(rows) == _ROWS_PER_BATCH:
                 flush()
         flush()
     return num_rows
@@ -298,8 +305,8 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A path to write to that becomes `path` when all is written, so that half a file is never found."""
+def _written_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that replaces `path` once all is written, so nobody ever finds half a file."""
     partial = path.with_name(path.name + ".partial")
     yield partial
     partial.replace(path)

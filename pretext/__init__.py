@@ -1,5 +1,15 @@
-"""Self-checking questions about unlabelled videos: decoding, frame sampling, the pretext tasks, recipes.
+"""Self-checking questions about unlabelled videos: decoding, frame sampling, recipes and the pretext tasks.
 
-`pretext.video.inspect_video.inspect` looks at a video, `pretext.stream.make_recipe` makes a recipe and
-`pretext.stream.render` turns it into a question with its clips.
+From the bottom up, each importing only those before it:
+
+- `recipe`: the data types Recipe, Clip and Sample
+- `randomness`: the one place where random generators are made
+- `video/`: video files to frames
+- `tasks/`: the pretext tasks, which make recipes and render them
+- `images`: samples whose frames others have rendered to image files
+- `stream`: `make_recipe` makes any recipe of an endless stream from its number, `render` turns it into a sample
+- `source`: where a run takes its recipes from
+- `scenes`: the demo's drawn videos
+
+Stored datasets are in `dataset/`, and the scoring rules in `reward/`.
 """

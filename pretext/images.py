@@ -1,6 +1,6 @@
-"""Samples that others have rendered: lists of image files, and the question as they put it.
+"""Samples that others have rendered to image files, as VideoSSR's published data is.
 
-VideoSSR's published data is such. A recipe with `reader=IMAGES` holds them in its params:
+A recipe with `reader=IMAGES` holds the file names and the question in its params:
 
     {"clips": [{"files": [path, ...], "times_s": [...], "height_px": 192, "width_px": 320}, ...],
      "content": ["question before", 0, "question after"]}
@@ -16,7 +16,7 @@ from pretext.video import VideoError
 
 
 def render_images(recipe: Recipe) -> Sample:
-    """The sample, its frames read from their files and resized. Raises VideoError where one cannot be read."""
+    """Return the sample, with its frames read from files and resized. Raises VideoError if one cannot be read."""
     clips = []
     for clip in recipe.params["clips"]:
         size = (clip["width_px"], clip["height_px"])
@@ -31,9 +31,9 @@ def render_images(recipe: Recipe) -> Sample:
 
 
 def read_image(path: str) -> Frames:
-    """An image file, [height, width, 3] uint8, RGB. Raises VideoError."""
+    """Return an image, [height, width, 3] uint8, RGB. Raises VideoError."""
     image = cv2.imread(path, cv2.IMREAD_COLOR)
     if image is None:
-        reason = "is no image that can be read" if os.path.exists(path) else "is not there"
+        reason = "cannot be read as an image" if os.path.exists(path) else "does not exist"
         raise VideoError(path, reason)
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)

@@ -1,4 +1,4 @@
-"""Where a run's recipes come from: the stream here, or a stored dataset (`dataset.source`)."""
+"""Where a run takes its recipes from: the endless stream, here, or a stored dataset (`dataset.source`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ Split = Literal["train", "held_out"]
 
 
 class RecipeSource(Protocol):
-    """Recipe number `index` of a split is the same whoever asks, and whenever."""
+    """A numbered supply of recipes. Recipe number `index` of a split is the same in every process, at any time."""
 
     def recipe(self, split: Split, index: int, task: str | None = None) -> Recipe:
-        """Any number from 0 on; of the given task, or of whichever task's turn it is."""
+        """Return recipe `index`, from 0 on, of the given task, or else of the task whose turn it is."""
         ...
 
 
 @dataclass(frozen=True)
 class StreamSource:
-    """Recipes made as they are asked for, without end."""
+    """An endless source, which makes each recipe when it is requested."""
 
     videos: Mapping[Split, Sequence[SampledVideo]]
     mix: Mapping[str, float]
@@ -30,12 +30,13 @@ class StreamSource:
     seed: int
 
     def recipe(self, split: Split, index: int, task: str | None = None) -> Recipe:
+        """Return recipe `index` of a split; see RecipeSource."""
         return make_recipe(
             index,
             videos=self.videos[split],
             mix=self.mix,
             params_by_task=self.params_by_task,
-            # Splits differ in their videos; the seed differs too, for folders too small to hold any out.
+            # The splits have different videos. The seed differs too, for folders too small to hold any video out.
             seed=2 * self.seed + (split == "held_out"),
             task=task,
         )

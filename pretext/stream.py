@@ -1,4 +1,4 @@
-"""An endless stream of recipes, each made from its number alone, so any worker can make any of them."""
+"""An endless stream of recipes. Each follows from its number alone, so any worker can make any of them."""
 
 from collections.abc import Mapping, Sequence
 from math import ceil, floor
@@ -12,7 +12,7 @@ from pretext.tasks.task import Material, Task, TaskParams, Unsuitable
 from pretext.video.cache import FrameCache, source_frames
 from pretext.video.frames import SampledVideo
 
-_ATTEMPTS = 50  # videos in a row of which no sample can be made, before the videos are what is wrong
+_MAX_ATTEMPTS = 50  # unsuitable videos in a row after which the videos are to blame
 
 
 def make_recipe(
@@ -24,21 +24,26 @@ def make_recipe(
     seed: int,
     task: str | None = None,
 ) -> Recipe:
-    """Recipe number `index` (from 0) of the stream that `seed` names.
+    """Return recipe number `index` (from 0) of the stream with this seed.
 
-    The task is `task` if given, and else follows `mix` (see `task_at`). A task without entry in
-    `params_by_task` takes its defaults. The videos are gone through in a new random order each time, so none
-    comes a second time before all have come; one that does not lend itself to its sample is passed over for
-    another. Raises ValueError for an empty `videos` or a bad `mix`.
+    Every epoch takes each video once, in a new random order. If no sample can be made from a video, another one takes
+    its place.
+
+    Args:
+        mix: weight of each task; decides the task of each number, see `task_at`.
+        params_by_task: parameters of each task; a task that is missing takes its defaults.
+        task: the task, if `mix` is not to decide it.
+
+    Raises ValueError for an empty `videos`, a bad `mix`, or if no video is suitable.
     """
     if not videos:
-        raise ValueError("there are no videos to make recipes from.")
+        raise ValueError("there are no videos to make recipes from. Give at least one.")
     name, turn = task_at(index, mix) if task is None else (task, index)
     chosen = _known(name)
     params = params_by_task.get(name) or chosen.Params()
     unsuitable: list[str] = []
-    for attempt in range(_ATTEMPTS):
-        # Second attempts take numbers far beyond those of any run, so that they follow no pattern.
+    for attempt in range(_MAX_ATTEMPTS):
+        # Later attempts take numbers far beyond those of any run, so that they follow no pattern.
         place = index if attempt == 0 else int(generator(seed, "attempt", index, attempt).integers(2**40))
         video, other = _pair(place, videos, seed)
         words = (seed, "recipe", index) if attempt == 0 else (seed, "recipe", index, attempt)
@@ -47,12 +52,12 @@ def make_recipe(
         except Unsuitable as error:
             unsuitable.append(str(error))
     raise ValueError(
-        f"no sample of {name} can be made of {_ATTEMPTS} videos in a row; the last: {unsuitable[-1]}"
+        f"no sample of {name} can be made from {_MAX_ATTEMPTS} videos in a row; the last: {unsuitable[-1]}"
     )
 
 
 def _pair(place: int, videos: Sequence[SampledVideo], seed: int) -> tuple[SampledVideo, SampledVideo | None]:
-    """The video at that place of the stream, and another."""
+    """Return the video at this place of the stream, and another one, or None if there is only one."""
     epoch, within = divmod(place, len(videos))
     order = permutation(len(videos), seed, "videos", epoch)
     if len(videos) == 1:
@@ -61,35 +66,35 @@ def _pair(place: int, videos: Sequence[SampledVideo], seed: int) -> tuple[Sample
 
 
 def render(recipe: Recipe, cache: FrameCache | None = None) -> Sample:
-    """The question and the clips of a recipe, its frames read from the video or the cache. Raises VideoError."""
+    """Return the sample of a recipe, with frames from the video or the cache. Raises VideoError."""
     task = _known(recipe.task)
     if recipe.reader == IMAGES:
         return render_images(recipe)
     cache = cache or FrameCache(0)
     borrows = task.borrows(recipe)
-    # Borrowed frames are another sample's in another shape: they will hardly be asked for again.
+    # Borrowed frames have the shape of this sample, not of their own video, so they are hardly ever needed again.
     borrowed = None if borrows is None else cache.frames(borrows, keep=False)
     return task.render(recipe, cache.frames(source_frames(recipe)), borrowed)
 
 
 def task_at(index: int, mix: Mapping[str, float]) -> tuple[str, int]:
-    """The task of recipe number `index`, and how many of that task came before it.
+    """Return the task of recipe number `index`, and the number of recipes of that task before it.
 
-    As evenly spread as can be, in the proportions of `mix`: with shares s, the n-th sample of a task is due at
-    (n + 1/2) / s, and the samples come as they are due. So with {"grounding": 2, "jigsaw": 1} every three in a
-    row hold exactly two and one.
+    Tasks are spread evenly in the proportions of `mix`. The n-th sample of a task with share s is due at (n + 1/2) / s,
+    and samples come in the order in which they are due. So with {"grounding": 2, "jigsaw": 1}, every three in a row
+    hold exactly two and one.
 
     Raises ValueError for an unknown task, a negative weight, or weights that are all 0.
     """
     for name, weight in mix.items():
         _known(name)
         if not 0 <= weight < float("inf"):
-            raise ValueError(f"mix.{name}={weight}: a weight is a number from 0 on.")
+            raise ValueError(f"mix.{name}={weight}: a weight must be a number from 0 on.")
     total = sum(mix.values())
     if total <= 0:
         raise ValueError(f"mix={dict(mix)}: at least one weight must be above 0.")
     due: list[tuple[float, str, int]] = []
-    num_passed = 0  # those certainly due before any in the list
+    num_passed = 0  # samples that are certainly due before all in the list
     for name, share in ((name, weight / total) for name, weight in mix.items() if weight > 0):
         first = max(0, floor((index - len(mix)) * share) - 1)
         last = ceil((index + len(mix) + 1) * share) + 1

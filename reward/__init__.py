@@ -1,4 +1,10 @@
-"""Scores of answers, by rule. The public doors are `score` and `is_valid`.
+"""Scoring rules: how right a completion is. The public functions are `score` and `is_valid`.
+
+- `parsing`: completions to numbers, in one strict form per task
+- `rules`: numbers to scores
+- `custom`: a reward function of the user's own
+
+The reward workers that call these are in `actors/workers/`.
 
 >>> score("grounding", "2.0-6.0", "4.0-8.0")
 0.3333333333333333
@@ -13,6 +19,7 @@ from reward.rules import count_accuracy, interval_iou, order_agreement
 
 Numbers = Sequence[float]
 
+# For each task, the parser of its answers and the rule that scores them.
 RULES: dict[str, tuple[Callable[[str], Numbers | None], Callable[[Numbers, Numbers], float]]] = {
     "grounding": (parse_interval, interval_iou),
     "jigsaw": (parse_order, order_agreement),
@@ -22,34 +29,36 @@ RULES: dict[str, tuple[Callable[[str], Numbers | None], Callable[[Numbers, Numbe
 __all__ = ["RULES", "is_valid", "score"]
 
 
-def score(task: str, completion: str, answer: str) -> float:
-    """How right a completion is: a finite float in [0, 1], and 0.0 for one that is not of the task's form.
+def score(task: str, completion: str, truth: str) -> float:
+    """Return how right a completion is: a finite float in [0, 1], and 0.0 for one that `is_valid` refuses.
 
-    Raises ValueError for a task that has no rule and for an answer (ground truth) that no reply could match.
+    Raises ValueError for a task without a rule, and for a truth that no completion could match.
     """
-    truth = _truth(task, answer)
-    predicted = _predicted(task, completion, truth)
-    return 0.0 if predicted is None else RULES[task][1](predicted, truth)
+    expected = _parse_truth(task, truth)
+    predicted = _parse_completion(task, completion, expected)
+    return 0.0 if predicted is None else RULES[task][1](predicted, expected)
 
 
-def is_valid(task: str, completion: str, answer: str) -> bool:
-    """Whether a completion is of the task's form; for the jigsaw, an order of as many clips as the answer's.
+def is_valid(task: str, completion: str, truth: str) -> bool:
+    """Return whether a completion has the form that its task asks for, with as many numbers as the truth.
 
-    Raises ValueError as `score` does.
+    Raises ValueError like `score`.
     """
-    return _predicted(task, completion, _truth(task, answer)) is not None
+    return _parse_completion(task, completion, _parse_truth(task, truth)) is not None
 
 
-def _predicted(task: str, completion: str, truth: Numbers) -> Numbers | None:
+def _parse_completion(task: str, completion: str, expected: Numbers) -> Numbers | None:
     predicted = RULES[task][0](completion)
-    return predicted if predicted is not None and len(predicted) == len(truth) else None
+    return predicted if predicted is not None and len(predicted) == len(expected) else None
 
 
-def _truth(task: str, answer: str) -> Numbers:
+def _parse_truth(task: str, truth: str) -> Numbers:
     if task not in RULES:
-        raise ValueError(f"task {task!r}: there is no rule for it. Use one of {', '.join(RULES)}.")
+        raise ValueError(f"task {task!r}: has no rule. Use one of {', '.join(RULES)}.")
     parse, rule = RULES[task]
-    truth = parse(answer)
-    if truth is None or rule(truth, truth) != 1.0:  # an interval without length parses, and matches nothing
-        raise ValueError(f"answer {answer!r}: not a ground truth of the task {task!r}.")
-    return truth
+    numbers = parse(truth)
+    if (
+        numbers is None or rule(numbers, numbers) != 1.0
+    ):  # An interval without length parses, but matches nothing.
+        raise ValueError(f"truth {truth!r}: cannot be the truth of a sample of {task!r}.")
+    return numbers

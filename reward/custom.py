@@ -1,4 +1,4 @@
-"""A reward of the user's own: a function (task, text, answer) -> float in [0, 1], named by its import path."""
+"""A reward function of the user's own: (task, text, truth) -> float in [0, 1], named by its import path."""
 
 import importlib
 import math
@@ -9,26 +9,26 @@ from numbers import Real
 from types import FrameType
 from typing import Any
 
-Reward = Callable[[str, str, str], float]  # task, completion text, true answer
+Reward = Callable[[str, str, str], float]  # task, text of the completion, truth
 
-_FORM = "write it as package.module:name, a function (task, text, answer) that returns a number from 0 to 1"
+_FORM = "write it as package.module:name, a function (task, text, truth) that returns a number from 0 to 1"
 
 
 def load_reward(path: str) -> Reward:
-    """The function that `path` names, as "package.module:name".
+    """Return the function with this path, "package.module:name".
 
     Raises:
-        ValueError: there is no such function, or its module cannot be imported; says the rule and the fix.
+        ValueError: there is no such function, or its module cannot be imported. The message says the rule and the fix.
     """
     module_name, separator, name = path.partition(":")
     if not (separator and module_name and name):
         raise ValueError(f"{path!r} names no function: {_FORM}.")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # importing runs the user's code, which may raise anything
+    except Exception as error:  # The user's code runs, and may raise anything.
         raise ValueError(
-            f"{module_name!r} cannot be imported ({type(error).__name__}: {error}): the module has to be in the "
-            "folder where the command is started, or installed. Put it there, or mend it."
+            f"{module_name!r} cannot be imported ({type(error).__name__}: {error}): the module must be in the "
+            "folder where the command is started, or be installed. Put it there, or fix it."
         ) from error
     function: Any = getattr(module, name, None)
     if function is None:
@@ -40,19 +40,19 @@ def load_reward(path: str) -> Reward:
 
 
 def custom_score(
-    function: Reward, task: str, text: str, answer: str, *, timeout_s: float
+    function: Reward, task: str, text: str, truth: str, *, timeout_s: float
 ) -> tuple[float, str]:
-    """(reward, ""), or (0.0, what was wrong): the user's function may not end a run.
+    """Return (reward, ""), or (0.0, what went wrong), so that the user's function cannot end a run.
 
-    Wrong are an exception, more than `timeout_s` seconds, and what is no number from 0 to 1.
+    An exception, more than `timeout_s` seconds, and any result that is not a number from 0 to 1 count as wrong.
     """
     try:
         with _deadline(timeout_s):
-            value = function(task, text, answer)
+            value = function(task, text, truth)
     except Exception as error:
         return 0.0, f"{type(error).__name__}: {error}"
     if not isinstance(value, Real):
-        return 0.0, f"returned {value!r:.60}, which is no number"
+        return 0.0, f"returned {value!r:.60}, which is not a number"
     reward = float(value)
     if math.isnan(reward) or not 0.0 <= reward <= 1.0:
         return 0.0, f"returned {reward}, which is not between 0 and 1"
@@ -61,10 +61,10 @@ def custom_score(
 
 @contextmanager
 def _deadline(timeout_s: float) -> Iterator[None]:
-    """Raises TimeoutError in the body after `timeout_s`. For the main thread, where signals arrive."""
+    """Raise TimeoutError in the body after `timeout_s`. Works only in the main thread, which receives signals."""
 
     def ring(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"no answer within {timeout_s:g} s")
+        raise TimeoutError(f"no result within {timeout_s:g} s")
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, timeout_s)

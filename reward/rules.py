@@ -1,14 +1,13 @@
-"""How near a parsed reply is to the truth: pure functions to a float in [0, 1], 1 only for a perfect reply.
+"""How near a parsed answer is to the truth: pure functions to a float in [0, 1], which is 1 only for the truth itself.
 
-The three rules are VideoSSR's (arXiv 2511.06281), so that scores can be compared. Each takes two tuples of
-the same length.
+The three rules are VideoSSR's (arXiv 2511.06281), so that scores are comparable. Each takes two tuples of equal length.
 """
 
 from collections.abc import Sequence
 
 
 def interval_iou(predicted: Sequence[float], truth: Sequence[float]) -> float:
-    """Intersection over union of two (start, end) intervals; 0 if either has no length.
+    """Return the intersection over union of two (start, end) intervals; 0 if either has no length.
 
     >>> interval_iou((2.0, 6.0), (4.0, 8.0))  # 2 s shared, 6 s covered
     0.3333333333333333
@@ -21,7 +20,7 @@ def interval_iou(predicted: Sequence[float], truth: Sequence[float]) -> float:
 
 
 def count_accuracy(predicted: Sequence[float], truth: Sequence[float]) -> float:
-    """Mean over the shapes of max(0, 1 - |p - g| / g); where g is 0, 1 for p = 0 and else 0.
+    """Return the mean over kinds of shapes of max(0, 1 - |p - g| / g); if g is 0, 1 for p = 0 and else 0.
 
     >>> count_accuracy((1, 0, 9), (2, 0, 3))  # (0.5 + 1 + 0) / 3
     0.5
@@ -30,7 +29,7 @@ def count_accuracy(predicted: Sequence[float], truth: Sequence[float]) -> float:
 
 
 def order_agreement(predicted: Sequence[float], truth: Sequence[float]) -> float:
-    """1 - (sum over clips of |place in the reply - true place|) / (k * k // 2), the most that sum can be.
+    """Return 1 - (sum over clips of |predicted place - true place|) / (k * k // 2), which is the largest possible sum.
 
     >>> order_agreement((2, 1, 3, 4), (1, 2, 3, 4))  # two clips, one place off each: 1 - 2 / 8
     0.75

@@ -1,14 +1,15 @@
-"""Datasets rendered to image files, for other trainers.
+"""Rendering datasets to image files, for other trainers.
 
-    verl         OUT/train.parquet in the layout of VideoSSR's verl fork (see `dataset.interchange.verl_export`), OUT/frames/
-    jsonl        OUT/samples.jsonl, one sample a line, its files named relative to OUT; OUT/frames/
-    webdataset   OUT/shard-000000.tar and so on: ID.json, and ID.CLIP.FRAME.jpg for every frame
+    verl         OUT/train.parquet in the layout of VideoSSR's verl fork (see `verl_export`); OUT/frames/
+    jsonl        OUT/samples.jsonl, one sample per line, with file names relative to OUT; OUT/frames/
+    webdataset   OUT/shard-000000.tar and so on, with ID.json, and ID.CLIP.FRAME.jpg for every frame
 
-Every frame of a sample, altered or not, is encoded once and alike, and its file is named by its place alone:
+Every frame of a sample, edited or not, is encoded once with the same settings, and its file name gives only its place:
 OUT/frames/ID/00000.jpg is the first frame that the model is shown.
 """
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -29,26 +30,27 @@ from pretext.recipe import Frames, Sample
 from pretext.stream import render
 from pretext.video import VideoError
 from pretext.video.cache import FrameCache
-from pretext.video.info import Rejected
+from pretext.video.info import Skipped
 
 Format = Literal["verl", "jsonl", "webdataset"]
-Report = Callable[[int, int], None]  # (samples done, samples in all)
 Images = Sequence[Sequence[bytes]]  # JPEG files, by clip and frame
-Write = Callable[[int, Sample, Images], None]  # of the sample of that number, from 0
+WriteSample = Callable[[int, Sample, Images], None]  # with the sample's number, from 0
+
+logger = logging.getLogger(__name__)
 
 SYSTEM_PROMPT = "Answer directly."
 SAMPLES_PER_SHARD = 500
-_QUALITY = 95
+_JPEG_QUALITY = 95
 _CACHE_BYTES = 2**29  # of decoded frames
-_ROWS_AT_ONCE = 500
+_ROWS_PER_GROUP = 500
 
 
 @dataclass(frozen=True)
-class Exported:
-    """What became of a dataset's samples."""
+class ExportResult:
+    """The outcome of an export."""
 
-    num_samples: int  # written
-    failed: tuple[Rejected, ...]  # "sample ID of VIDEO", in order
+    num_samples: int  # number of samples written
+    skipped: tuple[Skipped, ...]  # each as "sample ID of VIDEO", in order
 
 
 def export_dataset(
@@ -58,22 +60,23 @@ def export_dataset(
     format: Format,
     system: str = SYSTEM_PROMPT,
     samples_per_shard: int = SAMPLES_PER_SHARD,
-    report: Report | None = None,
-) -> Exported:
-    """Renders every sample into `out`, in the dataset's order; where it stands, it is complete.
+    report: Callable[[int, int], None] | None = None,
+) -> ExportResult:
+    """Render every sample into `out`, in the dataset's order. `out` appears when it is complete.
 
-    A sample whose frames cannot be read is left out and named in the result.
+    A sample whose frames cannot be read is skipped and named in the result.
 
     Args:
-        system: the system message of verl's prompts; none where it is empty.
-        samples_per_shard: of webdataset's shards.
+        system: system message of verl's prompts; empty for none.
+        samples_per_shard: number of samples in each shard of webdataset.
+        report: called with (samples done, samples in all).
 
     Raises:
         DatasetError: `out` is not empty or cannot be written, or no sample could be rendered.
     """
     if samples_per_shard < 1:
-        raise DatasetError(f"samples_per_shard={samples_per_shard}: a shard holds at least 1. Raise it.")
-    failed: list[Rejected] = []
+        raise DatasetError(f"samples_per_shard={samples_per_shard}: must be at least 1. Raise it.")
+    skipped: list[Skipped] = []
     cache = FrameCache(_CACHE_BYTES)
     with new_folder(out) as folder:
         with _writer(format, folder, out.absolute(), system, samples_per_shard) as write:
@@ -82,30 +85,39 @@ def export_dataset(
                     sample = render(recipe, cache)
                     write(number, sample, [[_jpeg(frame) for frame in clip.frames] for clip in sample.clips])
                 except VideoError as error:
-                    failed.append(Rejected(f"sample {recipe.id} of {error.path}", error.reason))
+                    skipped.append(Skipped(f"sample {recipe.id} of {error.path}", error.reason))
                 if report is not None:
                     report(number + 1, len(dataset))
-        if len(failed) == len(dataset):
-            first = f" The first, {failed[0].path}: {failed[0].reason}." if failed else ""
+        if len(skipped) == len(dataset):
+            first = f" The first, {skipped[0].path}: {skipped[0].reason}." if skipped else ""
             raise DatasetError(
                 f"{dataset.folder}: none of its {len(dataset)} samples can be rendered.{first}"
             )
-    return Exported(len(dataset) - len(failed), tuple(failed))
+    logger.info(
+        "Exported %s to %s: %d samples, %d skipped",
+        dataset.folder,
+        out,
+        len(dataset) - len(skipped),
+        len(skipped),
+    )
+    return ExportResult(len(dataset) - len(skipped), tuple(skipped))
 
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to write to, OUT.partial, which becomes `out` when all is written and is removed on an error.
+    """Yield a folder to write to, OUT.partial, which becomes `out` at the end, and is removed after an error.
 
-    Raises DatasetError where `out` is not empty, or something cannot be read or written.
+    Raises DatasetError if `out` is not empty, or something cannot be read or written.
     """
-    out = Path(os.path.realpath(out))  # a folder cannot replace a link to one
+    out = Path(os.path.realpath(out))  # a folder cannot replace a symbolic link
     try:
         if out.exists() and not (out.is_dir() and not any(out.iterdir())):
             raise DatasetError(f"{out}: is not empty. Name a new folder, or remove it first.")
         partial_out = out.with_name(out.name + ".partial")
         if partial_out.exists():
-            raise DatasetError(f"{partial_out}: is left from a run that did not finish. Remove it.")
+            raise DatasetError(
+                f"{partial_out}: is left over from an export or import that did not finish. Remove it."
+            )
         partial_out.mkdir(parents=True)
         try:
             yield partial_out
@@ -119,7 +131,7 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 def _writer(
     format: Format, folder: Path, final: Path, system: str, samples_per_shard: int
-) -> AbstractContextManager[Write]:
+) -> AbstractContextManager[WriteSample]:
     match format:
         case "verl":
             return _verl(folder, final, system)
@@ -130,8 +142,8 @@ def _writer(
 
 
 @contextmanager
-def _verl(folder: Path, final: Path, system: str) -> Iterator[Write]:
-    """train.parquet, written a group of rows at a time; it names frames by where they will lie in the end."""
+def _verl(folder: Path, final: Path, system: str) -> Iterator[WriteSample]:
+    """Write train.parquet, a group of rows at a time. It names frame files by their final paths, below `final`."""
     rows: list[dict[str, Any]] = []
     with pq.ParquetWriter(folder / "train.parquet", SCHEMA, compression="zstd") as parquet:
 
@@ -143,7 +155,7 @@ def _verl(folder: Path, final: Path, system: str) -> Iterator[Write]:
         def write(number: int, sample: Sample, images: Images) -> None:
             files = [[str(final / name) for name in names] for names in _write_frames(folder, sample, images)]
             rows.append(verl_row(number, sample, files, system))
-            if len(rows) == _ROWS_AT_ONCE:
+            if len(rows) == _ROWS_PER_GROUP:
                 flush()
 
         yield write
@@ -151,7 +163,7 @@ def _verl(folder: Path, final: Path, system: str) -> Iterator[Write]:
 
 
 @contextmanager
-def _jsonl(folder: Path) -> Iterator[Write]:
+def _jsonl(folder: Path) -> Iterator[WriteSample]:
     with (folder / "samples.jsonl").open("w", encoding="utf-8") as lines:
 
         def write(number: int, sample: Sample, images: Images) -> None:
@@ -162,7 +174,7 @@ def _jsonl(folder: Path) -> Iterator[Write]:
 
 
 @contextmanager
-def _webdataset(folder: Path, samples_per_shard: int) -> Iterator[Write]:
+def _webdataset(folder: Path, samples_per_shard: int) -> Iterator[WriteSample]:
     with ShardWriter(folder, samples_per_shard) as shards:
         yield partial(_write_to_shard, shards)
 
@@ -176,14 +188,14 @@ def _write_to_shard(shards: ShardWriter, number: int, sample: Sample, images: Im
 
 
 def _record(sample: Sample, files: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """A sample as JSON values, its answer on the clock of its `times_s`."""
+    """Return a sample as JSON values, with its truth, as "answer", on the clock of its `times_s`."""
     recipe = sample.recipe
     return {
         "id": recipe.id,
         "task": recipe.task,
         "question": question_text(sample),
         "content": list(sample.content),
-        "answer": recipe.answer,
+        "answer": recipe.truth,
         "clips": [
             {"files": list(names), "times_s": [round(time_s, 4) for time_s in clip.times_s.tolist()]}
             for names, clip in zip(files, sample.clips, strict=True)
@@ -192,7 +204,7 @@ def _record(sample: Sample, files: Sequence[Sequence[str]]) -> dict[str, Any]:
 
 
 def _write_frames(folder: Path, sample: Sample, images: Images) -> list[list[str]]:
-    """Writes a sample's frames, counted through in the order of presentation; their names in `folder`, by clip."""
+    """Write a sample's frames, numbered in order of presentation. Returns their names within `folder`, by clip."""
     names: list[list[str]] = [[] for _ in images]
     own = f"frames/{sample.recipe.id}"
     (folder / own).mkdir(parents=True, exist_ok=True)
@@ -206,9 +218,9 @@ def _write_frames(folder: Path, sample: Sample, images: Images) -> list[list[str
 
 
 def _jpeg(frame: Frames) -> bytes:
-    """A frame, [height, width, 3] uint8, RGB, as a JPEG file: the one place where frames are encoded."""
+    """Encode a frame, [height, width, 3] uint8, RGB, as JPEG. All exports encode frames here."""
     done, encoded = cv2.imencode(
-        ".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
+        ".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     )
     assert done
     return bytes(encoded)

@@ -1,9 +1,9 @@
-"""Rendered samples as rows that VideoSSR's verl fork trains on. `dataset.interchange.verl_import` says what a row holds.
+"""Rendered samples as rows that VideoSSR's verl fork trains on. `verl_import` says what a row holds.
 
-verl tells time by counting: the i-th frame of a clip is at i / sample_fps, from 0 on. So sample_fps is the true
-mean rate, and an interval is told by the numbers of its frames on that clock: what begins with frame `first` and
-ends with frame `last` is first / sample_fps to (last + 1) / sample_fps. Where frames are evenly spaced, that is
-the source's time less the first frame's; where their rate varies, it is what the model is shown there.
+verl tells time by counting: the i-th frame of a clip is at i / sample_fps, from 0 on. So sample_fps is the true mean
+rate, and an interval from frame `first` to frame `last` is first / sample_fps to (last + 1) / sample_fps. If frames are
+evenly spaced, that is the source's time less the time of the first frame. If the rate varies, it is what the model is
+told there.
 """
 
 import json
@@ -55,15 +55,20 @@ SCHEMA = pa.schema(
 
 
 def verl_row(number: int, sample: Sample, files: Sequence[Sequence[str]], system: str) -> dict[str, Any]:
-    """A row of SCHEMA. `files` are the frames of each clip, in the order of presentation.
+    """Return a row of SCHEMA.
 
-    The user's message is the content as it stands, one "<video>" for each clip: what a chat template makes
-    of it is what our own prompts hold. `system` is left out where it is empty.
+    The user's message is the sample's content with one "<video>" for each clip, so that a chat template makes the same
+    prompt from it as we do.
+
+    Args:
+        number: number of the sample, from 0.
+        files: names of the frame files of each clip, in order of presentation.
+        system: system message; empty for none.
     """
     recipe = sample.recipe
     order = [part for part in sample.content if isinstance(part, int)]
     rates = [sample_fps(clip) for clip in sample.clips]
-    question, answer = question_text(sample), verl_answer(sample)
+    question, truth = question_text(sample), verl_truth(sample)
     messages = [{"role": "system", "content": system}] if system else []
     videos = [
         {"video": list(files[clip]), "sample_fps": rates[clip], **_pixel_limits(sample.clips[clip])}
@@ -74,11 +79,11 @@ def verl_row(number: int, sample: Sample, files: Sequence[Sequence[str]], system
         "prompt": [*messages, {"role": "user", "content": question}],
         "videos": videos,
         "ability": "video_understanding",
-        "reward_model": {"style": "rule", "ground_truth": answer},
+        "reward_model": {"style": "rule", "ground_truth": truth},
         "extra_info": {
             "split": "train",
             "index": number,
-            "answer": answer,
+            "answer": truth,
             "question": question,
             "video_id": recipe.video,
             "sampling_fps": rates[0],
@@ -90,29 +95,29 @@ def verl_row(number: int, sample: Sample, files: Sequence[Sequence[str]], system
 
 
 def question_text(sample: Sample) -> str:
-    """The content as one text, "<video>" where a clip stands."""
+    """Return the content as one text, with "<video>" in place of each clip."""
     return "".join(VIDEO if isinstance(part, int) else part for part in sample.content)
 
 
 def sample_fps(clip: Clip) -> float:
-    """Frames per second of the source, on average: (num_frames - 1) / (last time - first time)."""
+    """Return the mean rate in frames per second: (num_frames - 1) / (last time - first time)."""
     return float((len(clip.times_s) - 1) / (clip.times_s[-1] - clip.times_s[0]))
 
 
-def verl_answer(sample: Sample) -> str:
-    """The true answer, an interval on the clock that verl counts.
+def verl_truth(sample: Sample) -> str:
+    """Return the truth; an interval is converted to the clock that verl counts.
 
-    Of images that others rendered, the clock is that one already, and the answer is left as they gave it.
+    Imported samples use that clock already, so their truth is unchanged.
     """
     params = sample.recipe.params
     if sample.recipe.task != "grounding" or "first" not in params:
-        return sample.recipe.answer
+        return sample.recipe.truth
     rate = sample_fps(sample.clips[0])
     return interval(params["first"] / rate, (params["last"] + 1) / rate)
 
 
 def _pixel_limits(clip: Clip) -> dict[str, int]:
-    """VideoSSR's, widened where the frames lie outside: a trainer must not resize them again."""
+    """Return VideoSSR's limits, widened to include these frames, so that no trainer resizes them again."""
     published = FrameSpec()
     area_px = clip.frames.shape[1] * clip.frames.shape[2]
     return {

@@ -1,16 +1,17 @@
-"""Data sets in VideoSSR's published layout: rows whose frames others have rendered, for training with verl.
+"""Importing data in VideoSSR's published layout: rows whose frames others have rendered, for training with verl.
 
-A row holds the question as chat messages, lists of frame files, and the answer:
+A row holds the question as chat messages, lists of frame files, and the truth:
 
-    data_source   "grounding", "counting", "jigsaw"; also "shuffled", which a published generator wrote for the last
+    data_source   "grounding", "counting" or "jigsaw"; also "shuffled", which a published generator wrote for jigsaw
     prompt        [{"role": "system", "content": ...}, {"role": "user", "content": "<video>\\nWhen ...?"}]
     videos        [{"video": [file, ...], "sample_fps": 2.0, "min_pixels": 16384, "max_pixels": 65536}]
     reward_model  {"style": "rule", "ground_truth": "12.5-26.2"}
 
-The system message is not taken over: it is a setting of the run (`data.system_prompt`).
+The system message is not imported, because it is a setting of the run (`data.system_prompt`).
 """
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -26,13 +27,16 @@ from dataset.interchange.verl_export import VIDEO
 from dataset.store import Card, DatasetError, write_dataset
 from pretext.recipe import IMAGES, Recipe
 from pretext.video.frames import FrameSpec, fit_size
-from pretext.video.info import Rejected
+from pretext.video.info import Skipped
 from reward import is_valid
+from reward.parsing import parse_order
 
 _SUFFIXES = (".parquet", ".jsonl", ".json")
 _COLUMNS = ("data_source", "prompt", "videos", "reward_model")
 _TASKS = {"grounding": "grounding", "counting": "counting", "jigsaw": "jigsaw", "shuffled": "jigsaw"}
-_ROWS_AT_ONCE = 1000
+_ROWS_PER_BATCH = 1000
+
+logger = logging.getLogger(__name__)
 
 _Pixels = Annotated[int, Field(ge=1)]
 
@@ -54,7 +58,7 @@ class _Video(_Part):
 
 
 class _Truth(_Part):
-    ground_truth: Annotated[str, Field(coerce_numbers_to_str=True)]  # JSON may hold 341562 for "341562"
+    ground_truth: Annotated[str, Field(coerce_numbers_to_str=True)]  # JSON may hold the number 341562
 
 
 class _Row(_Part):
@@ -65,46 +69,51 @@ class _Row(_Part):
 
 
 class _Unusable(ValueError):
-    """A row that no recipe can be made of; says why."""
+    """A row that no recipe can be made from; the message says why."""
 
 
 def import_verl(sources: Sequence[Path], out: Path, *, root: Path | None = None) -> Card:
-    """Writes a dataset of the rows in `sources`: .parquet, .jsonl and .json files, and folders of them.
+    """Write a dataset with the rows in `sources`, and return its card.
 
-    Each row becomes a recipe with reader=IMAGES. The question is kept word for word, and the i-th frame of a
-    clip is told to be at i / sample_fps seconds, as it was there. Models merge frames in pairs: a clip of an
-    odd number shows its last frame twice, as Qwen's own video utilities have it, because dropping that one
-    could take a shape that counts.
+    Each row becomes a recipe with reader=IMAGES. The question is kept word for word, and the i-th frame of a clip is at
+    i / sample_fps seconds, as in the source. Models merge frames in pairs, so a clip with an odd number of frames shows
+    its last frame twice, like Qwen's own video utilities. Dropping it could lose a shape that counts.
 
-    A frame file may be named by a path of another machine: it is sought where the path says, then under
-    `root` (the folder of its source file if None), there also without one or more of its leading folders.
+    A row that cannot be used is skipped, and listed in rejected.parquet as "FILE row N" (N from 0).
 
-    A row that cannot be used is set aside in rejected.parquet, as "FILE row N" (N from 0).
+    Args:
+        sources: .parquet, .jsonl and .json files, and folders of them.
+        root: where frame files are looked for, after the path that a row names (which may be from another machine):
+            under `root` with that path, and then without more and more of its leading folders. None stands for the
+            folder of the source file.
 
     Raises:
         DatasetError: a source cannot be read, no row can be used, or `out` is not empty.
     """
     files = [file for source in sources for file in _files(source)]
-    rejected: list[Rejected] = []
+    skipped: list[Skipped] = []
     with new_folder(out) as folder:
         card = write_dataset(
             folder,
-            _recipes(files, root, rejected),  # fills `rejected`, which is written after them
-            rejected=rejected,
+            _recipes(files, root, skipped),  # Fills `skipped`, which is written after the recipes.
+            skipped=skipped,
             reader=IMAGES,
             imported_from=", ".join(str(source.absolute()) for source in sources),
         )
         if card.num_samples == 0:
-            first = f" The first, {rejected[0].path}: {rejected[0].reason}" if rejected else ""
+            first = f" The first, {skipped[0].path}: {skipped[0].reason}" if skipped else ""
             raise DatasetError(
-                f"{card.imported_from}: none of {len(rejected)} rows can be used.{first}"
-                " If the frames lie elsewhere on this machine, name their folder as root."
+                f"{card.imported_from}: none of {len(skipped)} rows can be used.{first}"
+                " If the frames are elsewhere on this machine, name their folder as root."
             )
+    logger.info(
+        "Imported %s to %s: %d samples, %d skipped", card.imported_from, out, card.num_samples, len(skipped)
+    )
     return card
 
 
 def _files(source: Path) -> list[Path]:
-    """The source itself, or the files in it at any depth, hidden ones passed over."""
+    """Return the source itself, or the files in it at any depth, except hidden ones."""
     if source.is_dir():
         files = sorted(
             path for path in source.rglob("*") if path.suffix in _SUFFIXES and not path.name.startswith(".")
@@ -134,21 +143,21 @@ def _check_parquet(file: Path) -> None:
         )
 
 
-def _recipes(files: Sequence[Path], root: Path | None, rejected: list[Rejected]) -> Iterator[Recipe]:
+def _recipes(files: Sequence[Path], root: Path | None, skipped: list[Skipped]) -> Iterator[Recipe]:
     for file in files:
         frame_files = _FrameFiles(root or file.parent)
         for number, row in enumerate(_rows(file)):
             try:
                 yield _recipe(row, frame_files, file.name, number)
             except _Unusable as error:
-                rejected.append(Rejected(f"{file} row {number}", str(error)))
+                skipped.append(Skipped(f"{file} row {number}", str(error)))
 
 
 def _rows(file: Path) -> Iterator[Any]:
-    """Rows of any of the formats; a line that is no JSON comes as it is, and is no row."""
+    """Yield the rows of a file in any format. A line that is not JSON is yielded as text, which is no valid row."""
     try:
         if file.suffix == ".parquet":
-            for batch in pq.ParquetFile(file).iter_batches(_ROWS_AT_ONCE, columns=list(_COLUMNS)):
+            for batch in pq.ParquetFile(file).iter_batches(_ROWS_PER_BATCH, columns=list(_COLUMNS)):
                 yield from batch.to_pylist()
             return
         with file.open(encoding="utf-8") as lines:
@@ -176,11 +185,11 @@ def _recipe(raw: Any, frame_files: "_FrameFiles", source: str, number: int) -> R
     except ValidationError as error:
         first = error.errors()[0]
         raise _Unusable(f"{'.'.join(map(str, first['loc'])) or 'row'}: {first['msg']}") from None
-    task, answer = _task(row), row.reward_model.ground_truth.strip()
-    _check_answer(task, answer, len(row.videos))
+    task, truth = _task(row), row.reward_model.ground_truth.strip()
+    _check_truth(task, truth, len(row.videos))
     content = _content(row)
     clips = [_clip(video, frame_files) for video in row.videos]
-    # Names relative to the folder they share: the path once, not 48 times.
+    # Store the folder that all files share once, and their names relative to it.
     common = os.path.commonpath([os.path.dirname(file) for clip in clips for file in clip["files"]])
     for clip in clips:
         clip["files"] = [os.path.relpath(file, common) for file in clip["files"]]
@@ -193,8 +202,8 @@ def _recipe(raw: Any, frame_files: "_FrameFiles", source: str, number: int) -> R
         height_px=clips[0]["height_px"],
         width_px=clips[0]["width_px"],
         params={"clips": clips, "content": content, "source": source},
-        seed=number,  # nothing is drawn; so that no two rows have one id
-        answer=answer,
+        seed=number,  # Nothing is drawn at random, but rows with different seeds have different ids.
+        truth=truth,
     )
 
 
@@ -204,22 +213,22 @@ def _task(row: _Row) -> str:
     return _TASKS[row.data_source]
 
 
-def _check_answer(task: str, answer: str, num_clips: int) -> None:
+def _check_truth(task: str, truth: str, num_clips: int) -> None:
     try:
-        is_valid(task, answer, answer)
+        is_valid(task, truth, truth)
     except ValueError:
-        raise _Unusable(f"ground_truth {answer!r}: not an answer of {task}") from None
-    if task == "jigsaw" and len(answer) != num_clips:
+        raise _Unusable(f"ground_truth {truth!r}: not an answer of {task}") from None
+    if task == "jigsaw" and len(parse_order(truth) or ()) != num_clips:
         raise _Unusable(
-            f"ground_truth {answer!r}: an order of {len(answer)} clips, and there are {num_clips}"
+            f"ground_truth {truth!r}: an order of {len(parse_order(truth) or ())} clips, and there are {num_clips}"
         )
 
 
 def _content(row: _Row) -> list[str | int]:
-    """The user's message in reading order, the number of a clip where one stands."""
+    """Return the user's message in reading order, with the number of each clip in its place."""
     questions = [message.content for message in row.prompt if message.role == "user"]
     if len(questions) != 1:
-        raise _Unusable(f"prompt: has {len(questions)} messages of the user, not one")
+        raise _Unusable(f"prompt: has {len(questions)} user messages, not one")
     pieces = questions[0].split(VIDEO)
     if len(pieces) - 1 != len(row.videos):
         raise _Unusable(f"prompt: has {len(pieces) - 1} {VIDEO}, and there are {len(row.videos)} videos")
@@ -242,7 +251,7 @@ def _clip(video: _Video, frame_files: "_FrameFiles") -> dict[str, Any]:
         with Image.open(files[0]) as image:
             height_px, width_px = fit_size(image.height, image.width, spec)
     except (OSError, Image.DecompressionBombError) as error:
-        raise _Unusable(f"{files[0]}: is no image that can be read ({error})") from None
+        raise _Unusable(f"{files[0]}: cannot be read as an image ({error})") from None
     return {
         "files": files,
         "times_s": [round(place / video.sample_fps, 4) for place in range(len(files))],
@@ -252,7 +261,7 @@ def _clip(video: _Video, frame_files: "_FrameFiles") -> dict[str, Any]:
 
 
 class _FrameFiles:
-    """Finds frame files by names that other machines gave them.
+    """A finder of frame files, by names that may come from another machine.
 
     Args:
         root: see `import_verl`.
@@ -260,13 +269,13 @@ class _FrameFiles:
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
-        self._found: dict[str, Path] = {}  # folder as named: folder here
+        self._found: dict[str, Path] = {}  # from the folder as named to the folder on this machine
 
     def find(self, name: str) -> str:
-        """The absolute path of the file, its folder found once for all that are in it.
+        """Return the absolute path of the file. Its folder is looked for once and serves all files in it.
 
-        `/data/48frames/ID/0.jpg` is sought at that path, then as data/48frames/ID/0.jpg, 48frames/ID/0.jpg and
-        ID/0.jpg under the root; never as 0.jpg alone, which would be another video's just as well.
+        `/data/48frames/ID/0.jpg` is looked for at that path, then as data/48frames/ID/0.jpg, 48frames/ID/0.jpg and
+        ID/0.jpg under the root. It is never looked for as 0.jpg alone, which any video's frames may be called.
         """
         named = PurePosixPath(name.removeprefix("file://"))
         known = self._found.get(str(named.parent))
@@ -275,7 +284,7 @@ class _FrameFiles:
         parts = named.parts[1:] if named.is_absolute() else named.parts
         starts = range(max(1, len(parts) - 1))
         for path in [Path(named).absolute(), *(self._root.joinpath(*parts[start:]) for start in starts)]:
-            if os.path.isfile(path):  # unlike Path.is_file, never an error
+            if os.path.isfile(path):  # Unlike Path.is_file, this never raises.
                 self._found[str(named.parent)] = path.parent
                 return str(path)
-        raise _Unusable(f"{name!r}: is not there, nor under {self._root}")
+        raise _Unusable(f"{name!r}: does not exist, and was not found under {self._root}")

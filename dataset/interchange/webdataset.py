@@ -1,4 +1,4 @@
-"""Samples as webdataset shards: tar files in which members of one sample share their name up to the first dot."""
+"""Samples as webdataset shards: tar files in which the members of a sample share their name up to the first dot."""
 
 import io
 import json
@@ -11,10 +11,10 @@ from typing import Any, Self
 
 
 class ShardWriter:
-    """Writes FOLDER/shard-000000.tar and so on; the same samples give the same bytes.
+    """A writer of FOLDER/shard-000000.tar and so on. The same samples give the same bytes.
 
     Args:
-        samples_per_shard: of every shard but the last.
+        samples_per_shard: number of samples in every shard except the last.
     """
 
     def __init__(self, folder: Path, samples_per_shard: int) -> None:
@@ -25,17 +25,17 @@ class ShardWriter:
         self._shard: tarfile.TarFile | None = None
 
     def write(self, key: str, record: dict[str, Any], members: Sequence[tuple[str, bytes]]) -> None:
-        """KEY.json with `record`, and KEY.NAME with its bytes for each (name, bytes) of `members`."""
+        """Write KEY.json with `record`, and KEY.NAME with its bytes for each (name, bytes) of `members`."""
         if self._num_written % self._samples_per_shard == 0:
             self._open.close()
             number = self._num_written // self._samples_per_shard
             path = self._folder / f"shard-{number:06d}.tar"
-            # USTAR: no header that would depend on who writes, or when.
+            # USTAR headers do not depend on the user or the time.
             self._shard = self._open.enter_context(tarfile.TarFile(path, "w", format=tarfile.USTAR_FORMAT))
         self._num_written += 1
         assert self._shard is not None
         for name, content in [("json", json.dumps(record).encode()), *members]:
-            member = tarfile.TarInfo(f"{key}.{name}")  # its time, user and group are 0
+            member = tarfile.TarInfo(f"{key}.{name}")  # Its time, user and group are 0.
             member.size = len(content)
             self._shard.addfile(member, io.BytesIO(content))
 

@@ -1,6 +1,6 @@
-"""A way round the jigsaw that understands nothing: clips are put together where their ends look alike.
+"""A shortcut through the jigsaw without understanding: putting clips together where their ends look alike.
 
-What it earns says how much of the task is a matter of matching pictures; the jigsaw's `gap` takes it away.
+What it earns measures how far the task is a matter of matching pictures. The jigsaw's parameter `gap` prevents it.
 """
 
 from collections.abc import Sequence
@@ -17,24 +17,24 @@ from pretext.video.cache import FrameCache
 from reward import score
 from reward.parsing import write_order
 
-_CACHE_BYTES = 64 * 2**20  # several samples of a video follow each other, and want the same frames
+_CACHE_BYTES = 64 * 2**20  # samples of one video follow each other, and share its frames
 
 
 @dataclass(frozen=True)
-class BoundaryEarnings:
-    """What the solver earns."""
+class ShortcutScores:
+    """What the shortcut earns."""
 
-    samples: int  # that it was tried on; all that follows is 0 where there are none
-    reward: float  # mean, in [0, 1]
-    exact: float  # share of samples put wholly right
-    chance: float  # the share that guessing puts wholly right
-    unreadable: int  # samples that could not be rendered, as their video is gone or damaged
+    samples: int  # number of samples that were solved; if 0, the scores are 0
+    reward: float  # mean reward, in [0, 1]
+    exact: float  # share of samples solved completely
+    chance: float  # share that guessing solves completely
+    unreadable: int  # number of samples whose video is missing or damaged
 
 
-def solve_by_boundaries(sample: Sample) -> str:
-    """The reply to a jigsaw in which the last frame of each clip is nearest to the first of the next.
+def solve_by_ends(sample: Sample) -> str:
+    """Return the order in which the last frame of each clip is nearest to the first frame of the next.
 
-    Over all orders, the sum over the cuts of the mean absolute difference of pixels is least.
+    It minimises the sum over cuts of the mean absolute difference of pixels, over all orders.
     """
     lasts = np.stack([clip.frames[-1] for clip in sample.clips]).astype(np.int16)
     firsts = np.stack([clip.frames[0] for clip in sample.clips]).astype(np.int16)
@@ -42,10 +42,10 @@ def solve_by_boundaries(sample: Sample) -> str:
     return write_order([clip + 1 for clip in _shortest_path(steps)])
 
 
-def boundary_earnings(jigsaws: Sequence[Recipe]) -> BoundaryEarnings | None:
-    """What the solver earns; None where there are no jigsaws.
+def shortcut_scores(jigsaws: Sequence[Recipe]) -> ShortcutScores | None:
+    """Return what the shortcut earns in these jigsaws, or None if there are none.
 
-    It does as well on all jigsaws of a video, whose clips are the same in another order, so one of each will do.
+    All jigsaws of a video have the same clips in another order, so one per video is enough.
     """
     cache = FrameCache(_CACHE_BYTES)
     rewards: list[float] = []
@@ -55,11 +55,11 @@ def boundary_earnings(jigsaws: Sequence[Recipe]) -> BoundaryEarnings | None:
             sample = render(recipe, cache)
         except VideoError:
             continue
-        rewards.append(score(recipe.task, solve_by_boundaries(sample), recipe.answer))
+        rewards.append(score(recipe.task, solve_by_ends(sample), recipe.truth))
         chances.append(1 / factorial(len(sample.clips)))
     if not jigsaws:
         return None
-    return BoundaryEarnings(
+    return ShortcutScores(
         samples=len(rewards),
         unreadable=len(jigsaws) - len(rewards),
         reward=fmean(rewards or [0.0]),
@@ -69,9 +69,10 @@ def boundary_earnings(jigsaws: Sequence[Recipe]) -> BoundaryEarnings | None:
 
 
 def _shortest_path(steps: Sequence[Sequence[float]]) -> tuple[int, ...]:
-    """The order of all clips whose sum of `steps[clip][next clip]` is least, by Held and Karp.
+    """Return the order of all clips with the least sum of `steps[clip][next clip]`, by the Held-Karp algorithm.
 
-    Over sets of clips and the last of each, from the set without it: 2^k k^2 steps instead of k! orders.
+    The best order of a set of clips with a given last clip follows from the set without that clip: 2^k k^2 steps
+    instead of k! orders.
     """
     num_clips = len(steps)
     best: dict[tuple[int, int], tuple[float, tuple[int, ...]]] = {}

@@ -1,4 +1,4 @@
-"""`videossr data stats` as a picture."""
+"""The report of `videossr data stats` as a picture."""
 
 from collections.abc import Callable, Sequence
 from math import ceil
@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dataset.stats.baselines import Floor
-from dataset.stats.stats import Histogram, Reason, Stats
+from dataset.stats.baselines import Baseline
+from dataset.stats.report import DatasetReport, Histogram, SkipReason
 
-_PLOTS_ACROSS = 4
-_MOST_REASONS = 8  # drawn
+_PLOTS_PER_ROW = 4
+_MAX_REASONS = 8
 _TICKS_S = {
     0.1: "0.1 s", 0.2: "0.2 s", 0.5: "0.5 s", 1: "1 s", 2: "2 s", 5: "5 s", 10: "10 s", 20: "20 s",
     60: "1 min", 120: "2 min", 300: "5 min", 600: "10 min", 1800: "30 min", 3600: "1 h", 7200: "2 h",
@@ -20,32 +20,32 @@ _TICKS_S = {
 }  # fmt: skip
 
 
-def draw_report(stats: Stats, path: Path) -> None:
-    """Draws the report as a PNG: one small plot for each thing that there is something to say of."""
-    plots: list[Callable[[Axes], None]] = [lambda axes: _draw_bars(axes, "Samples", stats.samples)]
-    if stats.floors:
-        plots.append(lambda axes: _draw_floors(axes, stats))
-    answers = stats.answers
-    if stats.anomalies:
-        plots.append(lambda axes: _draw_bars(axes, "Samples by anomaly", stats.anomalies))
-    if answers.counts:
-        plots.append(lambda axes: _draw_counts(axes, answers.counts))
-    if answers.starts is not None and answers.lengths is not None:
-        intervals = {"start": answers.starts, "length": answers.lengths}
+def draw_report(report: DatasetReport, path: Path) -> None:
+    """Draw the report as a PNG with a small plot for each part that is not empty."""
+    plots: list[Callable[[Axes], None]] = [lambda axes: _draw_bars(axes, "Samples", report.samples)]
+    if report.baselines:
+        plots.append(lambda axes: _draw_baselines(axes, report))
+    truths = report.truths
+    if report.anomalies:
+        plots.append(lambda axes: _draw_bars(axes, "Samples by anomaly", report.anomalies))
+    if truths.counts:
+        plots.append(lambda axes: _draw_counts(axes, truths.counts))
+    if truths.starts is not None and truths.lengths is not None:
+        intervals = {"start": truths.starts, "length": truths.lengths}
         plots.append(lambda axes: _draw_intervals(axes, intervals))
-    if answers.first_clips:
-        plots.append(lambda axes: _draw_first_clips(axes, answers.first_clips))
-    if stats.durations is not None:
-        spread = stats.durations.spread
+    if truths.first_clips:
+        plots.append(lambda axes: _draw_first_clips(axes, truths.first_clips))
+    if report.durations is not None:
+        spread = report.durations.spread
         plots.append(lambda axes: _draw_durations(axes, spread))
-    if stats.rejected:
-        plots.append(lambda axes: _draw_reasons(axes, stats.rejected[:_MOST_REASONS]))
-    num_rows = ceil(len(plots) / _PLOTS_ACROSS)
+    if report.skipped:
+        plots.append(lambda axes: _draw_reasons(axes, report.skipped[:_MAX_REASONS]))
+    num_rows = ceil(len(plots) / _PLOTS_PER_ROW)
     figure = Figure(figsize=(18, 3.8 * num_rows + 0.5), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)  # type: ignore[union-attr, call-arg]
-    figure.suptitle(f"{stats.name}: {sum(stats.samples.values()):,} samples", fontsize=13)
+    figure.suptitle(f"{report.name}: {sum(report.samples.values()):,} samples", fontsize=13)
     for number, plot in enumerate(plots):
-        axes = figure.add_subplot(num_rows, _PLOTS_ACROSS, number + 1)
+        axes = figure.add_subplot(num_rows, _PLOTS_PER_ROW, number + 1)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=9)
         plot(axes)
@@ -53,40 +53,41 @@ def draw_report(stats: Stats, path: Path) -> None:
 
 
 def _draw_bars(axes: Axes, title: str, numbers: dict[str, int]) -> None:
-    """One bar below the other, each with its number."""
+    """Draw one bar below the other, each with its number."""
     names = [name.replace("_", " ") for name in numbers]
     bars = axes.barh(names, list(numbers.values()), color="C0", height=0.7)
     axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
     axes.set_title(title, fontsize=11)
-    axes.set_ylim(max(len(names), 4) - 0.4, -0.6)  # the first on top, and a few bars no thicker than many
+    # The first bar is on top, and few bars are no thicker than many.
+    axes.set_ylim(max(len(names), 4) - 0.4, -0.6)
     axes.margins(x=0.12)
     axes.xaxis.set_visible(False)
     axes.spines["bottom"].set_visible(False)
     axes.tick_params(left=False)
 
 
-def _draw_reasons(axes: Axes, reasons: Sequence[Reason]) -> None:
-    """As `_draw_bars`, with room for words above each bar."""
+def _draw_reasons(axes: Axes, reasons: Sequence[SkipReason]) -> None:
+    """Draw bars like `_draw_bars`, with room for words above each bar."""
     bars = axes.barh(range(len(reasons)), [reason.videos for reason in reasons], color="C0", height=0.3)
     axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
     for number, reason in enumerate(reasons):
         axes.text(0, number - 0.22, f" {_cut(reason.words)}", fontsize=8.5, va="bottom")
-    axes.set_title("Videos set aside, by reason", fontsize=11)
+    axes.set_title("Skipped videos, by reason", fontsize=11)
     axes.set_ylim(max(len(reasons), 5) - 0.6, -0.8)
     axes.axis("off")
 
 
-def _draw_floors(axes: Axes, stats: Stats) -> None:
-    kinds: list[tuple[str, Callable[[Floor], float | None]]] = [
-        ("random answer", lambda floor: floor.random),
-        ("best constant answer", lambda floor: floor.best_constant),
-        ("whole video", lambda floor: floor.whole_clip),
-        ("same part of every video", lambda floor: floor.same_part),
+def _draw_baselines(axes: Axes, report: DatasetReport) -> None:
+    kinds: list[tuple[str, Callable[[Baseline], float | None]]] = [
+        ("random answer", lambda baseline: baseline.random),
+        ("best constant answer", lambda baseline: baseline.best_constant),
+        ("whole video", lambda baseline: baseline.whole_clip),
+        ("same part of every video", lambda baseline: baseline.same_part),
     ]
-    columns = [[(label, get(floor)) for label, get in kinds] for floor in stats.floors.values()]
-    if stats.boundaries is not None and stats.boundaries.samples:
-        columns[list(stats.floors).index("jigsaw")].append(
-            ("ends of clips compared", stats.boundaries.reward)
+    columns = [[(label, get(baseline)) for label, get in kinds] for baseline in report.baselines.values()]
+    if report.shortcut is not None and report.shortcut.samples:
+        columns[list(report.baselines).index("jigsaw")].append(
+            ("comparing ends of clips", report.shortcut.reward)
         )
     labels = list(dict.fromkeys(label for column in columns for label, value in column if value is not None))
     for place, column in enumerate(columns):
@@ -97,11 +98,11 @@ def _draw_floors(axes: Axes, stats: Stats) -> None:
             axes.bar_label(bar, fmt="%.2f", padding=2, fontsize=8)
     for number, label in enumerate(labels):
         axes.bar(0, 0, color=f"C{number}", label=label)
-    axes.set_xticks(range(len(columns)), list(stats.floors))
+    axes.set_xticks(range(len(columns)), list(report.baselines))
     axes.set_ylim(0, 1.35)
     axes.set_yticks([0, 0.5, 1])
     axes.legend(fontsize=8, ncols=2, frameon=False, loc="upper center")
-    axes.set_title("Rewards without watching", fontsize=11)
+    axes.set_title("Baselines: rewards without watching", fontsize=11)
 
 
 def _draw_counts(axes: Axes, counts: dict[str, dict[int, int]]) -> None:
@@ -143,5 +144,5 @@ def _finish(axes: Axes, title: str, x_label: str, y_label: str = "samples") -> N
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True))
 
 
-def _cut(words: str, most: int = 60) -> str:
-    return words if len(words) <= most else words[: most - 1].rstrip() + "…"
+def _cut(words: str, max_length: int = 60) -> str:
+    return words if len(words) <= max_length else words[: max_length - 1].rstrip() + "…"

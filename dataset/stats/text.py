@@ -1,4 +1,4 @@
-"""`videossr data stats` in the terminal: a report as text of 80 columns."""
+"""The report of `videossr data stats` as text, at most 80 columns wide."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -9,83 +9,85 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dataset.stats.jigsaw_shortcut import BoundaryEarnings
-from dataset.stats.stats import Answers, Durations, Reason, Stats
+from dataset.stats.jigsaw_shortcut import ShortcutScores
+from dataset.stats.report import DatasetReport, SkipReason, TruthDistribution, VideoDurations
 
-_WIDTH = 80  # columns of text
-_NUMBERS = ("samples", "random", "constant", "whole video", "same part", "number")  # columns
+_MAX_WIDTH = 80  # columns of text
+_NUMBER_COLUMNS = ("samples", "random", "constant", "whole video", "same part", "number")
 
 
-def print_report(stats: Stats, console: Console | None = None) -> None:
-    """Prints the report, at most 80 columns wide."""
+def print_report(report: DatasetReport, console: Console | None = None) -> None:
+    """Print the report, at most 80 columns wide."""
     console = console or Console()
-    console.width = min(console.width, _WIDTH)
-    num_samples = sum(stats.samples.values())
-    console.print(f"[bold]{escape(stats.name)}[/]: {_many(num_samples, 'sample')}", soft_wrap=True)
+    console.width = min(console.width, _MAX_WIDTH)
+    num_samples = sum(report.samples.values())
+    console.print(f"[bold]{escape(report.name)}[/]: {_many(num_samples, 'sample')}", soft_wrap=True)
     console.print(
-        f"{stats.bytes_per_sample:.0f} bytes a sample on disk; its frames would take "
-        f"{stats.rendered_bytes_per_sample / 2**20:.1f} MiB."
+        f"{report.bytes_per_sample:.0f} bytes per sample on disk; its rendered frames take "
+        f"{report.rendered_bytes_per_sample / 2**20:.1f} MiB."
     )
-    parts: list[Table | str] = [_floor_table(stats)]
-    if any(floor.same_part is not None for floor in stats.floors.values()):
-        parts.append("Same part: the best answer that is the same share of each video, say its middle third.")
-    if stats.boundaries is not None:
-        parts.append(_boundary_words(stats.boundaries))
-    parts.append(_answer_table(stats.answers))
-    if stats.anomalies:
-        parts.append(_anomaly_table(stats.anomalies))
-    if stats.durations is not None:
-        parts.append(_video_words(stats, stats.durations))
-    if stats.rejected:
-        parts.append(_rejected_table(stats.rejected))
+    parts: list[Table | str] = [_baseline_table(report)]
+    if any(baseline.same_part is not None for baseline in report.baselines.values()):
+        parts.append(
+            "Same part: the best answer that names the same part of every video, e.g. its middle third."
+        )
+    if report.shortcut is not None:
+        parts.append(_shortcut_words(report.shortcut))
+    parts.append(_truth_table(report.truths))
+    if report.anomalies:
+        parts.append(_anomaly_table(report.anomalies))
+    if report.durations is not None:
+        parts.append(_video_words(report, report.durations))
+    if report.skipped:
+        parts.append(_skipped_table(report.skipped))
     for part in parts:
         console.print()
         console.print(part, highlight=False)
 
 
-def _floor_table(stats: Stats) -> Table:
+def _baseline_table(report: DatasetReport) -> Table:
     columns = ["task", "samples", "random", "constant", "answer"]
-    in_parts = any(floor.whole_clip is not None for floor in stats.floors.values())
+    in_parts = any(baseline.whole_clip is not None for baseline in report.baselines.values())
     if in_parts:
         columns += ["whole video", "same part"]
-    table = _table("Rewards without watching", *columns)
-    for task, floor in stats.floors.items():
-        cells = [task, f"{stats.samples[task]:,}", f"{floor.random:.2f}", f"{floor.best_constant:.2f}"]
-        cells.append(floor.constant)
+    table = _table("Baselines: rewards without watching", *columns)
+    for task, baseline in report.baselines.items():
+        cells = [task, f"{report.samples[task]:,}", f"{baseline.random:.2f}", f"{baseline.best_constant:.2f}"]
+        cells.append(baseline.constant)
         if in_parts:
             cells += [
-                "" if value is None else f"{value:.2f}" for value in (floor.whole_clip, floor.same_part)
+                "" if value is None else f"{value:.2f}" for value in (baseline.whole_clip, baseline.same_part)
             ]
         table.add_row(*cells)
     return table
 
 
-def _boundary_words(earned: BoundaryEarnings) -> str:
+def _shortcut_words(earned: ShortcutScores) -> str:
     unreadable = f" {_many(earned.unreadable, 'jigsaw')} could not be rendered." if earned.unreadable else ""
     if not earned.samples:
-        return f"Whether comparing the ends of clips solves the jigsaw was not tried.{unreadable}"
+        return f"Comparing the ends of clips was not tried on the jigsaw.{unreadable}"
     return (
-        f"Comparing only the ends of clips earns {earned.reward:.2f} in the jigsaw, and solves "
-        f"{earned.exact:.0%} of it ({_many(earned.samples, 'sample')}, no two of the same video; guessing "
-        f"solves {100 * earned.chance:.2g}%). The parameter gap lowers that.{unreadable}"
+        f"Comparing only the ends of clips earns {earned.reward:.2f} in the jigsaw and solves {earned.exact:.0%} "
+        f"completely ({_many(earned.samples, 'sample')}, each of another video; guessing solves "
+        f"{100 * earned.chance:.2g}%). The jigsaw parameter gap lowers that.{unreadable}"
     )
 
 
-def _answer_table(answers: Answers) -> Table:
-    table = _table("True answers", "", "", "", "")
-    for kind, counts in answers.counts.items():
+def _truth_table(truths: TruthDistribution) -> Table:
+    table = _table("Truths", "", "", "", "")
+    for kind, counts in truths.counts.items():
         values = [counts.get(number, 0) for number in range(min(counts), max(counts) + 1)]
         table.add_row(f"{kind}s", str(min(counts)), _bars(values), str(max(counts)))
-    for name, histogram in (("interval starts", answers.starts), ("interval length", answers.lengths)):
+    for name, histogram in (("interval starts", truths.starts), ("interval lengths", truths.lengths)):
         if histogram is not None:
             table.add_row(name, "0 %", _bars(histogram.counts), "100 %")
-    if clips := answers.first_clips:
+    if clips := truths.first_clips:
         table.add_row("first clip", str(min(clips)), _bars(list(clips.values())), str(max(clips)))
     return table
 
 
 def _anomaly_table(anomalies: dict[str, int], num_columns: int = 3) -> Table:
-    """Name and number, several pairs to a row, downwards first."""
+    """Return a table of names and numbers, several pairs per row, filled column by column."""
     table = _table("Samples by anomaly")
     for _ in range(num_columns):
         table.add_column()
@@ -97,23 +99,23 @@ def _anomaly_table(anomalies: dict[str, int], num_columns: int = 3) -> Table:
     return table
 
 
-def _video_words(stats: Stats, durations: Durations) -> str:
+def _video_words(report: DatasetReport, durations: VideoDurations) -> str:
     return (
-        f"[bold]Videos[/]: {stats.videos:,} usable, {stats.videos_used:,} of them used; "
-        f"{_clock(durations.shortest)} to {_clock(durations.longest)} long, half of them under "
-        f"{_clock(durations.median)}; {_clock(durations.total)} together."
+        f"[bold]Videos[/]: {report.videos:,} usable, {report.videos_used:,} of them used; "
+        f"{_clock(durations.shortest)} to {_clock(durations.longest)} long, median {_clock(durations.median)}, "
+        f"{_clock(durations.total)} in total."
     )
 
 
-def _rejected_table(reasons: Sequence[Reason]) -> Table:
-    table = _table("Videos set aside", "number", "reason", "for example")
+def _skipped_table(reasons: Sequence[SkipReason]) -> Table:
+    table = _table("Skipped videos", "number", "reason", "example")
     for reason in reasons:
         table.add_row(f"{reason.videos:,}", escape(reason.words), escape(Path(reason.example).name))
     return table
 
 
 def _table(title: str, *columns: str) -> Table:
-    """Numbers stand to the right; `columns` are named, or there is no line of names."""
+    """Return an empty table. Number columns are right-aligned; without names there is no header line."""
     table = Table(
         title=title,
         title_justify="left",
@@ -123,7 +125,7 @@ def _table(title: str, *columns: str) -> Table:
         show_header=any(columns),
     )
     for column in columns:
-        justify: Literal["left", "right"] = "right" if column in _NUMBERS else "left"
+        justify: Literal["left", "right"] = "right" if column in _NUMBER_COLUMNS else "left"
         table.add_column(column, justify=justify, header_style="dim")
     return table
 
@@ -133,7 +135,8 @@ def _many(number: int, noun: str) -> str:
 
 
 def _clock(seconds: float) -> str:
-    """
+    """Return a duration in a readable unit.
+
     >>> _clock(7.25), _clock(190), _clock(5400)
     ('7.2 s', '3.2 min', '1.5 h')
     """
@@ -143,7 +146,8 @@ def _clock(seconds: float) -> str:
 
 
 def _bars(values: Sequence[int]) -> str:
-    """
+    """Return a bar chart of one line.
+
     >>> _bars([0, 1, 4, 8])
     ' ▁▄█'
     """

@@ -1,0 +1,6 @@
+"""Samples for people to look at.
+
+- `annotations`: what was edited or drawn, in words, frame numbers and boxes
+- `contact_sheet`: a sample as one PNG, for `videossr data show`
+- `thumbnails`: a sample's frames as small WebP files, for the dashboard
+"""

@@ -1,4 +1,4 @@
-"""What is remarkable about a sample, for people who look at one: what was edited, drawn, or belongs elsewhere."""
+"""Annotations of a sample for people who look at it: what was edited, drawn or moved."""
 
 import json
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from pretext.tasks.grounding import DESCRIPTIONS
 from pretext.tasks.shapes import KINDS
 from reward.parsing import parse_interval, parse_order
 
-_MOST_DETAILS = 300  # characters of a recipe that is put into no words
+_MAX_DETAILS_LENGTH = 300  # characters of the parameters of a task without words of its own
 
 
 @dataclass(frozen=True)
 class Box:
-    """Round something that was drawn on a frame, in its pixels."""
+    """A rectangle around something that was drawn on a frame, in the frame's pixels."""
 
-    frame: int  # within the clip
+    frame: int  # number of the frame within its clip
     left: int
     top: int
     width: int
@@ -30,21 +30,21 @@ class Box:
 
 
 def edited_frames(sample: Sample) -> list[set[int]]:
-    """Per clip as shown, the numbers of the frames that were tampered with, or that the true answer names."""
+    """Return the edited frames of each clip as shown; for an imported sample, those within the true interval."""
     recipe = sample.recipe
     nothing: list[set[int]] = [set() for _ in sample.clips]
     if recipe.reader != IMAGES:
         return [set(frames) for frames in TASKS[recipe.task].edited(recipe)] or nothing
-    truth = parse_interval(recipe.answer) if recipe.task == "grounding" else None
+    truth = parse_interval(recipe.truth) if recipe.task == "grounding" else None
     if truth is None:
         return nothing
-    # Others' recipes do not say what was edited, but the truth does, to its rounding.
+    # An imported recipe does not say what was edited, but the truth does, except for rounding.
     within = [(truth[0] - 1e-6 <= clip.times_s) & (clip.times_s < truth[1] - 1e-6) for clip in sample.clips]
     return [set(np.flatnonzero(frames).tolist()) for frames in within]
 
 
 def boxes(recipe: Recipe) -> list[Box]:
-    """Round every shape that was drawn on the only clip of a counting sample; none for other tasks."""
+    """Return a box around every shape that was drawn for a counting sample; none for other tasks."""
     shapes = recipe.params.get("shapes", ()) if recipe.task == "counting" and recipe.reader != IMAGES else ()
     return [
         Box(
@@ -60,31 +60,32 @@ def boxes(recipe: Recipe) -> list[Box]:
 
 
 def true_places(sample: Sample) -> list[int] | None:
-    """For each clip as shown, its true place from 0; None where that is not what the sample asks."""
-    order = parse_order(sample.recipe.answer) if sample.recipe.task == "jigsaw" else None
+    """Return the true place, from 0, of each clip as shown; None if the sample does not ask for it."""
+    order = parse_order(sample.recipe.truth) if sample.recipe.task == "jigsaw" else None
     if order is None or len(order) != len(sample.clips):
         return None
     return [order.index(number + 1) for number in range(len(order))]
 
 
 def details(recipe: Recipe) -> str:
-    """What was drawn for a sample, in words."""
+    """Return what was done to a sample's frames, in words."""
     drawn = recipe.params
     if recipe.reader == IMAGES:
-        return "made by others; its frames are image files"
+        return "imported; its frames are image files"
     if recipe.task == "grounding":
         return _anomaly(drawn, recipe.frame_times_s)
     if recipe.task == "counting":
         return _shapes(drawn["shapes"], recipe.frame_times_s)
     if recipe.task == "jigsaw":
         gap = drawn.get("gap", 0)
-        return f"{gap} frames dropped at each cut" if gap else "nothing dropped at the cuts"
+        return f"{gap} frames dropped at each cut" if gap else "no frames dropped at the cuts"
     text = json.dumps(drawn)
-    return text if len(text) <= _MOST_DETAILS else text[: _MOST_DETAILS - 1] + "…"
+    return text if len(text) <= _MAX_DETAILS_LENGTH else text[: _MAX_DETAILS_LENGTH - 1] + "…"
 
 
 def _anomaly(drawn: dict[str, Any], times_s: Sequence[float]) -> str:
-    """
+    """Return an anomaly in words.
+
     >>> _anomaly({"perturbation": "zoom_in", "first": 1, "last": 2, "strength": 1.4}, (0.0, 0.5, 1.0, 1.5))
     'zoom in, 2 frames at 0.50 to 1.00 s: the picture is enlarged (1.40 times)'
     """
@@ -102,9 +103,9 @@ def _anomaly(drawn: dict[str, Any], times_s: Sequence[float]) -> str:
         case "blur":
             more = f"standard deviation {drawn['strength']:.1f} px"
         case "shuffle":
-            more = "as " + " ".join(str(place + 1) for place in drawn["order"])
+            more = "new order " + " ".join(str(place + 1) for place in drawn["order"])
         case "stutter":
-            more = f"{len(set(drawn['order']))} different frames are left"
+            more = f"{len(set(drawn['order']))} different frames left"
         case "swap":
             more = Path(drawn["other"]["video"]).name
     where = f"{last - first + 1} frames at {times_s[first]:.2f} to {times_s[last]:.2f} s"
@@ -113,7 +114,8 @@ def _anomaly(drawn: dict[str, Any], times_s: Sequence[float]) -> str:
 
 
 def _shapes(shapes: Sequence[dict[str, Any]], times_s: Sequence[float]) -> str:
-    """
+    """Return the shapes in words.
+
     >>> _shapes([{"kind": "circle", "frame": 1}, {"kind": "circle", "frame": 1}], (0.0, 0.5))
     'circles: 2 at 0.50 s; squares: none; triangles: none'
     """

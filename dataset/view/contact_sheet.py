@@ -1,4 +1,4 @@
-"""A contact sheet of a sample, so that a person can look at what the model is asked."""
+"""A contact sheet: a sample as one PNG, for a person to see what the model is asked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,21 +14,23 @@ from dataset.view.annotations import details, edited_frames, true_places
 from pretext.recipe import IMAGES, Clip, Frames, Recipe, Sample
 
 _MAX_WIDTH_PX = 1600
-_MIN_WIDTH_PX = 900  # for the text
+_MIN_WIDTH_PX = 900  # so that the text has room
 _MARGIN_PX = 28
-_TITLE_PX = 40
-_GAP_PX = 10  # between frames
-_BORDER_PX = 4  # round edited frames, in the gap
-_TIME_PX = 32  # below a frame, for its time
-_TIME_AT_PX = 12
-_LABEL_PX = 32  # above a clip, for its name
-_CLIP_GAP_PX = 10
-_CLIPS_APART_PX = 34  # side by side
-_NAME_PX, _BOX_PX, _PART_PX = 68, 14, 90  # of a clip: its name, a box of its strip, its part in words
-_NAMES_PX = 116  # what the header's lines are called
-_LINE_PX = 21
+_TITLE_HEIGHT_PX = 40
+_FRAME_GAP_PX = 10
+_BORDER_PX = 4  # around edited frames, within the gap
+_TIME_HEIGHT_PX = 32  # below each frame
+_TIME_OFFSET_PX = 12  # from a frame to the middle of its time
+_LABEL_HEIGHT_PX = 32  # above each clip
+_CLIP_GAP_Y_PX = 10
+_CLIP_GAP_X_PX = 34
+_LABEL_NAME_WIDTH_PX = 68  # of a clip's name in its label
+_LABEL_BOX_PX = 14  # side of a box in a label's strip of places
+_LABEL_PART_WIDTH_PX = 90  # of a clip's place in words
+_HEADER_NAME_WIDTH_PX = 116
+_LINE_HEIGHT_PX = 21
 _TEXT_SIZE, _TIME_SIZE = 15, 12
-_IDEAL_PX = 165  # side of a square thumbnail
+_IDEAL_THUMBNAIL_PX = 165  # side of a square thumbnail
 
 _PAPER, _INK, _GREY, _RULE = "#ffffff", "#1b1f24", "#6a737d", "#d8dee4"
 _EDITED = "#d9480f"
@@ -38,43 +40,43 @@ _Weight = Literal["", "-Bold"]
 
 @dataclass(frozen=True)
 class _Line:
-    """A line of the header: what it is called, and what it says."""
+    """A line of the header."""
 
-    name: str
+    name: str  # at the left
     text: str
     weight: _Weight = ""
-    edited: bool = False  # whether it says what the frames with a border are
+    edited: bool = False  # whether it explains the frames with a border
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """Where frames go; the clips of a sample share it."""
+    """The layout of frames on the sheet, the same for all clips."""
 
-    columns: int  # of a clip
+    columns: int  # frames side by side in a clip
     frame_px: tuple[int, int]  # width and height of a thumbnail
-    clip_px: tuple[int, int]  # width and height that each clip takes, with its name
-    across: int  # clips side by side
-    width_px: int  # of the sheet
+    clip_px: tuple[int, int]  # width and height of a clip with its label
+    across: int  # number of clips side by side
+    width_px: int  # width of the sheet
 
     def corner(self, number: int) -> tuple[int, int]:
-        """Left and top of a clip, the first one's top being 0."""
+        """Return left and top of a clip; the top of the first one is 0."""
         row, column = divmod(number, self.across)
         return (
-            _MARGIN_PX + column * (self.clip_px[0] + _CLIPS_APART_PX),
-            row * (self.clip_px[1] + _CLIP_GAP_PX),
+            _MARGIN_PX + column * (self.clip_px[0] + _CLIP_GAP_X_PX),
+            row * (self.clip_px[1] + _CLIP_GAP_Y_PX),
         )
 
 
 def draw_sheet(sample: Sample, path: Path) -> None:
-    """Draws a PNG, 900 to 1600 pixels wide: what the sample asks, and its frames in order of presentation.
+    """Draw a PNG, 900 to 1600 pixels wide: the question and truth, and all frames in order of presentation.
 
-    Below each frame stands the time that the model is told, round each edited one a border. The clips of a
-    jigsaw stand as they are shown, each with its true place.
+    Each frame has the time that the model is told below it, and each edited frame a border. The clips of a jigsaw are
+    in the order in which they are shown, each with its true place.
     """
     grid = _grid(sample.clips)
-    room_px = grid.width_px - 2 * _MARGIN_PX - _NAMES_PX
+    room_px = grid.width_px - 2 * _MARGIN_PX - _HEADER_NAME_WIDTH_PX
     lines = [(line, _wrapped(line.text, _font(line.weight), room_px)) for line in _header(sample)]
-    head_px = _MARGIN_PX + _TITLE_PX + sum(_LINE_PX * len(texts) + 5 for _, texts in lines) + 30
+    head_px = _MARGIN_PX + _TITLE_HEIGHT_PX + sum(_LINE_HEIGHT_PX * len(texts) + 5 for _, texts in lines) + 30
     bottom = head_px + grid.corner(len(sample.clips) - 1)[1] + grid.clip_px[1]
     sheet = Image.new("RGB", (grid.width_px, bottom + _MARGIN_PX - 8), _PAPER)
     pen = ImageDraw.Draw(sheet)
@@ -86,35 +88,37 @@ def draw_sheet(sample: Sample, path: Path) -> None:
         top += head_px
         if len(sample.clips) > 1:
             _draw_label(pen, (left, top), number, places)
-            top += _LABEL_PX
+            top += _LABEL_HEIGHT_PX
         _draw_clip(sheet, pen, (left, top), clip, edited, grid)
     sheet.save(path)
 
 
 def _grid(clips: Sequence[Clip]) -> _Grid:
-    """As many columns as make thumbnails of a good size and, if that can be had, whole rows.
+    """Choose as many columns as give thumbnails of a good size and, if possible, complete rows.
 
-    Short clips stand side by side.
+    Short clips are placed side by side.
     """
     num_frames = max(len(clip.frames) for clip in clips)
     height, width = clips[0].frames.shape[1:3]
     room_px = _MAX_WIDTH_PX - 2 * _MARGIN_PX
-    ideal_px = min(sqrt(width / height) * _IDEAL_PX, room_px)
-    ideal = min(max(1, round((room_px + _GAP_PX) / (ideal_px + _GAP_PX))), num_frames)
+    ideal_px = min(sqrt(width / height) * _IDEAL_THUMBNAIL_PX, room_px)
+    ideal = min(max(1, round((room_px + _FRAME_GAP_PX) / (ideal_px + _FRAME_GAP_PX))), num_frames)
     whole = [n for n in range(ceil(0.7 * ideal), int(1.6 * ideal) + 1) if num_frames % n == 0]
     columns = min(whole, key=lambda n: (abs(n - ideal), -n), default=ideal)
-    scale = min(ideal_px, (room_px + _GAP_PX) / columns - _GAP_PX) / width
+    scale = min(ideal_px, (room_px + _FRAME_GAP_PX) / columns - _FRAME_GAP_PX) / width
     if scale > 1:
-        scale = int(scale)  # nearest neighbour looks even at whole factors only
+        scale = int(scale)  # Nearest-neighbour scaling looks even only at whole factors.
     frame_px = (max(1, int(width * scale)), max(1, round(height * scale)))
-    clip_width_px = columns * (frame_px[0] + _GAP_PX) - _GAP_PX
-    clip_height_px = ceil(num_frames / columns) * (frame_px[1] + _TIME_PX)
+    clip_width_px = columns * (frame_px[0] + _FRAME_GAP_PX) - _FRAME_GAP_PX
+    clip_height_px = ceil(num_frames / columns) * (frame_px[1] + _TIME_HEIGHT_PX)
     if len(clips) > 1:
-        clip_width_px = max(clip_width_px, _NAME_PX + (_BOX_PX + 4) * len(clips) + _PART_PX)
-        clip_height_px += _LABEL_PX
-    most = max(1, (room_px + _CLIPS_APART_PX) // (clip_width_px + _CLIPS_APART_PX))
-    across = ceil(len(clips) / ceil(len(clips) / most))  # rows as even as can be
-    used_px = across * (clip_width_px + _CLIPS_APART_PX) - _CLIPS_APART_PX + 2 * _MARGIN_PX
+        clip_width_px = max(
+            clip_width_px, _LABEL_NAME_WIDTH_PX + (_LABEL_BOX_PX + 4) * len(clips) + _LABEL_PART_WIDTH_PX
+        )
+        clip_height_px += _LABEL_HEIGHT_PX
+    most = max(1, (room_px + _CLIP_GAP_X_PX) // (clip_width_px + _CLIP_GAP_X_PX))
+    across = ceil(len(clips) / ceil(len(clips) / most))  # rows as even as possible
+    used_px = across * (clip_width_px + _CLIP_GAP_X_PX) - _CLIP_GAP_X_PX + 2 * _MARGIN_PX
     return _Grid(columns, frame_px, (clip_width_px, clip_height_px), across, max(used_px, _MIN_WIDTH_PX))
 
 
@@ -123,32 +127,32 @@ def _draw_header(pen: ImageDraw.ImageDraw, recipe: Recipe, lines: list[tuple[_Li
     pen.text((_MARGIN_PX, _MARGIN_PX + 18), title, _INK, _font("-Bold", 22), "ls")
     x = _MARGIN_PX + pen.textlength(title, _font("-Bold", 22)) + 14
     pen.text((x, _MARGIN_PX + 18), recipe.id, _GREY, _font(), "ls")
-    y = _MARGIN_PX + _TITLE_PX
+    y = _MARGIN_PX + _TITLE_HEIGHT_PX
     for line, texts in lines:
         pen.text((_MARGIN_PX, y), line.name, _GREY, _font())
-        x = _MARGIN_PX + _NAMES_PX
+        x = _MARGIN_PX + _HEADER_NAME_WIDTH_PX
         if line.edited:
             pen.rectangle((x, y + 1, x + 22, y + 16), None, _EDITED, _BORDER_PX - 1)
             x += 32
         for text in texts:
             pen.text((x, y), text, _EDITED if line.edited else _INK, _font(line.weight))
-            y += _LINE_PX
+            y += _LINE_HEIGHT_PX
         y += 5
 
 
 def _draw_label(
     pen: ImageDraw.ImageDraw, corner: tuple[int, int], number: int, places: Sequence[int] | None
 ) -> None:
-    """A clip's name, and a strip on which its true place is filled."""
+    """Draw a clip's name, and a strip with its true place filled."""
     left, middle = corner[0], corner[1] + 12
     pen.text((left, middle), f"Clip {number + 1}", _INK, _font("-Bold"), "lm")
     if places is None:
         return
-    left += _NAME_PX
+    left += _LABEL_NAME_WIDTH_PX
     for place in range(len(places)):
         fill = _INK if place == places[number] else None
-        pen.rectangle((left, middle - 6, left + _BOX_PX, middle + 6), fill, _GREY)
-        left += _BOX_PX + 4
+        pen.rectangle((left, middle - 6, left + _LABEL_BOX_PX, middle + 6), fill, _GREY)
+        left += _LABEL_BOX_PX + 4
     pen.text((left + 4, middle), f"part {places[number] + 1} of {len(places)}", _GREY, _font(), "lm")
 
 
@@ -163,15 +167,15 @@ def _draw_clip(
     width, height = grid.frame_px
     for number, (frame, time_s) in enumerate(zip(clip.frames, clip.times_s.tolist(), strict=True)):
         row, column = divmod(number, grid.columns)
-        left = corner[0] + column * (width + _GAP_PX)
-        top = corner[1] + row * (height + _TIME_PX)
+        left = corner[0] + column * (width + _FRAME_GAP_PX)
+        top = corner[1] + row * (height + _TIME_HEIGHT_PX)
         colour, font = _GREY, _font("", _TIME_SIZE)
         if number in edited:
             colour, font = _EDITED, _font("-Bold", _TIME_SIZE)
             b = _BORDER_PX
             pen.rectangle((left - b, top - b, left + width + b - 1, top + height + b - 1), colour)
         sheet.paste(_thumbnail(frame, grid.frame_px), (left, top))
-        pen.text((left + width / 2, top + height + _TIME_AT_PX), f"{time_s:.2f} s", colour, font, "mm")
+        pen.text((left + width / 2, top + height + _TIME_OFFSET_PX), f"{time_s:.2f} s", colour, font, "mm")
 
 
 def _thumbnail(frame: Frames, size: tuple[int, int]) -> Image.Image:
@@ -191,7 +195,7 @@ def _header(sample: Sample) -> list[_Line]:
     lines = [
         _Line("Video", f"{source.name}  ({num_frames} frames of {width}x{height})"),
         _Line("Question", _question(sample), "-Bold"),
-        _Line("True answer", recipe.answer, "-Bold"),
+        _Line("Truth", recipe.truth, "-Bold"),
     ]
     if words := details(recipe):
         lines.append(_Line("Details", words))
@@ -201,7 +205,7 @@ def _header(sample: Sample) -> list[_Line]:
 
 
 def _question(sample: Sample) -> str:
-    """As the model reads it, with a word where it sees a video."""
+    """Return the question as the model reads it, with a word in place of each video."""
     several = len(sample.clips) > 1
     words = [
         (f"[video {piece + 1}]" if several else "[video]") if isinstance(piece, int) else piece.strip()
@@ -212,14 +216,14 @@ def _question(sample: Sample) -> str:
 
 def _legend(recipe: Recipe) -> str:
     if recipe.reader == IMAGES:
-        return "frames within the true answer"
+        return "frames within the true interval"
     if recipe.task == "counting":
         return "frames on which shapes were drawn"
     return "altered frames"
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, width_px: int) -> list[str]:
-    """Lines that fit; a word too long for a line is broken."""
+    """Break a text into lines that fit. A word that is too long for a line is broken as well."""
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}" if lines[-1] else word
@@ -237,6 +241,6 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont, width_px: int) -> list[str
 
 @cache
 def _font(weight: _Weight = "", size: int = _TEXT_SIZE) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib."""
+    """Return the font DejaVu Sans, which comes with matplotlib."""
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     return ImageFont.truetype(folder / f"DejaVuSans{weight}.ttf", size)

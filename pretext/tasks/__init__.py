@@ -1,4 +1,12 @@
-"""All pretext tasks, by name. A new one is added here, three times, and nowhere else (see docs/tasks.md)."""
+"""The pretext tasks, by name.
+
+- `task`: the base class Task, its parameters, and the material that a sample is drawn from
+- `grounding`, with the anomalies in `perturb`; `jigsaw`; `counting`, with its shapes in `shapes`
+- `balance`: draws of truths that leave little to a constant answer
+
+A new task is added in the three places of this file. docs/tasks.md goes through an example; the scoring rules are in
+`reward/`.
+"""
 
 from typing import Any, Literal
 
@@ -19,7 +27,7 @@ TaskName = Literal["grounding", "jigsaw", "counting"]
 
 
 class TaskSettings(BaseModel, frozen=True, extra="forbid"):
-    """The parameters of every task, as a section of a configuration has them."""
+    """The parameters of every task, as fields of a configuration section."""
 
     grounding: GroundingParams = GroundingParams()
     jigsaw: JigsawParams = JigsawParams()
@@ -27,5 +35,5 @@ class TaskSettings(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def params_by_task(self) -> dict[str, TaskParams]:
-        """Each task's parameters, by its name."""
+        """The parameters of each task, by its name."""
         return {name: getattr(self, name) for name in TASKS}

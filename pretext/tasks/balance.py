@@ -1,23 +1,23 @@
-"""Draws that leave little to a constant answer.
+"""Draws of truths that leave little to a constant answer.
 
-Drawing truths and guessing one answer for all is a zero-sum game: the answer earns its mean score. The draw
-that keeps the best constant answer lowest is the game's solution, found here by regret matching.
+Drawing truths, against giving one constant answer for all of them, is a zero-sum game in which the answer earns its
+mean score. Its solution is the draw under which the best constant answer earns least. Regret matching finds it.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-_ROUNDS = 4000
+_NUM_ROUNDS = 4000
 
 
 def balanced_weights(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The probability of each truth, [num_truths], under which the best constant answer earns least.
+    """Return the probability of each truth, [num_truths], under which the best constant answer earns least.
 
     Args:
-        scores: [num_answers, num_truths], what each constant answer earns where each is the truth.
+        scores: [num_answers, num_truths], the score of each constant answer for each truth.
 
-    For counting 1, 2 or 3 things (scored 1 - error / truth) even draws let "1" earn 0.61; the weights
-    (2/7, 2/7, 3/7) let no answer earn more than 4/7 = 0.57:
+    When counting 1, 2 or 3 things, with the score 1 - error / truth, "1" earns 0.61 if all truths are equally likely.
+    With the weights (2/7, 2/7, 3/7) no answer earns more than 4/7 = 0.57:
 
     >>> balanced_weights(np.array([[1, 1 / 2, 1 / 3], [0, 1, 2 / 3], [0, 1 / 2, 1]])).round(2)
     array([0.29, 0.29, 0.43])
@@ -26,9 +26,9 @@ def balanced_weights(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     answer_regrets, truth_regrets = np.zeros(num_answers), np.zeros(num_truths)
     total = np.zeros(num_truths)
     truths = _matched(truth_regrets)
-    for round_number in range(1, _ROUNDS + 1):
-        # The two sides move in turn, later rounds count more, and regrets never fall below 0 ("regret matching
-        # plus"): it settles faster.
+    for round_number in range(1, _NUM_ROUNDS + 1):
+        # "Regret matching plus" converges faster: the two sides move in turn, later rounds count more, and regrets
+        # never fall below 0.
         gains = scores @ truths
         answer_regrets = np.maximum(answer_regrets + gains - _matched(answer_regrets) @ gains, 0)
         losses = _matched(answer_regrets) @ scores

@@ -1,4 +1,4 @@
-"""Object counting: how many circles, squares and triangles were drawn? The answer is `c,s,t`."""
+"""Object counting: how many circles, squares and triangles were drawn? The truth has the form `c,s,t`."""
 
 from dataclasses import asdict
 from functools import lru_cache
@@ -12,59 +12,65 @@ from pydantic import Field
 from pretext.recipe import Clip, Frames, Recipe, Sample
 from pretext.tasks.balance import balanced_weights
 from pretext.tasks.shapes import KINDS, Kind, Shape, bright_colour, draw_shape
-from pretext.tasks.task import Material, Real, Task, TaskParams, Unsuitable, Whole
+from pretext.tasks.task import FloatRange, IntRange, Material, Task, TaskParams, Unsuitable
 from reward.rules import count_accuracy
 from vocabulary.over_http import OverHttp
 
 QUESTION = "How many circles, squares, triangles were drawn on the video? Reply three numbers, like 4,0,5."
 
-_PLACES_PER_SHAPE = 50
-_TRIES = 200
+_MAX_PLACES_PER_SHAPE = 50  # random places tried for one shape
+_MAX_DRAWS = 200  # draws of all shapes before a video's frames are found too small
 
 
 class CountingParams(TaskParams, frozen=True):
-    """On how many frames each kind of shape stands, how many of it at once, and how large.
+    """How many frames show each kind of shape, how many shapes each of them shows, and how large they are.
 
     The defaults are VideoSSR's easy setting; its hard one is [1, 4] and [1, 4].
     """
 
-    frames_per_kind: Annotated[Whole, OverHttp(largest=256)] = (1, 3)
-    shapes_per_frame: Annotated[Whole, OverHttp(largest=20)] = (1, 3)
-    # frames from one appearance of a kind to its next
+    frames_per_kind: Annotated[IntRange, OverHttp(largest=256)] = (1, 3)
+    shapes_per_frame: Annotated[IntRange, OverHttp(largest=20)] = (1, 3)
+    # frames from one appearance of a kind to the next
     min_distance: Annotated[int, Field(ge=1), OverHttp(largest=256)] = 9
-    size: Annotated[Real, OverHttp(largest=1)] = (0.2, 0.4)  # diameter, of the frame's short side
-    # totals drawn so that the best constant answer earns least
+    # diameter, as a share of the frame's short side
+    size: Annotated[FloatRange, OverHttp(largest=1)] = (0.2, 0.4)
+    # draw totals so that the best constant answer earns least
     balanced: Annotated[bool, OverHttp(choice=True)] = False
 
 
 class Counting(Task[CountingParams]):
-    """Shapes are drawn onto single frames, those of one frame all of one kind; each counts once.
+    """The counting task: shapes are drawn onto single frames, all shapes of a frame being of one kind.
 
-    Every shape is wholly within its frame and never covered by another. What the source itself shows (a
-    wheel, a window) does not count: the question asks for what was drawn on it.
+    Each shape counts once, is wholly within its frame, and is not covered by another. Shapes in the source itself
+    (a wheel, a window) do not count, as the question asks for those that were drawn on it.
     """
 
     name = "counting"
     Params = CountingParams
 
     def check(self, params: CountingParams, num_frames: int) -> None:
+        """Raise ValueError for parameters that need more frames or larger frames."""
         most = params.frames_per_kind[1]
         needed = max((most - 1) * params.min_distance + len(KINDS), len(KINDS) * most)
         if needed > num_frames:
             raise ValueError(
                 f"frames_per_kind={list(params.frames_per_kind)}: with min_distance={params.min_distance} they "
-                f"want {needed} frames, and there are {num_frames}. Lower one of the two."
+                f"need {needed} frames, and there are {num_frames}. Lower one of the two."
             )
         if params.size[1] >= 1 / 1.5:
-            raise ValueError(f"size={list(params.size)}: shapes must leave room. Let it end at 0.6 or less.")
+            raise ValueError(
+                f"size={list(params.size)}: shapes must leave room for others. Set its end to 0.6 or less."
+            )
 
     def draw(
         self, material: Material, params: CountingParams, rng: np.random.Generator
     ) -> tuple[dict[str, Any], str]:
+        """Return the shapes, and the truth: the total of each kind."""
         video = material.video
         size = (video.height_px, video.width_px)
-        groups = [_numbers(params, rng) for _ in KINDS]  # once: large ones must not come less often
-        for _ in range(_TRIES):
+        # Numbers are drawn once, and only places again, so that large numbers keep their probability.
+        groups = [_numbers(params, rng) for _ in KINDS]
+        for _ in range(_MAX_DRAWS):
             frames = _frames(groups, len(video.indices), params.min_distance, rng)
             if frames is None:
                 continue
@@ -74,25 +80,27 @@ class Counting(Task[CountingParams]):
                     group = _place_all(kind, number, place, size, params, rng)
                     shapes = None if shapes is None or group is None else shapes + group
             if shapes is not None:
-                answer = ",".join(str(sum(numbers)) for numbers in groups)
-                return {"shapes": [asdict(shape) for shape in shapes]}, answer
+                truth = ",".join(str(sum(numbers)) for numbers in groups)
+                return {"shapes": [asdict(shape) for shape in shapes]}, truth
         raise Unsuitable(
-            f"shapes_per_frame={list(params.shapes_per_frame)}: as many shapes of up to {params.size[1]} of the "
-            f"short side find no room on frames of {size[0]}x{size[1]}. Lower it or size."
+            f"shapes_per_frame={list(params.shapes_per_frame)}: this many shapes of up to {params.size[1]} of the "
+            f"short side do not fit on frames of {size[0]}x{size[1]}. Lower it or size."
         )
 
     def render(self, recipe: Recipe, frames: Frames, borrowed: Frames | None) -> Sample:
+        """Return the sample, with the shapes drawn onto a copy of the frames."""
         drawn_on = np.array(frames, order="C")
         for shape in recipe.params["shapes"]:
             draw_shape(drawn_on, Shape(**shape))
         return Sample(recipe, (Clip(drawn_on, np.array(recipe.frame_times_s)),), (0, QUESTION))
 
     def edited(self, recipe: Recipe) -> list[list[int]]:
+        """Return the frames that shapes were drawn on."""
         return [sorted({shape["frame"] for shape in recipe.params["shapes"]})]
 
 
 def _numbers(params: CountingParams, rng: np.random.Generator) -> tuple[int, ...]:
-    """How many shapes of one kind stand on each of its frames."""
+    """Draw the number of shapes on each frame of one kind."""
     if params.balanced:
         by_total, weights = _balanced_totals(params.frames_per_kind, params.shapes_per_frame)
         choices = by_total[int(rng.choice(len(by_total), p=weights))]
@@ -106,7 +114,7 @@ def _numbers(params: CountingParams, rng: np.random.Generator) -> tuple[int, ...
 def _balanced_totals(
     frames: tuple[int, int], per_frame: tuple[int, int]
 ) -> tuple[list[list[tuple[int, ...]]], NDArray[np.float64]]:
-    """For each total that can come, the ways to it; and the probability of each total."""
+    """Return the numbers per frame that add up to each possible total, and the probability of each total."""
     ways: dict[int, list[tuple[int, ...]]] = {}
     for length in range(frames[0], frames[1] + 1):
         for numbers in product(range(per_frame[0], per_frame[1] + 1), repeat=length):
@@ -119,10 +127,10 @@ def _balanced_totals(
 def _frames(
     groups: list[tuple[int, ...]], num_frames: int, min_distance: int, rng: np.random.Generator
 ) -> list[list[int]] | None:
-    """Frames for each kind; None where two kinds drew the same."""
+    """Draw the frames of each kind; None if two kinds share a frame."""
     chosen: list[list[int]] = []
     for numbers in groups:
-        # Distinct numbers moved apart by the distance: every choice that keeps it is equally likely.
+        # Draw distinct numbers and move them apart by the distance, so that every valid choice is equally likely.
         free = num_frames - (len(numbers) - 1) * (min_distance - 1)
         picked = np.sort(rng.choice(free, len(numbers), replace=False))
         chosen.append([int(frame) + place * (min_distance - 1) for place, frame in enumerate(picked)])
@@ -138,10 +146,10 @@ def _place_all(
     params: CountingParams,
     rng: np.random.Generator,
 ) -> list[Shape] | None:
-    """That many shapes on one frame, or None where one of them found no room."""
+    """Place this many shapes on one frame; None if one of them finds no room."""
     placed: list[Shape] = []
     for _ in range(number):
-        for _ in range(_PLACES_PER_SHAPE):
+        for _ in range(_MAX_PLACES_PER_SHAPE):
             shape = _random_shape(kind, frame, size, params, rng)
             if all(shape.clear_of(other) for other in placed):
                 placed.append(shape)

@@ -1,4 +1,4 @@
-"""Anomaly grounding: when was the video altered? The answer is an interval, `start-end` in seconds."""
+"""Anomaly grounding: when was the video altered? The truth is an interval, `start-end` in seconds."""
 
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -11,9 +11,9 @@ from pretext.randomness import generator
 from pretext.recipe import Clip, Frames, Recipe, Sample
 from pretext.tasks import perturb
 from pretext.tasks.balance import balanced_weights
-from pretext.tasks.task import Material, Real, Task, TaskParams, Unsuitable, Whole
+from pretext.tasks.task import FloatRange, IntRange, Material, Task, TaskParams, Unsuitable
 from pretext.video.cache import FrameKey
-from pretext.video.frame_stats import Traits
+from pretext.video.frame_stats import FrameStats
 from reward.rules import interval_iou
 from vocabulary.over_http import OverHttp
 
@@ -22,7 +22,7 @@ Perturbation = Literal[
     "zoom_out", "noise", "blur", "saturation", "shuffle", "stutter", "swap",
 ]  # fmt: skip
 
-# What happens in the altered part, for the question.
+# What happens in the altered part, as the question says it.
 DESCRIPTIONS: dict[Perturbation, str] = {
     "channel_swap": "red, green and blue are exchanged",
     "grayscale": "the colours are gone",
@@ -41,14 +41,14 @@ DESCRIPTIONS: dict[Perturbation, str] = {
     "swap": "another video is shown",
 }
 
-_CHANNEL_ORDERS = ((0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))  # all but the unchanged one
-_PLACES = 20  # segments tried before a video is found too still
+_CHANNEL_ORDERS = ((0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))  # all orders but the unchanged one
+_MAX_SEGMENTS = 20  # segments tried before a video is found unsuitable
 
 
 class GroundingParams(TaskParams, frozen=True):
-    """Which anomalies there are, over how many consecutive frames one lasts, and how strong it is.
+    """The anomalies, the number of consecutive frames that one lasts, and its strength.
 
-    Ranges hold for a whole segment: one draw each. The anomalies take turns, so that they come equally often.
+    A value is drawn from each range once for a whole segment. The anomalies take turns, so each is equally frequent.
     """
 
     perturbations: Annotated[tuple[Perturbation, ...], Field(min_length=1), OverHttp(choice=True)] = (
@@ -57,36 +57,39 @@ class GroundingParams(TaskParams, frozen=True):
         "zoom_out",
         "rotate_180",
     )
-    segment: Annotated[Whole, OverHttp(largest=256)] = (8, 16)  # frames
-    # whether the question says what was altered, as VideoSSR's does
+    segment: Annotated[IntRange, OverHttp(largest=256)] = (8, 16)  # frames
+    # the question says what was altered, as VideoSSR's does
     describe: Annotated[bool, OverHttp(choice=True)] = True
-    zoom_in: Annotated[Real, OverHttp(largest=10)] = (1.3, 1.5)  # times larger
-    zoom_out: Annotated[Real, OverHttp(largest=10)] = (1.2, 1.4)  # times smaller
-    noise: Annotated[Real, OverHttp(largest=255)] = (35.0, 70.0)  # standard deviation, of 255
-    blur: Annotated[Real, OverHttp(largest=50)] = (1.5, 2.5)  # standard deviation, pixels
-    saturation: Annotated[Real, OverHttp(largest=100)] = (1.8, 2.5)  # times as strong
-    stutter: Annotated[Whole, OverHttp(largest=256)] = (2, 5)  # different frames that are left in a segment
-    # Below these, nobody would see it: mean changes of a pixel value, of 255.
-    # from a frame to itself in grey, mirrored or upside down
+    zoom_in: Annotated[FloatRange, OverHttp(largest=10)] = (1.3, 1.5)  # times larger
+    zoom_out: Annotated[FloatRange, OverHttp(largest=10)] = (1.2, 1.4)  # times smaller
+    # standard deviation, on a scale of 0 to 255
+    noise: Annotated[FloatRange, OverHttp(largest=255)] = (35.0, 70.0)
+    blur: Annotated[FloatRange, OverHttp(largest=50)] = (1.5, 2.5)  # standard deviation in pixels
+    saturation: Annotated[FloatRange, OverHttp(largest=100)] = (1.8, 2.5)  # times as strong
+    # number of different frames left in a segment
+    stutter: Annotated[IntRange, OverHttp(largest=256)] = (2, 5)
+    # Mean changes of a pixel value, on a scale of 0 to 255. Nobody would see anomalies that change less, so those are
+    # not drawn. The first is from a frame to the same in grey, mirrored or upside down:
     min_change: Annotated[float, Field(ge=0), OverHttp(largest=255)] = 4.0
-    # from a frame to the next, for shuffles and stutters
+    # The second is from a frame to the next, for shuffles and stutters:
     min_motion: Annotated[float, Field(ge=0), OverHttp(largest=255)] = 1.0
-    # segments placed so that the best constant answer earns least
+    # place segments so that the best constant answer earns least
     balanced: Annotated[bool, OverHttp(choice=True)] = False
 
 
 class Grounding(Task[GroundingParams]):
-    """One segment of the frames is perturbed; it may stand anywhere, but is never the whole video.
+    """The grounding task: one segment of the frames is altered. It may be anywhere, but is never the whole video.
 
-    The truth is [time of its first frame, time of the first frame after it), on the clock of the clip's
-    `times_s`. What follows the last frame is taken to come one mean step later. Anomalies that would not show
-    (a channel swap without colour, a mirrored symmetry, shuffled stillness) are not drawn.
+    The truth is [time of its first frame, time of the first frame after it), on the clock of the clip's `times_s`. The
+    frame after the last one is taken to come one mean step later. Anomalies that would not show are not drawn: a
+    channel swap without colour, a mirrored symmetry, shuffled frames that are all alike.
     """
 
     name = "grounding"
     Params = GroundingParams
 
     def check(self, params: GroundingParams, num_frames: int) -> None:
+        """Raise ValueError for segments that are too long, or too short for their anomalies."""
         if params.segment[1] >= num_frames:
             raise ValueError(
                 f"segment={list(params.segment)}: must end below num_frames={num_frames}, or the whole "
@@ -94,18 +97,19 @@ class Grounding(Task[GroundingParams]):
             )
         if params.stutter[1] >= params.segment[0] and "stutter" in params.perturbations:
             raise ValueError(
-                f"stutter={list(params.stutter)}: a segment of {params.segment[0]} frames of which as many are "
-                f"left would not freeze. Set its end to {params.segment[0] - 1} or less."
+                f"stutter={list(params.stutter)}: a segment of {params.segment[0]} frames with that many "
+                f"different ones would not freeze. Set its end to {params.segment[0] - 1} or less."
             )
         if "shuffle" in params.perturbations and params.segment[0] < 2:
-            raise ValueError("segment=[1, ...]: one frame cannot be shuffled. Let it begin at 2 or more.")
+            raise ValueError("segment=[1, ...]: one frame cannot be shuffled. Set its start to 2 or more.")
 
     def draw(
         self, material: Material, params: GroundingParams, rng: np.random.Generator
     ) -> tuple[dict[str, Any], str]:
+        """Return the anomaly with its segment and strength, and the truth: the interval."""
         perturbation = params.perturbations[material.turn % len(params.perturbations)]
         times_s = material.video.times_s
-        for _ in range(_PLACES):
+        for _ in range(_MAX_SEGMENTS):
             first, length = _segment(len(times_s), params, rng)
             if _shows(perturbation, material, first, length, params):
                 break
@@ -117,7 +121,7 @@ class Grounding(Task[GroundingParams]):
         drawn |= _strength(perturbation, params, first, length, rng)
         if perturbation == "swap":
             other = material.other
-            assert other is not None  # `_shows` saw to it
+            assert other is not None  # `_shows` checked it.
             drawn["other"] = {
                 "video": other.path,
                 "reader": other.reader,
@@ -128,6 +132,7 @@ class Grounding(Task[GroundingParams]):
         return drawn, interval(float(bounds_s[first]), float(bounds_s[first + length]))
 
     def borrows(self, recipe: Recipe) -> FrameKey | None:
+        """Return the key of the other video's frames, for a swap."""
         other = recipe.params.get("other")
         if other is None:
             return None
@@ -135,16 +140,18 @@ class Grounding(Task[GroundingParams]):
         return FrameKey(other["video"], other["reader"], tuple(other["indices"]), *size, cover=True)
 
     def render(self, recipe: Recipe, frames: Frames, borrowed: Frames | None) -> Sample:
+        """Return the sample, with its segment altered in a copy of the frames."""
         altered = _perturbed(frames, recipe.params, borrowed)
         clip = Clip(np.ascontiguousarray(altered), np.array(recipe.frame_times_s))
         return Sample(recipe, (clip,), (0, question(recipe.params)))
 
     def edited(self, recipe: Recipe) -> list[list[int]]:
+        """Return the frames of the segment."""
         return [list(range(recipe.params["first"], recipe.params["last"] + 1))]
 
 
 def question(drawn: dict[str, Any]) -> str:
-    """The question, which names the anomaly if the recipe says so."""
+    """Return the question, which names the anomaly if the recipe says so."""
     form = "Reply only start-end in seconds, like 12.5-20.0."
     if not drawn.get("describe"):
         return f"One part of the video was altered. When? {form}"
@@ -152,7 +159,7 @@ def question(drawn: dict[str, Any]) -> str:
 
 
 def interval(start_s: float, end_s: float) -> str:
-    """`start-end` with one decimal, and up to three where the ends would otherwise read the same.
+    """Return `start-end` with one decimal, or up to three if both ends would otherwise read the same.
 
     >>> interval(1.4444, 2.9444), interval(1.51, 1.54)
     ('1.4-2.9', '1.51-1.54')
@@ -161,11 +168,11 @@ def interval(start_s: float, end_s: float) -> str:
         start, end = f"{start_s:.{decimals}f}", f"{end_s:.{decimals}f}"
         if start != end:
             return f"{start}-{end}"
-    raise Unsuitable(f"interval from {start_s} to {end_s} s: shorter than 1 ms, so it cannot be written.")
+    raise Unsuitable(f"interval from {start_s} to {end_s} s: is shorter than 1 ms, so it cannot be written.")
 
 
 def _segment(num_frames: int, params: GroundingParams, rng: np.random.Generator) -> tuple[int, int]:
-    """(first frame, length)."""
+    """Draw a segment: (first frame, length)."""
     if params.balanced:
         segments, weights = _balanced_segments(num_frames, params.segment)
         first, end = segments[int(rng.choice(len(segments), p=weights))]
@@ -178,7 +185,7 @@ def _segment(num_frames: int, params: GroundingParams, rng: np.random.Generator)
 def _balanced_segments(
     num_frames: int, lengths: tuple[int, int]
 ) -> tuple[list[tuple[int, int]], NDArray[np.float64]]:
-    """All segments (first, end) and the probability of each; the answers are all intervals."""
+    """Return all segments (first, end) and their probabilities; constant answers may be any interval."""
     answers = [(a, b) for a in range(num_frames) for b in range(a + 1, num_frames + 1)]
     segments = [(a, b) for a, b in answers if lengths[0] <= b - a <= lengths[1]]
     scores = np.array([[interval_iou(answer, truth) for truth in segments] for answer in answers])
@@ -188,28 +195,28 @@ def _balanced_segments(
 def _shows(
     perturbation: Perturbation, material: Material, first: int, length: int, params: GroundingParams
 ) -> bool:
-    """Whether a person could see it, as far as is known of the video."""
+    """Return whether a person could see the anomaly, judged by the video's statistics; True without them."""
     if perturbation == "swap":
         return material.other is not None
-    traits: Traits | None = material.video.traits
-    if traits is None:
+    stats: FrameStats | None = material.video.frame_stats
+    if stats is None:
         return True
     match perturbation:
         case "channel_swap" | "grayscale" | "saturation":
-            return traits.colour >= params.min_change
+            return stats.colour >= params.min_change
         case "mirror":
-            return traits.mirrored >= params.min_change
+            return stats.mirrored >= params.min_change
         case "rotate_90" | "rotate_180" | "rotate_270":
-            return traits.turned >= params.min_change
+            return stats.turned >= params.min_change
         case "shuffle" | "stutter":
-            return float(np.mean(traits.motion[first : first + length - 1])) >= params.min_motion
+            return float(np.mean(stats.motion[first : first + length - 1])) >= params.min_motion
     return True
 
 
 def _strength(
     perturbation: Perturbation, params: GroundingParams, first: int, length: int, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """What else there is to draw of an anomaly."""
+    """Draw the strength of an anomaly, or the order of its frames or channels."""
     match perturbation:
         case "channel_swap":
             return {"order": list(_CHANNEL_ORDERS[int(rng.integers(len(_CHANNEL_ORDERS)))])}
@@ -227,7 +234,7 @@ def _strength(
 
 
 def _out_of_place(length: int, rng: np.random.Generator) -> list[int]:
-    """A permutation that leaves no frame where it was, or the segment would be shorter than the answer says."""
+    """Draw a permutation that leaves no frame in place; otherwise the segment could be shorter than the truth says."""
     while True:
         order = rng.permutation(length)
         if (order != np.arange(length)).all():
@@ -235,7 +242,7 @@ def _out_of_place(length: int, rng: np.random.Generator) -> list[int]:
 
 
 def _perturbed(frames: Frames, drawn: dict[str, Any], borrowed: Frames | None) -> Frames:
-    """All frames of the sample; most anomalies leave those outside the segment alone."""
+    """Return all frames of the sample, altered. Most anomalies leave frames outside the segment unchanged."""
     segment = slice(drawn["first"], drawn["last"] + 1)
     match drawn["perturbation"]:
         case "zoom_in":
@@ -256,6 +263,7 @@ def _perturbed(frames: Frames, drawn: dict[str, Any], borrowed: Frames | None) -
 
 
 def _perturbed_segment(frames: Frames, drawn: dict[str, Any]) -> Frames:
+    """Return the frames of a segment, altered; for anomalies that need no other frames."""
     match drawn["perturbation"]:
         case "channel_swap":
             return perturb.swap_channels(frames, drawn["order"])
@@ -276,4 +284,4 @@ def _perturbed_segment(frames: Frames, drawn: dict[str, Any]) -> Frames:
         case "shuffle" | "stutter":
             return frames[drawn["order"]]
         case other:
-            raise ValueError(f"perturbation {other!r}: not known; the recipe is from another version.")
+            raise ValueError(f"perturbation {other!r}: is unknown; the recipe was made by another version.")

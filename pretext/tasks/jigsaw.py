@@ -1,4 +1,4 @@
-"""Temporal jigsaw: in which order were these clips? The answer is their numbers: digits, with commas from ten on."""
+"""Temporal jigsaw: in which order were these clips? The truth is their numbers, with commas from ten clips on."""
 
 from typing import Annotated, Any
 
@@ -7,34 +7,34 @@ from pydantic import Field
 
 from pretext.recipe import Clip, Frames, Recipe, Sample
 from pretext.tasks.task import Material, Task, TaskParams
-from reward.parsing import MOST_CLIPS, write_order
+from reward.parsing import MAX_CLIPS, write_order
 from vocabulary.over_http import OverHttp
 
 
 class JigsawParams(TaskParams, frozen=True):
-    """Into how many clips of equal length the frames are cut, and how many are dropped at each cut.
+    """The number of clips of equal length, and the number of frames dropped at each cut.
 
-    Where one clip ends the next begins, so on a short video the order can be told from the cuts alone (`data
-    stats` says how far). A gap takes that away: half of it is dropped on either side of a cut, and as much at
-    both ends of the video, so that the clips stay equally long.
+    Each clip begins where another ends, so on a short video the cuts alone reveal the order (`videossr data stats`
+    measures how much). A gap prevents that. Half of it is dropped on either side of a cut, and as much at both ends
+    of the video, so that all clips stay equally long.
     """
 
-    num_clips: Annotated[int, Field(ge=2, le=MOST_CLIPS), OverHttp(largest=12)] = 6
+    num_clips: Annotated[int, Field(ge=2, le=MAX_CLIPS), OverHttp(largest=12)] = 6
     gap: Annotated[int, Field(ge=0, multiple_of=2), OverHttp(largest=256)] = 0  # frames
 
 
 class Jigsaw(Task[JigsawParams]):
-    """The frames are cut into clips of equal length, which are shown shuffled, each with its own clock from
-    0.
+    """The jigsaw task: the frames are cut into clips of equal length, shown shuffled, each with its own clock from 0.
 
-    All orders are equally likely, the true one included: if it never came, that would be something to learn.
-    Shown 3rd, 1st, 2nd, the clips are numbered 1, 2, 3 as they come, and the answer is "231".
+    All orders are equally likely, also the true one: a model could learn that it never comes. If the parts are shown in
+    the order 3rd, 1st, 2nd, they are numbered 1, 2, 3 as they come, and the truth is "231".
     """
 
     name = "jigsaw"
     Params = JigsawParams
 
     def check(self, params: JigsawParams, num_frames: int) -> None:
+        """Raise ValueError if the frames cannot be cut into such clips."""
         if num_frames % (2 * params.num_clips) != 0:
             raise ValueError(
                 f"num_clips={params.num_clips}: {num_frames} frames cannot be cut into that many clips "
@@ -42,19 +42,21 @@ class Jigsaw(Task[JigsawParams]):
             )
         if params.gap >= num_frames // params.num_clips:
             raise ValueError(
-                f"gap={params.gap}: nothing would be left of clips of {num_frames // params.num_clips} frames. "
+                f"gap={params.gap}: clips of {num_frames // params.num_clips} frames would lose all of them. "
                 f"Set it to {num_frames // params.num_clips - 2} or less."
             )
 
     def draw(
         self, material: Material, params: JigsawParams, rng: np.random.Generator
     ) -> tuple[dict[str, Any], str]:
+        """Return the order in which the parts are shown, and the truth: their numbers in the video's order."""
         shown = [int(part) for part in rng.permutation(params.num_clips)]
-        answer = write_order([shown.index(part) + 1 for part in range(params.num_clips)])
-        # shown[i]: which part of the video stands in the i-th place
-        return {"shown": shown} | ({"gap": params.gap} if params.gap else {}), answer
+        truth = write_order([shown.index(part) + 1 for part in range(params.num_clips)])
+        # shown[i] is the part of the video in the i-th place.
+        return {"shown": shown} | ({"gap": params.gap} if params.gap else {}), truth
 
     def render(self, recipe: Recipe, frames: Frames, borrowed: Frames | None) -> Sample:
+        """Return the sample, with the clips in the order that the recipe says."""
         shown: list[int] = recipe.params["shown"]
         length = len(frames) // len(shown)
         trim = recipe.params.get("gap", 0) // 2
@@ -68,7 +70,7 @@ class Jigsaw(Task[JigsawParams]):
 
 
 def question(num_clips: int) -> str:
-    """The question; its example has the right form, and is the same whatever the answer.
+    """Return the question. Its example has the right form, and does not depend on the truth.
 
     >>> question(4)
     'Sort the clips by time. Reply only their numbers, like 2413.'

@@ -1,8 +1,8 @@
 """The anomalies: pure functions on frames, [num_frames, height, width, 3] uint8, RGB.
 
-Those that move pixels without making new ones (mirror, rotations, channel swaps) leave sharpness and
-compression as they were. Where pixels have to be made anew (zooms), the untouched frames of the sample take the
-same way, so that the anomaly itself is all that tells an altered frame from another.
+Anomalies that only move pixels (mirror, rotations, channel swaps) leave sharpness and compression unchanged. Zooms
+compute new pixels, so the untouched frames of the sample are resampled the same way. Nothing but the anomaly itself
+distinguishes an altered frame from another.
 """
 
 from collections.abc import Sequence
@@ -18,27 +18,27 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # BT.601, of R, G, B
 
 
 def swap_channels(frames: Frames, order: Sequence[int]) -> Frames:
-    """New channel c is the old channel order[c]: (2, 1, 0) exchanges red and blue."""
+    """Make the old channel order[c] the new channel c: (2, 1, 0) exchanges red and blue."""
     return frames[..., list(order)]
 
 
 def mirror(frames: Frames) -> Frames:
-    """Left and right exchanged."""
+    """Exchange left and right."""
     return frames[:, :, ::-1]
 
 
 def rotate_180(frames: Frames) -> Frames:
-    """Upside down, as of a camera held the wrong way round (left and right are exchanged too)."""
+    """Turn frames upside down, like a camera held the wrong way round: left and right are exchanged too."""
     return frames[:, ::-1, ::-1]
 
 
 def invert(frames: Frames) -> Frames:
-    """Light and dark exchanged, as on a photographic negative."""
+    """Exchange light and dark, as on a photographic negative."""
     return ~frames
 
 
 def saturate(frames: Frames, factor: float) -> Frames:
-    """Every colour `factor` times as far from grey of its own brightness; 0 leaves the grey alone."""
+    """Move every colour `factor` times as far from the grey of its brightness; 0 leaves only grey."""
     import cv2
 
     matrix = factor * np.eye(3) + (1 - factor) * np.broadcast_to(_LUMA, (3, 3))
@@ -46,7 +46,7 @@ def saturate(frames: Frames, factor: float) -> Frames:
 
 
 def blur(frames: Frames, sigma_px: float) -> Frames:
-    """Out of focus: a Gaussian of standard deviation `sigma_px`."""
+    """Blur with a Gaussian of standard deviation `sigma_px`, as if out of focus."""
     import cv2
 
     return np.stack([cv2.GaussianBlur(frame, (0, 0), sigma_px) for frame in frames]).astype(
@@ -55,28 +55,28 @@ def blur(frames: Frames, sigma_px: float) -> Frames:
 
 
 def add_noise(frames: Frames, sigma: float, rng: np.random.Generator) -> Frames:
-    """Gaussian noise of standard deviation `sigma` (of 255), clipped; a normal quantile per random byte."""
+    """Add Gaussian noise of standard deviation `sigma` (of 0 to 255) and clip; one random byte decides each value."""
     levels = np.rint(_quantiles() * sigma).astype(np.int16)
     noise = levels[np.frombuffer(rng.bytes(frames.size), np.uint8)].reshape(frames.shape)
     return np.clip(noise + frames, 0, 255).astype(np.uint8)
 
 
 def crop_square(frames: Frames) -> Frames:
-    """The largest square in the middle, so that a quarter turn moves pixels and makes none."""
+    """Cut out the largest square in the middle, so that a quarter turn only moves pixels."""
     side = min(frames.shape[1:3])
     return _middle(frames, frames[:, :side, :side])
 
 
 def rotate_quarter(frames: Frames, turns: int) -> Frames:
-    """`turns` quarter turns clockwise of square frames."""
+    """Turn square frames clockwise by `turns` quarter turns."""
     return np.rot90(frames, -turns, axes=(1, 2))
 
 
 def zoom_in(frames: Frames, segment: slice, factor: float) -> Frames:
-    """Frames of the segment show their middle, `factor` times larger.
+    """Enlarge the middle of the segment's frames by `factor`.
 
-    All frames pass through the same smaller grid: the segment's are cut out of the middle at that size, the
-    others shrunk to it, and then all are enlarged alike.
+    All frames pass through the same smaller grid: the segment's are cut out of the middle at that size, the others are
+    shrunk to it, and then all are enlarged alike.
     """
     small = _resized(frames, _smaller(frames, factor))
     small[segment] = _middle(frames[segment], small)
@@ -84,9 +84,9 @@ def zoom_in(frames: Frames, segment: slice, factor: float) -> Frames:
 
 
 def zoom_out(frames: Frames, segment: slice, factor: float) -> Frames:
-    """Frames of the segment are shown `factor` times smaller, on black.
+    """Show the segment's frames smaller by `factor`, on black.
 
-    All frames are shrunk to the same smaller grid; the others are enlarged again.
+    All frames are shrunk to the same smaller grid, and the others are enlarged again.
     """
     small = _resized(frames, _smaller(frames, factor))
     zoomed = _resized(small, frames.shape[1:3])
@@ -96,19 +96,19 @@ def zoom_out(frames: Frames, segment: slice, factor: float) -> Frames:
 
 
 def _smaller(frames: Frames, factor: float) -> tuple[int, int]:
-    """(height, width), `factor` times smaller."""
+    """Return the (height, width) of frames that are smaller by `factor`."""
     return max(1, round(frames.shape[1] / factor)), max(1, round(frames.shape[2] / factor))
 
 
 def _middle(frames: Frames, like: Frames) -> Frames:
-    """A view of the middle of each frame, of the size of those of `like`."""
+    """Return a view of the middle of each frame, with the size of the frames in `like`."""
     _, height, width, _ = like.shape
     top, left = (frames.shape[1] - height) // 2, (frames.shape[2] - width) // 2
     return frames[:, top : top + height, left : left + width]
 
 
 def _resized(frames: Frames, size: Sequence[int]) -> Frames:
-    """Frames of `size` (height, width); to half of it at most, where averaging would take 8 times as long."""
+    """Resize frames to `size` (height, width), bilinearly, which suits mild zooms; averaging takes 8 times as long."""
     import cv2
 
     resized = np.empty((len(frames), *size, 3), np.uint8)
@@ -119,5 +119,6 @@ def _resized(frames: Frames, size: Sequence[int]) -> Frames:
 
 @cache
 def _quantiles() -> NDArray[np.float64]:
+    """Return the normal quantile of each byte, [256]."""
     normal = NormalDist()
     return np.array([normal.inv_cdf((byte + 0.5) / 256) for byte in range(256)])

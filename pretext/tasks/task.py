@@ -1,4 +1,4 @@
-"""What a pretext task is. `pretext.tasks.TASKS` holds them all."""
+"""The base class of the pretext tasks. `pretext.tasks.TASKS` holds all of them."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -14,42 +14,43 @@ from pretext.video.frames import SampledVideo
 
 
 class TaskParams(BaseModel, frozen=True, extra="forbid"):
-    """The knobs of a task, as the configuration gives them. Each task has its own subclass."""
+    """The parameters of a task, set in the configuration. Each task has its own subclass."""
 
 
 def _rising(ends: tuple[float, float]) -> tuple[float, float]:
     if ends[0] > ends[1]:
-        raise ValueError(f"{list(ends)}: the first number is above the second. Exchange them.")
+        raise ValueError(f"{list(ends)}: the first number must not exceed the second. Exchange them.")
     return ends
 
 
-# Ranges, both ends included: [8, 16].
-Whole = Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], AfterValidator(_rising)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Real = Annotated[tuple[Positive, Positive], AfterValidator(_rising)]
+# Ranges with both ends included: [8, 16].
+_AtLeastOne = Annotated[int, Field(ge=1)]
+_AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+IntRange = Annotated[tuple[_AtLeastOne, _AtLeastOne], AfterValidator(_rising)]
+FloatRange = Annotated[tuple[_AboveZero, _AboveZero], AfterValidator(_rising)]
 
 
 class Unsuitable(ValueError):
-    """A video of which no honest sample can be made: the anomaly would not show in it."""
+    """A video from which no honest sample can be made, for example because an anomaly would not show."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """What a sample is drawn from."""
+    """The videos that a sample is drawn from."""
 
     video: SampledVideo
-    other: SampledVideo | None = None  # another video, for samples that mix two; None where there is none
-    turn: int = 0  # the sample's number among those of its task, so that kinds can take turns
+    other: SampledVideo | None = None  # another video, for samples that mix two; None if there is only one
+    turn: int = 0  # number of the sample among those of its task, for tasks whose kinds take turns
 
 
 P = TypeVar("P", bound=TaskParams)
 
 
 class Task(ABC, Generic[P]):
-    """Makes recipes and renders them. Chance is in `draw` alone; `render` is a pure function.
+    """A pretext task: makes recipes and renders them. Only `draw` is random; `render` is a pure function.
 
-    To add a task: write a subclass in a file of its own, put it into `pretext.tasks.TASKS`, and its rule into
-    `reward.RULES` under the same name. docs/tasks.md goes through one.
+    To add a task, write a subclass in its own file, and add it to `pretext.tasks.TASKS` and its rule to `reward.RULES`,
+    under the same name. docs/tasks.md goes through an example.
     """
 
     name: ClassVar[str]
@@ -57,39 +58,41 @@ class Task(ABC, Generic[P]):
 
     @abstractmethod
     def check(self, params: P, num_frames: int) -> None:
-        """Raises ValueError, saying what to change, where no sample of `num_frames` frames can be made."""
+        """Raise ValueError, saying what to change, if no sample of `num_frames` frames can be made."""
 
     @abstractmethod
     def draw(self, material: Material, params: P, rng: np.random.Generator) -> tuple[dict[str, Any], str]:
-        """What is done to the frames, as JSON values for the recipe, and the true answer.
+        """Return what is done to the frames, as JSON values for the recipe, and the truth.
 
-        Raises Unsuitable where this video does not lend itself to it.
+        Raises Unsuitable if no honest sample can be made from this video.
         """
 
     @abstractmethod
     def render(self, recipe: Recipe, frames: Frames, borrowed: Frames | None) -> Sample:
-        """The sample, from the source's frames at `recipe.frame_indices`, which are left unchanged.
+        """Return the sample.
 
-        `frames` is [num_frames, recipe.height_px, recipe.width_px, 3] uint8, RGB; `borrowed` what
-        `borrows` asked for.
+        Args:
+            frames: the source's frames at `recipe.frame_indices`, [num_frames, recipe.height_px, recipe.width_px, 3]
+                uint8, RGB; read-only.
+            borrowed: the frames that `borrows` asked for, or None.
         """
 
     def borrows(self, recipe: Recipe) -> FrameKey | None:
-        """Frames of another video that `render` needs; most need none."""
+        """Return the key of the frames of another video that `render` needs; None for most tasks."""
         return None
 
     def edited(self, recipe: Recipe) -> list[list[int]]:
-        """Per clip as shown, the frames that were tampered with: for people who look at a sample."""
+        """Return the edited frames of each clip as shown, for people who look at a sample; empty if there are none."""
         return []
 
     def make(self, material: Material, params: P, seed: int) -> Recipe:
-        """A recipe from the frames of `material.video`, fully determined by the arguments.
+        """Return a recipe from the frames of `material.video`. It follows from the arguments alone.
 
-        Raises ValueError as `check` and Unsuitable as `draw` does.
+        Raises ValueError like `check`, and Unsuitable like `draw`.
         """
         video = material.video
         self.check(params, len(video.indices))
-        drawn, answer = self.draw(material, params, generator(seed, self.name))
+        drawn, truth = self.draw(material, params, generator(seed, self.name))
         return Recipe(
             task=self.name,
             video=video.path,
@@ -100,5 +103,5 @@ class Task(ABC, Generic[P]):
             width_px=video.width_px,
             params=drawn,
             seed=seed,
-            answer=answer,
+            truth=truth,
         )

@@ -1,16 +1,17 @@
-"""Decoded frames, kept while there is room: a video gives many samples, and decoding is what costs."""
+"""A cache of decoded frames: a video gives many samples, and decoding is the expensive part."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import cast
 
 from pretext.recipe import Frames, Recipe
-from pretext.video import Reader, read_frames
+from pretext.video.info import Reader
+from pretext.video.reader import read_frames
 
 
 @dataclass(frozen=True)
 class FrameKey:
-    """Frames of a video: the same key, the same bytes."""
+    """A request for frames of a video. Equal keys give the same bytes."""
 
     path: str
     reader: str
@@ -21,10 +22,10 @@ class FrameKey:
 
 
 class FrameCache:
-    """Frames of videos, least recently used ones dropped first.
+    """A cache of frames that drops the least recently used ones first.
 
     Args:
-        max_bytes: of frames kept; what is larger than that is read each time.
+        max_bytes: limit for all kept frames together; 0 keeps none.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -33,7 +34,7 @@ class FrameCache:
         self._kept: OrderedDict[FrameKey, Frames] = OrderedDict()
 
     def frames(self, key: FrameKey, *, keep: bool = True) -> Frames:
-        """Read-only frames, [len(key.indices), height_px, width_px, 3] uint8. Raises VideoError."""
+        """Return read-only frames, [len(key.indices), height_px, width_px, 3] uint8. Raises VideoError."""
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
@@ -45,7 +46,7 @@ class FrameCache:
             reader=cast(Reader, key.reader),
             cover=key.cover,
         )
-        frames.flags.writeable = False  # a task that wrote into them would spoil every later sample
+        frames.flags.writeable = False  # A task that wrote into them would spoil every later sample.
         if not keep:
             return frames
         self._kept[key] = frames
@@ -57,5 +58,5 @@ class FrameCache:
 
 
 def source_frames(recipe: Recipe) -> FrameKey:
-    """The frames that a recipe is made from."""
+    """Return the key of the frames that a recipe is made from."""
     return FrameKey(recipe.video, recipe.reader, recipe.frame_indices, recipe.height_px, recipe.width_px)

@@ -1,7 +1,6 @@
-"""decord: the reader that VideoSSR used, kept for comparison. It decodes to full size and resizes afterwards."""
+"""The decord reader, which VideoSSR used; kept for comparison. It decodes at full size and resizes afterwards."""
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import Any
 
 import av
@@ -12,42 +11,39 @@ from decord import DECORDError
 from numpy.typing import NDArray
 
 from pretext.recipe import Frames
-from pretext.video.info import VideoError, VideoInfo, check_size, make_info, scaled_size
+from pretext.video.info import Video, VideoError, VideoInfo, check_size, make_info, scaled_size
 from pretext.video.sources import opened
 
 decord.logging.set_level(decord.logging.QUIET)
 
-_LONGEST_S = 1e6  # decord gives times near -1e17 where a file has none (AVI)
+_MAX_TIME_S = 1e6  # decord gives times near -1e17 for a file without times (AVI)
 
 
-class DecordVideo:
-    """An open video."""
+class DecordVideo(Video):
+    """A video that decord has opened."""
 
     def __init__(self, path: str, reader: Any) -> None:
         self._path, self._reader = path, reader
 
-    @cached_property
-    def info(self) -> VideoInfo:
-        """Frame times and size, the first and the last frame decoded as a trial. Raises VideoError."""
-        try:
+    def _probe(self) -> VideoInfo:
+        try:  # Decode the first and the last frame as a trial.
             height_px, width_px, _ = self._reader[0].shape
             self._reader[len(self._reader) - 1]
         except DECORDError as error:
-            raise VideoError(self._path, "is damaged: its ends do not decode") from error
+            raise VideoError(self._path, "is damaged: its first or last frame does not decode") from error
         times_s = _times(self._reader)
         return make_info(self._path, times_s, height_px=height_px, width_px=width_px, reader="decord")
 
-    def read(
+    def _decode_scaled(
         self, wanted: Sequence[int], *, height_px: int, width_px: int, cover: bool
     ) -> Iterator[tuple[int, Frames]]:
-        """(place in `wanted`, frame), each [height_px, width_px, 3]. See `read_frames`."""
         if wanted[-1] >= len(self._reader):
             raise VideoError(
                 self._path, f"has no frame {wanted[-1]}: the file has changed since it was probed"
             )
         for slot, index in enumerate(wanted):
             try:
-                image = self._reader[index].asnumpy()  # one at a time: a frame of a 4K video takes 25 MB
+                image = self._reader[index].asnumpy()  # One at a time: a 4K frame takes 25 MB.
             except DECORDError as error:
                 raise VideoError(self._path, f"is damaged: decoding stopped at frame {index}") from error
             height, width = scaled_size(image.shape[:2], height_px, width_px, cover=cover)
@@ -57,16 +53,16 @@ class DecordVideo:
 
 
 def open_video(path: str) -> DecordVideo | None:
-    """None where decord cannot be trusted with the file. Raises VideoError where it is no video at all."""
+    """Open a video, or return None if decord would read it wrongly. Raises VideoError for a file that is no video."""
     reader = _open(path)
     return None if reader is None else DecordVideo(path, reader)
 
 
 def _open(path: str) -> Any | None:
-    """A decord reader (decord has no types), or None where its account of the file cannot be trusted.
+    """Return a decord reader (decord has no types), or None if its frame count or times are wrong.
 
-    The file's header is read with PyAV first: decord writes to stderr where a file is no video at all, and
-    its frame count can differ from the header's.
+    PyAV reads the file's header first, because decord writes to stderr for a file that is no video, and because its
+    frame count can differ from the header's.
     """
     try:
         with opened(path) as source:
@@ -76,9 +72,9 @@ def _open(path: str) -> Any | None:
                     raise VideoError(path, "has no video stream")
                 assert isinstance(stream, av.VideoStream)
                 if stream.codec_context is None:
-                    raise VideoError(path, "is of a codec that cannot be decoded here")
+                    raise VideoError(path, "has a codec that cannot be decoded here")
                 check_size(path, stream.codec_context.height, stream.codec_context.width)
-                num_frames = stream.frames  # 0 where the header does not say
+                num_frames = stream.frames  # 0 if the header does not say
                 if not isinstance(source, str):
                     source.seek(0)
             reader = decord.VideoReader(source, num_threads=1)
@@ -105,5 +101,5 @@ def _rising(times_s: NDArray[np.float64]) -> bool:
         len(times_s)
         and np.isfinite(times_s).all()
         and (np.diff(times_s) > 0).all()
-        and times_s[-1] < _LONGEST_S
+        and times_s[-1] < _MAX_TIME_S
     )

@@ -1,4 +1,4 @@
-"""What frames look like, as far as it decides which anomalies would show in them."""
+"""Statistics of frames that decide which anomalies would show in them."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,8 @@ from pretext.recipe import Frames
 
 
 @dataclass(frozen=True)
-class Traits:
-    """Mean absolute differences of pixel values, of 255."""
+class FrameStats:
+    """Mean absolute differences of pixel values, on a scale of 0 to 255."""
 
     colour: float  # between the channels: 0 for a grey video
     mirrored: float  # between a frame and its mirror image
@@ -17,10 +17,10 @@ class Traits:
     motion: tuple[float, ...]  # between each frame and the next, [num_frames - 1]
 
 
-def look_at(frames: Frames) -> Traits:
-    """Traits of frames, [num_frames, height, width, 3] uint8."""
+def measure_frames(frames: Frames) -> FrameStats:
+    """Return the statistics of frames, [num_frames, height, width, 3] uint8."""
     values = frames.astype(np.int16)
-    return Traits(
+    return FrameStats(
         colour=_mean(np.abs(values - np.roll(values, 1, axis=-1))),
         mirrored=_mean(np.abs(values - values[:, :, ::-1])),
         turned=_mean(np.abs(values - values[:, ::-1, ::-1])),

@@ -1,4 +1,4 @@
-"""Which frames of a video the model sees, and at what size."""
+"""Frame sampling: which frames of a video the model sees, and at which size."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -9,27 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, model_validator
 
-from pretext.video import Reader, VideoError, VideoInfo
-from pretext.video.frame_stats import Traits
+from pretext.video.frame_stats import FrameStats
+from pretext.video.info import Reader, VideoError, VideoInfo
 from vocabulary.over_http import OverHttp
 
-_SAME_TIME_S = 1e-3  # frame times are rounded to 0.1 ms: a frame that starts "exactly then" must count
+# Frame times are rounded to 0.1 ms, so a frame that starts exactly at a wanted time may seem to start later.
+_TIME_TOLERANCE_S = 1e-3
 
 
 class FrameSpec(BaseModel, frozen=True, extra="forbid"):
-    """How frames are taken. The defaults are VideoSSR's (arXiv 2511.06281), but for the clock.
+    """How frames are sampled. The defaults are VideoSSR's (arXiv 2511.06281), except for the clock.
 
-    `clock="paper"` is the published generator's account of time, for comparison: every k-th frame of the
-    middle 90 %, told as if the frames were spread over the whole duration.
+    `clock="paper"` tells time as the published generator did, for comparison: it takes every k-th frame of the
+    middle 90 %, with times as if the frames were spread over the whole duration.
     """
 
-    # even: models merge frames in pairs
+    # even, because models merge frames in pairs
     num_frames: Annotated[int, Field(ge=2, multiple_of=2), OverHttp(largest=256)] = 48
-    # the middle part of the video that is used
+    # share of the video that is used, around its middle
     window: Annotated[float, Field(gt=0, le=1), OverHttp(largest=1)] = 0.9
     min_pixels: Annotated[int, Field(ge=1), OverHttp(largest=768 * 768)] = 128 * 128
     max_pixels: Annotated[int, Field(ge=1), OverHttp(largest=768 * 768)] = 256 * 256
-    # of height and width: patch size x spatial merge
+    # of height and width: patch size x spatial merge size
     multiple_of: Annotated[int, Field(ge=1), OverHttp(largest=256)] = 32
     clock: Annotated[Literal["source", "paper"], OverHttp(choice=True)] = "source"
     reader: Annotated[Reader, OverHttp(choice=True)] = "pyav"
@@ -48,20 +49,20 @@ class FrameSpec(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True, eq=False)
 class SampledVideo:
-    """The frames of a video that samples are made from."""
+    """A video with the frames chosen that samples are made from."""
 
     path: str
     reader: Reader
     duration_s: float  # of the whole video
     indices: NDArray[np.int64]  # [num_frames], ascending
-    times_s: NDArray[np.float64]  # [num_frames], what the model is told
-    height_px: int  # the size that the frames are read at
+    times_s: NDArray[np.float64]  # [num_frames], the times that the model is told
+    height_px: int  # the size at which the frames are read
     width_px: int
-    traits: Traits | None = None  # what the frames look like; None where nobody has looked
+    frame_stats: FrameStats | None = None  # None if the frames were not measured
 
 
 def sample_video(info: VideoInfo, spec: FrameSpec) -> SampledVideo:
-    """Chooses the frames of a video, and their size. Raises VideoError where it has too few."""
+    """Choose the frames of a video and their size. Raises VideoError if it has too few."""
     if spec.clock == "paper":
         indices, times_s = _paper_frames(info, spec)
     else:
@@ -72,10 +73,10 @@ def sample_video(info: VideoInfo, spec: FrameSpec) -> SampledVideo:
 
 
 def fit_size(height_px: int, width_px: int, spec: FrameSpec) -> tuple[int, int]:
-    """The (height, width) to resize frames to: near the video's aspect, both multiples of `multiple_of`.
+    """Return the (height, width) to resize frames to: near the video's aspect ratio, multiples of `multiple_of`.
 
-    The area is never above `max_pixels`, and at least `min_pixels` where a size near the aspect allows it.
-    Of the four sizes round the ideal one, the least distorting that keeps these limits is taken.
+    The area never exceeds `max_pixels`, and is at least `min_pixels` if a size near the aspect ratio allows it.
+    Of the four sizes around the ideal one, the one that keeps these limits and distorts least is taken.
 
     >>> fit_size(1080, 1920, FrameSpec())  # the ideal would be 192 x 341.3
     (192, 320)
@@ -95,24 +96,26 @@ def fit_size(height_px: int, width_px: int, spec: FrameSpec) -> tuple[int, int]:
 
 
 def _nearby(ideal: float, most: int) -> tuple[int, int]:
-    """The whole numbers below and above `ideal`, from 1 to `most`."""
+    """Return the whole numbers below and above `ideal`, limited to 1 to `most`."""
     return min(max(int(ideal), 1), most), min(max(ceil(ideal), 1), most)
 
 
 def frame_indices(info: VideoInfo, spec: FrameSpec) -> NDArray[np.int64]:
-    """The frames to take, [num_frames] ascending: those on screen at the middle of equal steps of time.
+    """Return the frames to take, [num_frames] ascending: those on screen at the middle of equal steps of time.
 
-    The middle `window` of the duration is cut into `num_frames` equal steps, and the frame shown at the
-    middle of each is taken: the last one whose presentation time is not later. So it is uniform in time
-    also where the frame rate varies. Raises VideoError where that would take a frame twice.
+    The middle `window` of the duration is cut into `num_frames` equal steps. At the middle of each step, the frame
+    on screen is the last one whose presentation time is not later. So sampling is uniform in time even if the frame
+    rate varies. Raises VideoError if a frame would be taken twice.
 
-    10 s at 10 frames per second, num_frames=4, window=0.8: steps of 2 s from 1 s on, whose middles 2, 4, 6
-    and 8 s show frames 20, 40, 60 and 80.
+    For 10 s at 10 frames per second with num_frames=4 and window=0.8, steps of 2 s start at 1 s; their middles at 2, 4,
+    6 and 8 s show frames 20, 40, 60 and 80.
     """
     step_s = info.duration_s * spec.window / spec.num_frames
     start_s = info.duration_s * (1 - spec.window) / 2
     wanted_s = start_s + (np.arange(spec.num_frames) + 0.5) * step_s
-    indices = np.searchsorted(info.frame_times_s, wanted_s + _SAME_TIME_S, side="right").astype(np.int64) - 1
+    indices = (
+        np.searchsorted(info.frame_times_s, wanted_s + _TIME_TOLERANCE_S, side="right").astype(np.int64) - 1
+    )
     num_distinct = len(np.unique(indices))
     if num_distinct < spec.num_frames:
         raise VideoError(
@@ -124,8 +127,8 @@ def frame_indices(info: VideoInfo, spec: FrameSpec) -> NDArray[np.int64]:
 
 
 def _paper_frames(info: VideoInfo, spec: FrameSpec) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Indices and told times by the published generator's convention (see FrameSpec)."""
-    margin = round((1 - spec.window) / 2, 9)  # 0.05, where floats give 0.04999999999999999
+    """Return indices and times by the published generator's convention (see FrameSpec)."""
+    margin = round((1 - spec.window) / 2, 9)  # 0.05, not 0.04999999999999999
     start, end = int(info.num_frames * margin), int(info.num_frames * (1 - margin))
     step = (end - start) // spec.num_frames
     if step < 1:

@@ -35,10 +35,10 @@ def test_the_worked_example_of_a_task_works(tmp_path: Path, monkeypatch: Any) ->
             clip = render(recipe, FrameCache(0)).clips[0].frames
             halves = render(make_recipe(0, videos=[video], mix={"jigsaw": 1}, params_by_task=whole, seed=0))
             parts = [halves.clips[halves.recipe.params["shown"].index(part)].frames for part in (0, 1)]
-            parts[int(recipe.answer) - 1] = parts[int(recipe.answer) - 1][::-1]
+            parts[int(recipe.truth) - 1] = parts[int(recipe.truth) - 1][::-1]
             np.testing.assert_array_equal(clip, np.concatenate(parts))
-            assert reward.score("backwards", recipe.answer, recipe.answer) == 1.0
-            assert reward.score("backwards", str(3 - int(recipe.answer)), recipe.answer) == 0.0
-            assert not reward.is_valid("backwards", "the first", recipe.answer)
+            assert reward.score("backwards", recipe.truth, recipe.truth) == 1.0
+            assert reward.score("backwards", str(3 - int(recipe.truth)), recipe.truth) == 0.0
+            assert not reward.is_valid("backwards", "the first", recipe.truth)
     finally:
         reward.RULES.pop("backwards", None)

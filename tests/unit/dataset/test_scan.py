@@ -42,8 +42,8 @@ def test_a_folder_of_all_sorts(folder: Path, num_workers: int) -> None:
     )
     usable = [str(Path(video.path).relative_to(folder)) for video in found.usable]
     assert usable == ["a.mkv", "b.mp4", "deep/er/GOOD.MP4", "z.ts"]
-    assert all(video.traits is not None for video in found.usable)
-    assert [(Path(bad.path).name, bad.reason[:10]) for bad in found.rejected] == [
+    assert all(video.frame_stats is not None for video in found.usable)
+    assert [(Path(bad.path).name, bad.reason[:10]) for bad in found.skipped] == [
         ("cut.mp4", "is cut off"),
         ("empty.avi", "is empty"),
         ("short.mp4", "shows only"),
@@ -55,7 +55,7 @@ def test_a_folder_of_all_sorts(folder: Path, num_workers: int) -> None:
 
 def test_a_folder_without_videos_holds_none(tmp_path: Path) -> None:
     found = scan(tmp_path, SPEC)
-    assert (found.usable, found.rejected) == ((), ())
+    assert (found.usable, found.skipped) == ((), ())
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_genuine_odd_videos() -> None:
         "no_duration_vp9.webm",
         "short_57frames.mp4",
     ]
-    assert len(found.rejected) == 9  # one of them as its frames come in bursts
+    assert len(found.skipped) == 9  # one of them as its frames come in bursts
 
 
 def test_damaged_copies_are_used_or_set_aside_and_nothing_else(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_damaged_copies_are_used_or_set_aside_and_nothing_else(tmp_path: Path) -
         original = originals[number % len(originals)]
         (tmp_path / f"{number:02d}{original.suffix}").write_bytes(damage(original.read_bytes(), rng))
     found = scan(tmp_path, SPEC)
-    assert len(found.usable) + len(found.rejected) == 41
+    assert len(found.usable) + len(found.skipped) == 41
     assert str(sound) in [video.path for video in found.usable]
-    assert len(found.rejected) > 10
-    assert all(entry.reason and "looking at it failed" not in entry.reason for entry in found.rejected)
+    assert len(found.skipped) > 10
+    assert all(entry.reason and "inspecting it failed" not in entry.reason for entry in found.skipped)

@@ -9,9 +9,9 @@ import pytest
 from dataset.store import BuildSettings, Dataset, DatasetError, videos_table, write_dataset
 from pretext.recipe import Recipe
 from pretext.stream import make_recipe
-from pretext.video.frame_stats import Traits
+from pretext.video.frame_stats import FrameStats
 from pretext.video.frames import FrameSpec, SampledVideo
-from pretext.video.info import Rejected
+from pretext.video.info import Skipped
 
 SETTINGS = BuildSettings(
     videos=("videos",),
@@ -23,10 +23,10 @@ SETTINGS = BuildSettings(
 
 def sampled_videos(count: int) -> list[SampledVideo]:
     """Of other frame rates, all with colour and motion."""
-    traits = Traits(40.0, 30.0, 30.0, (5.0,) * 47)
+    frame_stats = FrameStats(40.0, 30.0, 30.0, (5.0,) * 47)
     return [
         SampledVideo(
-            f"{i}.mp4", "pyav", 24.0, np.arange(48) * (i + 1), np.arange(48) / (i + 2), 64, 64, traits
+            f"{i}.mp4", "pyav", 24.0, np.arange(48) * (i + 1), np.arange(48) / (i + 2), 64, 64, frame_stats
         )
         for i in range(count)
     ]
@@ -47,7 +47,7 @@ def made(tmp_path: Path) -> Dataset:
         tmp_path / "made",
         recipes(30),
         videos=videos_table(sampled_videos(3)),
-        rejected=[Rejected("b.mp4", "is empty"), Rejected("ä.mp4", "has no video stream")],
+        skipped=[Skipped("b.mp4", "is empty"), Skipped("ä.mp4", "has no video stream")],
         settings=SETTINGS,
     )
     return Dataset(tmp_path / "made")
@@ -58,9 +58,7 @@ def test_recipes_come_back_equal_in_order_and_one_by_one(made: Dataset) -> None:
     assert [made[number].id for number in (0, 7, 29)] == [recipes(30)[number].id for number in (0, 7, 29)]
     assert len(made) == 30
     assert made.tasks() == [recipe.task for recipe in recipes(30)]
-    assert made.answers()["counting"] == [
-        recipe.answer for recipe in recipes(30) if recipe.task == "counting"
-    ]
+    assert made.truths()["counting"] == [recipe.truth for recipe in recipes(30) if recipe.task == "counting"]
 
 
 def test_videos_and_those_set_aside_come_back(made: Dataset) -> None:
@@ -68,11 +66,11 @@ def test_videos_and_those_set_aside_come_back(made: Dataset) -> None:
         assert (found.path, found.reader, found.duration_s) == (given.path, given.reader, given.duration_s)
         assert found.indices.tolist() == given.indices.tolist()
         assert found.times_s.tolist() == given.times_s.tolist()
-        assert found.traits == given.traits
-        assert isinstance(found.traits, Traits)
-    assert made.rejected() == [Rejected("b.mp4", "is empty"), Rejected("ä.mp4", "has no video stream")]
+        assert found.frame_stats == given.frame_stats
+        assert isinstance(found.frame_stats, FrameStats)
+    assert made.skipped() == [Skipped("b.mp4", "is empty"), Skipped("ä.mp4", "has no video stream")]
     assert made.card.settings == SETTINGS
-    assert (made.card.num_samples, made.card.num_videos, made.card.num_rejected) == (30, 3, 2)
+    assert (made.card.num_samples, made.card.num_videos, made.card.num_skipped) == (30, 3, 2)
 
 
 def test_the_same_recipes_are_the_same_bytes(made: Dataset, tmp_path: Path) -> None:
@@ -124,3 +122,24 @@ def test_a_write_that_breaks_off_leaves_no_dataset(tmp_path: Path) -> None:
 def test_settings_come_back_from_the_card(made: Dataset) -> None:
     assert BuildSettings.model_validate_json(SETTINGS.model_dump_json()) == SETTINGS
     assert pq.read_schema(made.folder / "recipes.parquet").names[:3] == ["id", "task", "answer"]
+
+
+def test_a_dataset_in_the_first_stored_form_still_loads() -> None:
+    """tests/unit/dataset/first_form was built when the truth was called answer in the code as well."""
+    dataset = Dataset(Path(__file__).parent / "first_form")
+    lines = (dataset.folder / "recipes.jsonl").read_text().splitlines()
+    assert list(dataset) == [Recipe.from_json(line) for line in lines]
+    assert [recipe.to_json() for recipe in dataset] == lines  # so the ids are unchanged as well
+    assert [dataset.find(recipe.id) for recipe in dataset] == list(dataset)
+    assert dataset.truths() == {
+        "grounding": ["0.7-2.4", "0.4-1.4", "0.4-1.7", "0.4-2.1"],
+        "jigsaw": ["213", "213", "213", "231"],
+        "counting": ["3,1,1", "8,2,3"],
+    }
+    assert [video.path for video in dataset.videos()] == ["/videos/00000.mp4", "/videos/00001.mp4"]
+    assert dataset.skipped() == [Skipped("/videos/cut.mp4", "is cut off after 3 frames")]
+    assert (dataset.card.num_samples, dataset.card.num_videos, dataset.card.num_skipped) == (10, 2, 1)
+    assert dataset.card.settings is not None
+    assert dataset.card.settings.frames.num_frames == 12
+    again = dataset.card.model_dump_json(indent=2, by_alias=True)
+    assert again == (dataset.folder / "dataset.json").read_text().rstrip()

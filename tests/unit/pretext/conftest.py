@@ -10,7 +10,7 @@ import pytest
 
 from pretext.recipe import Frames
 from pretext.video import probe, read_frames
-from pretext.video.frame_stats import look_at
+from pretext.video.frame_stats import measure_frames
 from pretext.video.frames import FrameSpec, SampledVideo, sample_video
 from tests.unit.pretext.made import X264, grey_frames, write_video
 
@@ -36,7 +36,7 @@ def real_videos(shared_videos: Path) -> list[tuple[SampledVideo, Frames]]:
         video = sample_video(probe(path), REAL_SPEC)
         frames = read_frames(path, video.indices, height_px=video.height_px, width_px=video.width_px)
         frames.flags.writeable = False
-        found.append((replace(video, traits=look_at(frames)), frames))
+        found.append((replace(video, frame_stats=measure_frames(frames)), frames))
     return found
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pretext.recipe import Frames
 from pretext.video import pyav_reader
-from pretext.video.frame_stats import Traits, look_at
+from pretext.video.frame_stats import FrameStats, measure_frames
 from pretext.video.frames import SampledVideo
 from pretext.video.sources import opened
 
@@ -103,10 +103,10 @@ def sampled(
     *,
     path: str = "x.mp4",
     times_s: NDArray[np.float64] | None = None,
-    traits: Traits | None = None,
+    frame_stats: FrameStats | None = None,
     frames: Frames | None = None,
 ) -> SampledVideo:
-    """A sampled video of which there is no file; `frames` gives it their traits."""
+    """A sampled video of which there is no file; `frames` gives it their statistics."""
     times_s = np.arange(num_frames) / 2 if times_s is None else times_s
     return SampledVideo(
         path=path,
@@ -116,5 +116,5 @@ def sampled(
         times_s=times_s,
         height_px=size[0],
         width_px=size[1],
-        traits=traits if frames is None else look_at(frames),
+        frame_stats=frame_stats if frames is None else measure_frames(frames),
     )

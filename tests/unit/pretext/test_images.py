@@ -33,7 +33,7 @@ def recipe(tmp_path: Path) -> Recipe:
         width_px=48,
         params={"clips": clips, "content": ["before", 0, "between", 1, "after"]},
         seed=0,
-        answer="21",
+        truth="21",
     )
 
 
@@ -46,7 +46,9 @@ def test_files_are_read_in_their_colours_and_resized(recipe: Recipe) -> None:
     assert sample.clips[1].times_s.tolist() == [0.0, 0.7]
 
 
-@pytest.mark.parametrize(("name", "words"), [("no.png", "is not there"), ("text.png", "is no image")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("no.png", "does not exist"), ("text.png", "cannot be read as an image")]
+)
 def test_a_file_that_cannot_be_read_is_named(recipe: Recipe, name: str, words: str) -> None:
     (Path(recipe.video) / "text.png").write_text("no image")
     clips = [recipe.params["clips"][0] | {"files": ["0.png", name]}]

@@ -25,7 +25,7 @@ RECIPE = Recipe(
     width_px=96,
     params={"shown": [1, 0]},
     seed=2**53 - 1,
-    answer="21",
+    truth="21",
 )
 
 

@@ -42,7 +42,7 @@ def test_a_complete_set_is_left_alone_and_an_unfinished_one_is_drawn_again(tmp_p
 
 def test_each_scene_moves_one_way_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ground rises in the first column, or else the sun's centre sinks; by a pixel in 0.5 s or more."""
-    monkeypatch.setattr(scenes, "_NOISE_LEVELS", 0.0)
+    monkeypatch.setattr(scenes, "_NOISE_SIGMA", 0.0)
     kinds = set()
     for number in range(40):
         frames = draw_scene(generator(0, "scene", number), num_frames=8, size_px=64).astype(int)

@@ -104,10 +104,10 @@ def test_a_huge_reply_costs_no_time() -> None:
     huge = [filler * 10**6 for filler in ("1", "1-", "9,", " ", "12 ", ".")] + [
         "9" * 10**6 + "-" + "9" * 10**6
     ]
-    start = time.perf_counter()
+    start = time.process_time()
     for reply in huge:
         assert all(score(task, reply, truth) == 0.0 for task, truth in TRUTH.items())
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 10  # of the CPU; backtracking would take hours
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_verl_rows_say_what_the_sample_shows(scenes: Dataset, tmp_path: Path) ->
     done = export_dataset(
         scenes, tmp_path / "out", format="verl", report=lambda *numbers: seen.append(numbers)
     )
-    assert (done.num_samples, done.failed) == (9, ())
+    assert (done.num_samples, done.skipped) == (9, ())
     assert seen == [(number, 9) for number in range(1, 10)]
     assert contents(scenes.folder.parent) == before  # sources and dataset are only read
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
@@ -100,7 +100,7 @@ def test_intervals_are_on_the_clock_that_verl_counts(tmp_path: Path) -> None:
         true_s = (altered[0] / video["sample_fps"], (altered[-1] + 1) / video["sample_fps"])
         told_s = tuple(map(float, row["reward_model"]["ground_truth"].split("-")))
         assert told_s == pytest.approx(true_s, abs=0.0501)  # one decimal
-        unshifted.append(interval_iou(tuple(map(float, recipe.answer.split("-"))), true_s))
+        unshifted.append(interval_iou(tuple(map(float, recipe.truth.split("-"))), true_s))
     assert np.mean(unshifted) < 0.8
 
 
@@ -116,7 +116,7 @@ def test_jsonl_keeps_the_sources_clock(scenes: Dataset, tmp_path: Path) -> None:
     for line, recipe in zip(lines, scenes, strict=True):
         sample = render(recipe)
         assert list(line) == ["id", "task", "question", "content", "answer", "clips"]
-        assert (line["id"], line["task"], line["answer"]) == (recipe.id, recipe.task, recipe.answer)
+        assert (line["id"], line["task"], line["answer"]) == (recipe.id, recipe.task, recipe.truth)
         assert tuple(line["content"]) == sample.content
         assert line["question"].count("<video>") == len(sample.clips)
         for told, clip in zip(line["clips"], sample.clips, strict=True):
@@ -164,8 +164,8 @@ def test_a_lost_video_is_named_and_costs_its_samples_only(tmp_path: Path, format
     lost = dataset[0].video
     Path(lost).unlink()
     done = export_dataset(dataset, tmp_path / "out", format=format)
-    assert done.num_samples + len(done.failed) == 9
-    assert [entry.path for entry in done.failed] == [
+    assert done.num_samples + len(done.skipped) == 9
+    assert [entry.path for entry in done.skipped] == [
         f"sample {recipe.id} of {lost}" for recipe in dataset if recipe.video == lost
     ]
     if format == "verl":

@@ -103,15 +103,15 @@ def test_published_rows_are_samples(import_rows: Callable[..., Dataset], tmp_pat
         name,
     )
     assert dataset.card.num_samples == len(dataset) == 3
-    assert dataset.card.num_rejected == 0
+    assert dataset.card.num_skipped == 0
     assert dataset.card.imported_from == str(tmp_path / name)
-    assert [(recipe.task, recipe.answer) for recipe in dataset] == [
+    assert [(recipe.task, recipe.truth) for recipe in dataset] == [
         ("grounding", "1.5-2.5"),
         ("jigsaw", "231"),
         ("counting", "3,1,4"),
     ]
     assert {recipe.reader for recipe in dataset} == {IMAGES}
-    assert all(score(recipe.task, recipe.answer, recipe.answer) == 1.0 for recipe in dataset)
+    assert all(score(recipe.task, recipe.truth, recipe.truth) == 1.0 for recipe in dataset)
     whole, shuffled, _ = map(render, dataset)
     assert whole.content == (0, QUESTION.removeprefix("<video>"))
     assert whole.clips[0].frames.shape[1:] == (*fit_size(180, 320, FrameSpec()), 3)
@@ -160,7 +160,7 @@ def test_frames_are_found_where_the_path_says_first(tmp_path: Path) -> None:
     ]
     # Without a root, it is the folder of the file itself: there are no such frames below it.
     import_verl([own / "deep" / "x.parquet"], tmp_path / "without")
-    assert [entry.path for entry in Dataset(tmp_path / "without").rejected()] == [
+    assert [entry.path for entry in Dataset(tmp_path / "without").skipped()] == [
         f"{own / 'deep' / 'x.parquet'} row 1"
     ]
 
@@ -169,7 +169,7 @@ def test_a_bare_file_name_is_not_taken_for_the_file(tmp_path: Path) -> None:
     """Under 48frames/a there is a 0.jpg, which is not that of video b."""
     root = draw_frames(tmp_path / "root")
     pq.write_table(pa.Table.from_pylist([row(videos=[video("b", 4)])]), tmp_path / "x.parquet")
-    with pytest.raises(DatasetError, match=r"none of 1 rows can be used.*row 0: .*b/0.jpg': is not there"):
+    with pytest.raises(DatasetError, match=r"none of 1 rows can be used.*row 0: .*b/0.jpg': does not exist"):
         import_verl([tmp_path / "x.parquet"], tmp_path / "out", root=root / "48frames" / "a")
     assert not (tmp_path / "out").exists()
 
@@ -181,15 +181,15 @@ def test_a_bare_file_name_is_not_taken_for_the_file(tmp_path: Path) -> None:
         (row(reward_model={"ground_truth": "2.5-1.5"}), "'2.5-1.5': not an answer of grounding"),
         (row(reward_model={"ground_truth": "about 3"}), "'about 3': not an answer of grounding"),
         (row(data_source="jigsaw", reward_model={"ground_truth": 21}), "'21': an order of 2 clips"),
-        (row(videos=[video("c", 4)]), "c/0.jpg': is not there"),
-        (row(videos=[video("a", 17)]), "a/16.jpg': is not there"),
+        (row(videos=[video("c", 4)]), "c/0.jpg': does not exist"),
+        (row(videos=[video("a", 17)]), "a/16.jpg': does not exist"),
         (row(videos=[]), "videos: List should have at least 1 item"),
         (row(videos=[video("a", 0)]), "videos.0.video: List should have"),
         (row(videos=[video("a", 4) | {"sample_fps": 0}]), "videos.0.sample_fps: Input should be greater"),
         (row(videos=[video("a", 4) | {"sample_fps": float("nan")}]), "videos.0.sample_fps: Input should be"),
         (row(videos=[video("a", 4) | {"max_pixels": 9}]), "max_pixels=9: no 32x32 block fits"),
-        (row(videos=[video("a", 4) | {"video": ["\0", ""]}]), r"'\x00': is not there"),
-        (row(videos=[video("a", 4) | {"video": [f"{'x' * 300}/0.jpg"]}]), "0.jpg': is not there"),
+        (row(videos=[video("a", 4) | {"video": ["\0", ""]}]), r"'\x00': does not exist"),
+        (row(videos=[video("a", 4) | {"video": [f"{'x' * 300}/0.jpg"]}]), "0.jpg': does not exist"),
         (row(videos=[video("a", 4)] * 2), "prompt: has 1 <video>, and there are 2 videos"),
         (row(prompt=[]), "prompt: has 0 messages of the user"),
         (row(prompt=[{"role": "user", "content": ["<video>"]}]), "prompt.0.content: Input should be a valid"),
@@ -202,10 +202,10 @@ def test_an_unusable_row_is_set_aside(
 ) -> None:
     dataset = import_rows([row(), bad, row()], "rows.jsonl")
     assert len(dataset) == 2
-    (entry,) = dataset.rejected()
+    (entry,) = dataset.skipped()
     assert entry.path == f"{tmp_path / 'rows.jsonl'} row 1"
     assert words in entry.reason
-    assert dataset.card.num_rejected == 1
+    assert dataset.card.num_skipped == 1
 
 
 def test_a_damaged_line_or_picture_costs_its_row(tmp_path: Path) -> None:
@@ -216,8 +216,8 @@ def test_a_damaged_line_or_picture_costs_its_row(tmp_path: Path) -> None:
     import_verl([tmp_path / "rows.jsonl"], tmp_path / "out", root=root)
     dataset = Dataset(tmp_path / "out")
     assert len(dataset) == 2
-    assert ["valid dict" in entry.reason for entry in dataset.rejected()] == [True, False]
-    assert "b/0.jpg: is no image" in dataset.rejected()[1].reason
+    assert ["valid dict" in entry.reason for entry in dataset.skipped()] == [True, False]
+    assert "b/0.jpg: is no image" in dataset.skipped()[1].reason
 
 
 def test_sources_that_cannot_be_read_are_named(tmp_path: Path) -> None:
@@ -249,17 +249,17 @@ def test_what_is_exported_comes_back(tmp_path: Path) -> None:
     export_dataset(original, tmp_path / "verl", format="verl")
     (tmp_path / "verl").rename(tmp_path / "moved")  # its rows name the frames where they were
     card = import_verl([tmp_path / "moved"], tmp_path / "again")
-    assert (card.num_samples, card.num_rejected) == (9, 0)
+    assert (card.num_samples, card.num_skipped) == (9, 0)
     again = Dataset(tmp_path / "again")
     assert {recipe.task for recipe in again} == {"grounding", "jigsaw", "counting"}
     rows = pq.read_table(tmp_path / "moved" / "train.parquet").to_pylist()
     for ours, theirs, exported in zip(original, again, rows, strict=True):
         before, after = render(ours), render(theirs)
         assert after.content == before.content
-        assert theirs.answer == exported["reward_model"]["ground_truth"]
-        assert score(theirs.task, exported["reward_model"]["ground_truth"], theirs.answer) == 1.0
+        assert theirs.truth == exported["reward_model"]["ground_truth"]
+        assert score(theirs.task, exported["reward_model"]["ground_truth"], theirs.truth) == 1.0
         if ours.task != "grounding":
-            assert theirs.answer == ours.answer
+            assert theirs.truth == ours.truth
         for clip, back in zip(before.clips, after.clips, strict=True):
             assert back.frames.shape == clip.frames.shape
             errors = np.abs(clip.frames[:, None].astype(float) - back.frames[None]).mean((2, 3, 4))

@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from dataset.stats.baselines import span_s, task_floor
+from dataset.stats.baselines import span_s, task_baseline
 from pretext.stream import make_recipe
 from pretext.tasks.counting import CountingParams
 from pretext.tasks.task import TaskParams
@@ -39,13 +39,13 @@ def drawn(
         make_recipe(index, videos=videos, mix={task: 1}, params_by_task=params or {}, seed=0)
         for index in range(count)
     ]
-    return [recipe.answer for recipe in recipes], [span_s(recipe.frame_times_s) for recipe in recipes]
+    return [recipe.truth for recipe in recipes], [span_s(recipe.frame_times_s) for recipe in recipes]
 
 
 def test_counting_is_the_reference_over_every_vector_up_to_the_largest() -> None:
     truths = ["0,3,3", "3,1,3", "3,3,1", "1,4,3", "3,3,0"]
     guesses = [",".join(map(str, guess)) for guess in product(range(11), repeat=3)]
-    found = task_floor("counting", truths)
+    found = task_baseline("counting", truths)
     assert (found.random, found.best_constant) == pytest.approx(reference("counting", truths, guesses))
     assert fmean(score("counting", found.constant, truth) for truth in truths) == pytest.approx(
         found.best_constant
@@ -58,7 +58,7 @@ def test_the_jigsaw_is_the_reference_over_all_orders_of_all_lengths(seed: int) -
     rng = np.random.default_rng(seed)
     truths = ["".join(map(str, rng.permutation(k) + 1)) for k in [4] * 7 + [5] * 12]
     guesses = ["".join(map(str, order)) for k in (4, 5) for order in permutations(range(1, k + 1))]
-    found = task_floor("jigsaw", truths)
+    found = task_baseline("jigsaw", truths)
     assert (found.random, found.best_constant) == pytest.approx(reference("jigsaw", truths, guesses))
     assert fmean(score("jigsaw", found.constant, truth) for truth in truths) == pytest.approx(
         found.best_constant
@@ -71,7 +71,7 @@ def test_grounding_is_the_reference_over_a_grid_much_finer_than_the_ends(seed: i
     ends = np.sort(rng.integers(0, 60, (25, 2)), axis=1) / 10
     truths = [f"{start:.1f}-{end:.1f}" for start, end in ends if start < end]
     guesses = [f"{a / 20:.2f}-{b / 20:.2f}" for a in range(121) for b in range(a + 1, 122)]
-    found = task_floor("grounding", truths)
+    found = task_baseline("grounding", truths)
     random, best = reference("grounding", truths, guesses)
     assert found.random == pytest.approx(random)
     assert found.best_constant == pytest.approx(best, abs=5e-4)
@@ -83,20 +83,20 @@ def test_grounding_is_the_reference_over_a_grid_much_finer_than_the_ends(seed: i
 
 def test_the_whole_video_and_the_same_part_of_each_by_hand() -> None:
     # Of 8 s, 2 to 4; of 80 s, 20 to 40: a quarter each, and both the second one.
-    found = task_floor("grounding", ["12-14", "20-40"], spans_s=[(10.0, 18.0), (0.0, 80.0)])
+    found = task_baseline("grounding", ["12-14", "20-40"], spans_s=[(10.0, 18.0), (0.0, 80.0)])
     assert found.whole_clip == pytest.approx(0.25)
     assert found.same_part == pytest.approx(1.0)
     assert found.best_constant == pytest.approx(0.5)
 
 
 def test_one_sample_has_no_other_to_guess_from() -> None:
-    assert task_floor("jigsaw", ["12"]).random == 0.0
-    assert task_floor("grounding", ["1-2"]).best_constant == 1.0
-    assert task_floor("counting", ["1,2,3"] * 5).random == 1.0
+    assert task_baseline("jigsaw", ["12"]).random == 0.0
+    assert task_baseline("grounding", ["1-2"]).best_constant == 1.0
+    assert task_baseline("counting", ["1,2,3"] * 5).random == 1.0
 
 
 def test_counting_as_published_gives_three_of_each_a_reward_of_0_58() -> None:
-    found = task_floor("counting", drawn("counting", 3000)[0])
+    found = task_baseline("counting", drawn("counting", 3000)[0])
     assert found.constant == "3,3,3"
     assert found.best_constant == pytest.approx(0.58, abs=0.01)
 
@@ -104,20 +104,20 @@ def test_counting_as_published_gives_three_of_each_a_reward_of_0_58() -> None:
 def test_balanced_counting_lowers_the_best_constant() -> None:
     balanced, _ = drawn("counting", 3000, {"counting": CountingParams(balanced=True)})
     as_published, _ = drawn("counting", 3000)
-    lower, higher = task_floor("counting", balanced), task_floor("counting", as_published)
+    lower, higher = task_baseline("counting", balanced), task_baseline("counting", as_published)
     assert lower.best_constant < higher.best_constant - 0.02
 
 
 def test_the_jigsaw_as_published_gives_any_order_a_reward_of_0_35() -> None:
     # Two random orders of 6 are 2 x 35 / 6 places apart on average, of at most 18: 1 - 70 / 6 / 18 = 0.352.
-    found = task_floor("jigsaw", drawn("jigsaw", 3000)[0])
+    found = task_baseline("jigsaw", drawn("jigsaw", 3000)[0])
     assert found.random == pytest.approx(0.352, abs=0.005)
     assert found.best_constant == pytest.approx(0.36, abs=0.015)  # a little better by chance
 
 
 def test_grounding_as_published_gives_the_whole_video_a_reward_of_0_25() -> None:
     truths, spans_s = drawn("grounding", 3000)
-    found = task_floor("grounding", truths, spans_s=spans_s)
+    found = task_baseline("grounding", truths, spans_s=spans_s)
     assert found.whole_clip == pytest.approx(0.25, abs=0.005)
     assert found.same_part is not None
     assert found.same_part > found.whole_clip
@@ -131,7 +131,7 @@ def test_thirty_thousand_answers_are_no_matter_of_hours() -> None:
     starts_s = rng.uniform(0, 0.75, 30_000) * lengths_s
     ends_s = starts_s + rng.uniform(1 / 6, 1 / 3, 30_000) * lengths_s
     truths = [f"{a:.1f}-{b:.1f}" for a, b in zip(starts_s, ends_s, strict=True)]
-    found = task_floor("grounding", truths, spans_s=[(0.0, float(length)) for length in lengths_s])
+    found = task_baseline("grounding", truths, spans_s=[(0.0, float(length)) for length in lengths_s])
     assert found.samples == 30_000
     assert fmean(score("grounding", found.constant, truth) for truth in truths) == pytest.approx(
         found.best_constant
@@ -140,8 +140,8 @@ def test_thirty_thousand_answers_are_no_matter_of_hours() -> None:
 
 def test_no_answers_and_wrong_ones_are_refused() -> None:
     with pytest.raises(ValueError, match="there are no answers"):
-        task_floor("jigsaw", [])
-    with pytest.raises(ValueError, match="not a ground truth"):
-        task_floor("counting", ["1,2,3", "12"])
+        task_baseline("jigsaw", [])
+    with pytest.raises(ValueError, match="cannot be the truth"):
+        task_baseline("counting", ["1,2,3", "12"])
     with pytest.raises(ValueError, match="there is no rule"):
-        task_floor("juggling", ["12"])
+        task_baseline("juggling", ["12"])

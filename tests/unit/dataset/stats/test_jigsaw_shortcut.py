@@ -5,7 +5,7 @@ from itertools import pairwise, permutations
 import numpy as np
 import pytest
 
-from dataset.stats.jigsaw_shortcut import boundary_earnings, solve_by_boundaries
+from dataset.stats.jigsaw_shortcut import shortcut_scores, solve_by_ends
 from pretext.recipe import Clip, Recipe, Sample
 from pretext.scenes import draw_videos
 from pretext.stream import make_recipe, render
@@ -45,12 +45,12 @@ def test_no_order_of_the_clips_has_smaller_steps(seed: int) -> None:
         )
 
     best = min(permutations(range(6)), key=steps)
-    assert solve_by_boundaries(sample) == "".join(str(clip + 1) for clip in best)
+    assert solve_by_ends(sample) == "".join(str(clip + 1) for clip in best)
 
 
 def test_on_smooth_scenes_it_solves_nearly_everything(scenes: list[SampledVideo]) -> None:
     recipes = jigsaws(scenes, JigsawParams(num_clips=4), 6)
-    earned = boundary_earnings(recipes)
+    earned = shortcut_scores(recipes)
     assert earned is not None
     assert (earned.samples, earned.unreadable) == (6, 0)
     assert earned.reward > 0.9
@@ -59,10 +59,9 @@ def test_on_smooth_scenes_it_solves_nearly_everything(scenes: list[SampledVideo]
 
 def test_all_jigsaws_of_a_video_are_as_hard_as_one(scenes: list[SampledVideo]) -> None:
     recipes = jigsaws(scenes[:1], JigsawParams(num_clips=6), 8)
-    assert len({recipe.answer for recipe in recipes}) > 1
+    assert len({recipe.truth for recipe in recipes}) > 1
     solved = [
-        tuple(recipe.params["shown"][int(d) - 1] for d in solve_by_boundaries(render(recipe)))
-        for recipe in recipes
+        tuple(recipe.params["shown"][int(d) - 1] for d in solve_by_ends(render(recipe))) for recipe in recipes
     ]
     assert len(set(solved)) == 1
 
@@ -70,13 +69,13 @@ def test_all_jigsaws_of_a_video_are_as_hard_as_one(scenes: list[SampledVideo]) -
 def test_a_video_that_is_gone_is_counted_and_no_more(scenes: list[SampledVideo]) -> None:
     there, gone = jigsaws(scenes, JigsawParams(num_clips=4), 2)
     gone = Recipe(**{**vars(gone), "video": "/no/such.mp4"})
-    earned = boundary_earnings([there, gone])
+    earned = shortcut_scores([there, gone])
     assert earned is not None
     assert (earned.samples, earned.unreadable) == (1, 1)
-    nothing = boundary_earnings([gone])
+    nothing = shortcut_scores([gone])
     assert nothing is not None
     assert (nothing.samples, nothing.unreadable, nothing.reward) == (0, 1, 0.0)
-    assert boundary_earnings([]) is None
+    assert shortcut_scores([]) is None
 
 
 @pytest.mark.skipif(
@@ -87,7 +86,7 @@ def test_a_gap_takes_from_what_it_earns_on_genuine_videos() -> None:
     videos = [inspect(str(REAL_VIDEOS / name), FrameSpec()) for name in names]
     exact = []
     for gap in (0, 4):
-        earned = boundary_earnings(jigsaws(videos, JigsawParams(gap=gap), len(videos)))
+        earned = shortcut_scores(jigsaws(videos, JigsawParams(gap=gap), len(videos)))
         assert earned is not None
         exact.append(earned.exact)
     assert exact[0] == 1.0

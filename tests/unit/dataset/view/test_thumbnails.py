@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from dataset.view.thumbnails import pictures
+from dataset.view.thumbnails import thumbnails
 from pretext.recipe import Clip, Recipe, Sample
 
 SHAPE = {
@@ -28,7 +28,7 @@ def sample(task: str, answer: str, params: dict, clips: int, size: tuple[int, in
 
 
 def test_large_frames_are_made_smaller_and_boxes_with_them() -> None:
-    (clip,) = pictures(sample("counting", "1,0,0", {"shapes": [SHAPE]}, 1, (480, 640)))
+    (clip,) = thumbnails(sample("counting", "1,0,0", {"shapes": [SHAPE]}, 1, (480, 640)))
     assert clip.label == "Video"
     assert clip.true_place is None
     assert [frame.edited for frame in clip.frames] == [False, True, False, False]
@@ -43,7 +43,7 @@ def test_large_frames_are_made_smaller_and_boxes_with_them() -> None:
 
 
 def test_small_frames_keep_their_size_and_clips_their_true_places() -> None:
-    clips = pictures(sample("jigsaw", "213", {}, 3))
+    clips = thumbnails(sample("jigsaw", "213", {}, 3))
     assert [clip.label for clip in clips] == ["Clip 1", "Clip 2", "Clip 3"]
     assert [clip.true_place for clip in clips] == [1, 0, 2]
     assert clips[2].frames[0].time_s == 20.0

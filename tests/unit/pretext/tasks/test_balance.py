@@ -108,7 +108,7 @@ def test_totals_are_drawn_so() -> None:
     drawn: Counter[int] = Counter()
     num_draws = 700
     for seed in range(num_draws):
-        drawn.update(map(int, Counting().make(material, params, seed).answer.split(",")))
+        drawn.update(map(int, Counting().make(material, params, seed).truth.split(",")))
     assert best_constant_count({total: float(count) for total, count in drawn.items()})[1] < 0.43
     ways, weights = _balanced_totals((1, 3), (1, 3))
     for total, weight in zip(ways, weights.tolist(), strict=True):

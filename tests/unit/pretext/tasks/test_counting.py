@@ -61,8 +61,8 @@ def test_every_counted_shape_is_seen_and_all_that_is_seen_is_counted(
         shapes = [Shape(**entry) for entry in recipe.params["shapes"]]
         assert min(visible_share(shape, frames[shape.frame]) for shape in shapes) >= 0.9
         counts = Counter(shape.kind for shape in shapes)
-        assert recipe.answer == ",".join(str(counts[kind]) for kind in KINDS)
-        assert score("counting", recipe.answer, recipe.answer) == 1.0
+        assert recipe.truth == ",".join(str(counts[kind]) for kind in KINDS)
+        assert score("counting", recipe.truth, recipe.truth) == 1.0
         touched = np.flatnonzero((frames != GREY).any((1, 2, 3))).tolist()
         assert TASK.edited(recipe) == [touched] == [sorted({shape.frame for shape in shapes})]
 
@@ -73,7 +73,7 @@ def test_counting_the_outlines_gives_the_answer(size: tuple[int, int]) -> None:
     for seed in range(12):
         recipe = make(seed, HARD, size)
         found = Counter(_kind_of(outline) for frame in drawn_on_grey(recipe) for outline in _outlines(frame))
-        assert ",".join(str(found[kind]) for kind in KINDS) == recipe.answer
+        assert ",".join(str(found[kind]) for kind in KINDS) == recipe.truth
 
 
 @pytest.mark.parametrize(("params", "most"), [(EASY, 3), (HARD, 4)], ids=["easy", "hard"])
@@ -89,7 +89,7 @@ def test_totals_come_as_published(params: CountingParams, most: int) -> None:
     frames: Counter[int] = Counter()
     for seed in range(num_draws):
         recipe = make(seed, params, (256, 256))
-        for counter, said in zip(found, recipe.answer.split(","), strict=True):
+        for counter, said in zip(found, recipe.truth.split(","), strict=True):
             counter[int(said)] += 1
         groups = Counter((shape["kind"], shape["frame"]) for shape in recipe.params["shapes"])
         per_frame.update(groups.values())

@@ -216,7 +216,7 @@ def test_what_would_not_show_is_not_drawn_and_another_video_is_taken(
         assert recipe.video == "x.mp4"
     with pytest.raises(ValueError, match=r"50 videos in a row; the last: dull\.mp4"):
         make_recipe(0, videos=[dull], mix={"grounding": 1}, params_by_task={"grounding": params}, seed=0)
-    TASK.make(Material(replace(dull, traits=None)), params, 0)  # nobody has looked: it may well show
+    TASK.make(Material(replace(dull, frame_stats=None)), params, 0)  # nobody has looked: it may well show
     TASK.make(
         Material(dull), params.model_copy(update={"min_change": 0.0, "min_motion": 0.0}), 0
     )  # asked for

@@ -55,9 +55,9 @@ def test_put_in_the_answers_order_the_clips_are_the_video_again(
     for seed in range(20):
         recipe = make(num_clips, seed, num_frames, gap)
         sample = TASK.render(recipe, frames, None)
-        in_order = [sample.clips[number - 1] for number in parse_order(recipe.answer) or ()]
+        in_order = [sample.clips[number - 1] for number in parse_order(recipe.truth) or ()]
         assert np.concatenate([clip.frames[:, 0, 0, 0] for clip in in_order]).tolist() == kept
-        assert score("jigsaw", recipe.answer, recipe.answer) == 1.0
+        assert score("jigsaw", recipe.truth, recipe.truth) == 1.0
         assert TASK.edited(recipe) == []
         for clip in sample.clips:
             assert len(clip.frames) == length - gap
@@ -68,12 +68,12 @@ def test_put_in_the_answers_order_the_clips_are_the_video_again(
 
 def test_the_example_of_the_class_holds() -> None:
     """Shown 3rd, 1st, 2nd."""
-    answers = {tuple(make(3, seed).params["shown"]): make(3, seed).answer for seed in range(50)}
+    answers = {tuple(make(3, seed).params["shown"]): make(3, seed).truth for seed in range(50)}
     assert answers[2, 0, 1] == "231"
 
 
 def test_all_orders_come_equally_often_the_true_one_included() -> None:
-    counts = Counter(make(3, seed).answer for seed in range(1200))
+    counts = Counter(make(3, seed).truth for seed in range(1200))
     assert len(counts) == 6
     assert all(150 < count < 250 for count in counts.values())
 

@@ -82,8 +82,8 @@ def test_answers_are_the_real_times_of_the_altered_frames(encode: Encode, name: 
     for index in range(12):
         recipe = _recipe(video, index)
         truth = true_interval(render(recipe), every, times_s)
-        assert_same_but_for_rounding(recipe.answer, truth)
-        answers.add(recipe.answer)
+        assert_same_but_for_rounding(recipe.truth, truth)
+        answers.add(recipe.truth)
     assert len(answers) > 6
 
 
@@ -92,7 +92,7 @@ def test_a_segment_at_the_very_end_lasts_one_mean_step_more(encode: Encode) -> N
     video = inspect(str(path), FrameSpec(num_frames=10, window=1.0, min_pixels=4096, max_pixels=4096))
     params = GROUNDING.Params(perturbations=("invert",), segment=(4, 4))
     answers = {
-        tuple(GROUNDING.edited(recipe)[0]): recipe.answer
+        tuple(GROUNDING.edited(recipe)[0]): recipe.truth
         for recipe in (_recipe(video, index, params) for index in range(60))
     }
     assert answers[6, 7, 8, 9] == "3.9-6.3"  # frames 3, 9, ... 57 of 10 a second, a step of 0.6 s
@@ -127,10 +127,10 @@ def test_on_genuine_videos_our_clock_is_right_and_the_papers_is_not(
                 recipe = _recipe(video, index)
                 (edited,) = GROUNDING.edited(recipe)
                 truth = float(bounds_s[edited[0]]), float(bounds_s[edited[-1] + 1])
-                said = tuple(float(end) for end in recipe.answer.split("-"))
+                said = tuple(float(end) for end in recipe.truth.split("-"))
                 overlaps[clock].append(interval_iou(said, truth))
                 if clock == "source":
-                    assert_same_but_for_rounding(recipe.answer, truth)
+                    assert_same_but_for_rounding(recipe.truth, truth)
     assert np.mean(overlaps["source"]) > 0.95
     assert np.mean(overlaps["paper"]) < 0.8
     assert np.mean(np.array(overlaps["paper"]) < 0.5) > 0.1
@@ -144,7 +144,7 @@ def test_on_genuine_videos_the_altered_pixels_are_where_the_answer_says(
             continue  # a video that stands still: its frames do not name themselves
         recipe = _recipe(video, number)
         sample = GROUNDING.render(recipe, frames, None)
-        assert_same_but_for_rounding(recipe.answer, true_interval(sample, frames, video.times_s))
+        assert_same_but_for_rounding(recipe.truth, true_interval(sample, frames, video.times_s))
 
 
 def _true_times(video: SampledVideo, info: VideoInfo) -> NDArray[np.float64]:
