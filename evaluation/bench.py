@@ -1,7 +1,7 @@
-"""A bench on disk: VIUBench's nine columns, each a dataset of its own, made from any videos.
+"""A benchmark on disk: VIUBench's nine columns, each a dataset, built from any videos.
 
-BENCH/bench.json      what it was made from; written last, so where it stands the bench is complete
-      counting_easy/  a dataset, as `videossr data build` makes them
+BENCH/bench.json      the settings that it was built with; written last, so a folder with it is complete
+      counting_easy/  a dataset, as `videossr data build` makes it
       ...
 """
 
@@ -20,21 +20,21 @@ from dataset.store import (
     videos_table,
     write_dataset,
 )
-from evaluation.viubench import COLUMNS, Column
+from evaluation.viubench import COLUMNS, PaperColumn
 from pretext.randomness import generator
 from pretext.recipe import Recipe
 from pretext.stream import make_recipe
 from pretext.tasks import TASKS
 from pretext.tasks.task import TaskParams
 from pretext.video.frames import FrameSpec, SampledVideo
-from pretext.video.info import Rejected
+from pretext.video.info import Skipped
 
 BENCH = "bench.json"
-Report = Callable[[int, int], None]  # (columns done, columns in all)
+OnColumnsDone = Callable[[int, int], None]  # called with (columns done, columns in all)
 
 
 class BenchSettings(BaseModel, frozen=True, extra="forbid"):
-    """All that a bench follows from: the same settings and videos, the same questions."""
+    """The settings of a benchmark. The same settings and videos give the same questions."""
 
     videos: tuple[str, ...]  # folders or URLs
     samples_per_column: Annotated[int, Field(ge=1)] = 200
@@ -43,7 +43,7 @@ class BenchSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 class BenchCard(BaseModel, frozen=True, extra="forbid"):
-    """What stands in bench.json."""
+    """The content of bench.json."""
 
     version: Literal[1] = 1
     columns: tuple[str, ...]
@@ -51,22 +51,24 @@ class BenchCard(BaseModel, frozen=True, extra="forbid"):
 
 
 @dataclass(frozen=True)
-class Questions:
-    """What a model is asked under one heading of the table."""
+class BenchColumn:
+    """A column of a benchmark as loaded from disk: one of VIUBench's, or the samples of one task of a dataset."""
 
     name: str
-    label: str
+    label: str  # setting of the task, for people; "" if there is none
     task: str
     recipes: tuple[Recipe, ...]
-    params: TaskParams | None = None  # None where nobody knows them
-    published: float | None = None  # VideoSSR-8B's, percent; None for what is no column of VIUBench
+    params: TaskParams | None = None  # settings that the recipes were drawn with; None: not known
+    published: float | None = (
+        None  # score of VideoSSR-8B in the paper, percent; None: not a column of VIUBench
+    )
 
 
 def check_bench(settings: BenchSettings, out: Path) -> BenchCard | None:
-    """Before any video is looked at; the card of a bench that is complete already.
+    """Check settings before any video is inspected. Return the card if this benchmark is complete already.
 
     Raises:
-        DatasetError: the columns cannot be made of so many frames, or `out` holds something else.
+        DatasetError: the columns cannot be built from this number of frames, or `out` holds something else.
     """
     num_frames = settings.frames.num_frames
     problems = []
@@ -76,34 +78,36 @@ def check_bench(settings: BenchSettings, out: Path) -> BenchCard | None:
         except ValueError as error:
             problems.append(f"--frames={num_frames}: {column.task} {column.label}: {error}")
     if problems:
-        raise DatasetError("\n".join([*problems, "VIUBench has 48 frames; 96 do as well."]))
+        raise DatasetError("\n".join([*problems, "VIUBench has 48 frames; 96 are possible too."]))
     if (out / CARD).exists():
-        raise DatasetError(f"{out}: holds a dataset. Name a folder that is not there yet.")
+        raise DatasetError(f"{out}: holds a dataset. Name a folder that does not exist yet.")
     if not (out / BENCH).exists():
         return None
     card = _card(out)
     if card.settings != settings:
-        raise DatasetError(f"{out}: holds another bench (see {BENCH}). Name a folder that is not there yet.")
+        raise DatasetError(
+            f"{out}: holds a benchmark with other settings (see {BENCH}). Name a folder that does not exist yet."
+        )
     return card
 
 
 def build_bench(
     videos: Sequence[SampledVideo],
-    rejected: Sequence[Rejected],
+    skipped: Sequence[Skipped],
     out: Path,
     *,
     settings: BenchSettings,
-    report: Report = lambda done, total: None,
+    report: OnColumnsDone = lambda done, total: None,
 ) -> BenchCard:
-    """Makes the nine columns; those that are complete already are kept.
+    """Build the nine columns. Columns that are complete already are kept.
 
     Args:
-        videos: at least one, each looked at (`dataset.scan.scan`).
-        rejected: those that were set aside; every column lists them.
+        videos: at least one, each inspected by `dataset.scan.scan`.
+        skipped: videos that cannot be used; every column lists them.
 
     Raises:
-        DatasetError: as `check_bench`; no sample of a column can be made of these videos; or `out` holds a column
-            made with other settings or of other videos.
+        DatasetError: as `check_bench`; no sample of a column can be made from these videos; or `out` holds a column
+            built with other settings or from other videos.
     """
     complete = check_bench(settings, out)
     if complete is not None:
@@ -120,7 +124,7 @@ def build_bench(
                 folder,
                 recipes,
                 videos=table,
-                rejected=rejected,
+                skipped=skipped,
                 reader=settings.frames.reader,
                 settings=wanted,
             )
@@ -132,54 +136,54 @@ def build_bench(
     return card
 
 
-def load_questions(folder: Path, limit: int | None = None) -> tuple[Questions, ...]:
-    """The columns of a bench, in order; or the tasks of a dataset, and of each file that one was imported from.
+def load_columns(folder: Path, limit: int | None = None) -> tuple[BenchColumn, ...]:
+    """Return the columns of a benchmark in order, or those of a dataset: one per task and imported file.
 
     Args:
-        limit: only so many of the first samples of each.
+        limit: largest number of samples per column; the first ones are taken.
 
     Raises:
-        DatasetError: the folder holds neither, or no sample.
+        DatasetError: the folder is neither a benchmark nor a dataset, or holds no sample.
     """
     if (folder / BENCH).exists():
         known = {column.name: column for column in COLUMNS}
-        return tuple(_of_column(folder, known[name], limit) for name in _card(folder).columns)
+        return tuple(_load_column(folder, known[name], limit) for name in _card(folder).columns)
     if any((folder / column.name).is_dir() for column in COLUMNS):
         raise DatasetError(
-            f"{folder}: the bench is not complete (no {BENCH}). Run its `videossr bench build` again."
+            f"{folder}: the benchmark is not complete (no {BENCH}). Run its `videossr bench build` again."
         )
     if not (folder / CARD).exists():
         raise DatasetError(
-            f"{folder}: holds neither a bench nor a dataset (no {BENCH}, no {CARD}). Make one with "
+            f"{folder}: holds neither a benchmark nor a dataset (no {BENCH}, no {CARD}). Build one with "
             "`videossr bench build`."
         )
     found = Dataset(folder)
-    # Imported data keeps apart what came in files of its own: a benchmark has one for each setting.
-    by_heading: dict[tuple[str, str], list[Recipe]] = {}
+    # Samples from different imported files are kept apart, because benchmarks have one file per setting.
+    by_column: dict[tuple[str, str], list[Recipe]] = {}
     for recipe in found:
-        kept = by_heading.setdefault((recipe.task, Path(recipe.params.get("source", "")).stem), [])
+        kept = by_column.setdefault((recipe.task, Path(recipe.params.get("source", "")).stem), [])
         if limit is None or len(kept) < limit:
             kept.append(recipe)
-    if not by_heading:
+    if not by_column:
         raise DatasetError(f"{folder}: the dataset is empty. Name one that has samples.")
     settings = found.card.settings
     return tuple(
-        Questions(
+        BenchColumn(
             f"{task}/{source}" if source else task,
             source,
             task,
             tuple(recipes),
             None if settings is None else settings.params_by_task[task],
         )
-        for (task, source), recipes in sorted(by_heading.items())
+        for (task, source), recipes in sorted(by_column.items())
     )
 
 
-def _of_column(folder: Path, column: Column, limit: int | None) -> Questions:
+def _load_column(folder: Path, column: PaperColumn, limit: int | None) -> BenchColumn:
     found = Dataset(folder / column.name)
     count = len(found) if limit is None else min(limit, len(found))
     recipes = tuple(found[number] for number in range(count))
-    return Questions(column.name, column.label, column.task, recipes, column.params, column.published)
+    return BenchColumn(column.name, column.label, column.task, recipes, column.params, column.published)
 
 
 def _card(folder: Path) -> BenchCard:
@@ -187,17 +191,17 @@ def _card(folder: Path) -> BenchCard:
         card = BenchCard.model_validate_json((folder / BENCH).read_text(encoding="utf-8"))
     except (OSError, ValidationError) as error:
         raise DatasetError(
-            f"{folder / BENCH}: cannot be read ({error}). Build the bench again, in a new folder."
+            f"{folder / BENCH}: cannot be read ({error}). Build the benchmark again, in a new folder."
         ) from None
     if card.columns != tuple(column.name for column in COLUMNS):
         raise DatasetError(
-            f"{folder / BENCH}: lists other columns than VIUBench's nine. Build it again, in a new folder."
+            f"{folder / BENCH}: lists columns other than VIUBench's nine. Build the benchmark again, in a new folder."
         )
     return card
 
 
-def _column_settings(settings: BenchSettings, column: Column) -> BuildSettings:
-    # Columns must not share their draws: two grounding columns would have the same segments.
+def _column_settings(settings: BenchSettings, column: PaperColumn) -> BuildSettings:
+    # Each column has its own seed; with a common one, all grounding columns would have the same segments.
     seed = int(generator(settings.seed, "viubench", column.name).integers(2**53))
     values = {
         "videos": settings.videos,
@@ -210,7 +214,7 @@ def _column_settings(settings: BenchSettings, column: Column) -> BuildSettings:
     return BuildSettings.model_validate(values)
 
 
-def _recipes(column: Column, settings: BuildSettings, videos: Sequence[SampledVideo]) -> list[Recipe]:
+def _recipes(column: PaperColumn, settings: BuildSettings, videos: Sequence[SampledVideo]) -> list[Recipe]:
     assert settings.count is not None
     try:
         return [
@@ -231,6 +235,6 @@ def _recipes(column: Column, settings: BuildSettings, videos: Sequence[SampledVi
 def _check_kept(folder: Path, settings: BuildSettings, videos: Sequence[SampledVideo]) -> None:
     kept = Dataset(folder)
     if kept.card.settings != settings:
-        raise DatasetError(f"{folder}: was made with other settings (see {CARD}). Name a new folder.")
+        raise DatasetError(f"{folder}: was built with other settings (see {CARD}). Name a new folder.")
     if [video.path for video in kept.videos()] != [video.path for video in videos]:
-        raise DatasetError(f"{folder}: was made of other videos than there are now. Name a new folder.")
+        raise DatasetError(f"{folder}: was built from other videos. Name a new folder.")

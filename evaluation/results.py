@@ -1,4 +1,4 @@
-"""What a model's answers to a bench amount to: results.json, answers.jsonl and a plot."""
+"""The results of a benchmark: from scored completions to the table, results.json, answers.jsonl and a plot."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,110 +7,125 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from evaluation.bench import Questions
-from evaluation.viubench import COLUMNS, Summary, answer_score, percent_text, random_guess, summary
+from evaluation.bench import BenchColumn
+from evaluation.viubench import (
+    COLUMNS,
+    TableAverages,
+    percent_text,
+    random_guess,
+    table_averages,
+    viubench_score,
+)
 from reward import is_valid
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One question answered, as it stands in answers.jsonl."""
+class BenchCompletion:
+    """A model's completion for one question, as a line of answers.jsonl. The field names are the keys there."""
 
-    id: str  # of the recipe
-    column: str
-    question: str  # "[video]" where a clip stands
-    answer: str  # the true one
+    id: str  # id of the recipe
+    column: str  # name of the column
+    question: str  # text of the prompt, with "[video]" for each clip
+    answer: str  # the truth
     completion: str
-    cut_off: bool  # the completion reached the most tokens allowed: not the whole reply, so it earns 0
-    valid: bool  # it has the task's form
+    cut_off: bool  # whether the completion reached the largest number of tokens; it then scores 0
+    valid: bool  # whether the completion has the task's form
     score: float  # the paper's metric, in [0, 1]
 
 
-def scored(
-    *, id: str, column: Questions, question: str, answer: str, completion: str, cut_off: bool
-) -> Answer:
-    """An answer with its score."""
-    reply = "" if cut_off else completion
-    return Answer(
-        id=id,
+def score_completion(
+    *, recipe_id: str, column: BenchColumn, question: str, truth: str, completion: str, cut_off: bool
+) -> BenchCompletion:
+    """Return the completion with its score. An incomplete one counts as empty."""
+    scored_text = "" if cut_off else completion
+    return BenchCompletion(
+        id=recipe_id,
         column=column.name,
         question=question,
-        answer=answer,
+        answer=truth,
         completion=completion,
         cut_off=cut_off,
-        valid=is_valid(column.task, reply, answer),
-        score=answer_score(column.task, reply, answer),
+        valid=is_valid(column.task, scored_text, truth),
+        score=viubench_score(column.task, scored_text, truth),
     )
 
 
 @dataclass(frozen=True)
 class ColumnResult:
-    """One heading of the table. Percentages, but for `valid`."""
+    """The scores of one column, in percent except `valid`."""
 
     name: str
     task: str
     label: str
-    n: int  # answers
-    unreadable: int  # questions left out because their video could not be read
+    n: int  # number of completions
+    unreadable: int  # number of questions left out because their video could not be read
     score: float
-    valid: float  # share of answers of the task's form
-    random: float | None  # what guessing earns; None where that is not known
-    published: float | None  # VideoSSR-8B's; None for what is no column of VIUBench
+    valid: float  # share of valid completions, 0 to 1
+    random: float | None  # what guessing earns; None: not known
+    published: float | None  # score of VideoSSR-8B in the paper; None: not a column of VIUBench
 
 
 @dataclass(frozen=True)
-class Results:
-    """The table."""
+class BenchResults:
+    """The table of an evaluation."""
 
     columns: tuple[ColumnResult, ...]
-    # Of the model, of guessing and of VideoSSR-8B; none unless all nine columns of VIUBench were asked.
-    summaries: tuple[Summary, Summary, Summary] | None
+    # Averages of the model, of guessing and of VideoSSR-8B; None unless all nine columns of VIUBench were evaluated.
+    summaries: tuple[TableAverages, TableAverages, TableAverages] | None
 
 
-def results(asked: Sequence[Questions], answers: Sequence[Answer]) -> Results:
-    """The table of `answers`. Raises ValueError where a column has none."""
-    by_column: dict[str, list[Answer]] = {}
-    for answer in answers:
-        by_column.setdefault(answer.column, []).append(answer)
-    columns = []
-    for entry in asked:
-        found = by_column.get(entry.name)
-        if not found:
-            raise ValueError(f"{entry.name}: none of its {len(entry.recipes)} questions could be asked.")
-        columns.append(
+def bench_results(columns: Sequence[BenchColumn], completions: Sequence[BenchCompletion]) -> BenchResults:
+    """Return the table of an evaluation.
+
+    Raises:
+        ValueError: a column has no completion.
+    """
+    by_column: dict[str, list[BenchCompletion]] = {}
+    for completion in completions:
+        by_column.setdefault(completion.column, []).append(completion)
+    found = []
+    for column in columns:
+        of_column = by_column.get(column.name)
+        if not of_column:
+            raise ValueError(
+                f"{column.name}: none of its {len(column.recipes)} questions could be evaluated."
+            )
+        found.append(
             ColumnResult(
-                name=entry.name,
-                task=entry.task,
-                label=entry.label,
-                n=len(found),
-                unreadable=len(entry.recipes) - len(found),
-                score=100 * fmean(answer.score for answer in found),
-                valid=fmean(answer.valid for answer in found),
-                random=random_guess(entry.task, entry.recipes, entry.params),
-                published=entry.published,
+                name=column.name,
+                task=column.task,
+                label=column.label,
+                n=len(of_column),
+                unreadable=len(column.recipes) - len(of_column),
+                score=100 * fmean(completion.score for completion in of_column),
+                valid=fmean(completion.valid for completion in of_column),
+                random=random_guess(column.task, column.recipes, column.params),
+                published=column.published,
             )
         )
-    return Results(tuple(columns), _summaries(columns))
+    return BenchResults(tuple(found), _summaries(found))
 
 
-def _summaries(columns: Sequence[ColumnResult]) -> tuple[Summary, Summary, Summary] | None:
+def _summaries(columns: Sequence[ColumnResult]) -> tuple[TableAverages, TableAverages, TableAverages] | None:
     if [column.name for column in columns] != [column.name for column in COLUMNS]:
         return None
     guesses = {column.name: column.random for column in columns if column.random is not None}
     published = {column.name: column.published for column in columns if column.published is not None}
     scores = {column.name: column.score for column in columns}
-    return summary(scores), summary(guesses), summary(published)
+    return table_averages(scores), table_averages(guesses), table_averages(published)
 
 
-def write_results(out: Path, found: Results, answers: Sequence[Answer], about: Mapping[str, Any]) -> None:
-    """Writes answers.jsonl, results.png and results.json, this one last: where it stands, all is there.
+def write_results(
+    out: Path, found: BenchResults, completions: Sequence[BenchCompletion], about: Mapping[str, Any]
+) -> None:
+    """Write answers.jsonl, results.png and results.json. The last is written last, so a folder with it is complete.
 
     Args:
-        about: what was evaluated, and how; its entries come first in results.json.
+        about: what was evaluated and how; the first entries of results.json.
     """
     with (out / "answers.jsonl").open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(asdict(answer)) + "\n" for answer in answers)
-    plot(out / "results.png", found, model=str(about["model"]))
+        file.writelines(json.dumps(asdict(completion)) + "\n" for completion in completions)
+    plot_results(out / "results.png", found, model=str(about["model"]))
     table = {
         "columns": {column.name: _entry(column) for column in found.columns},
         "averages": dict(found.summaries[0].by_task) if found.summaries else None,
@@ -125,8 +140,8 @@ def _entry(column: ColumnResult) -> dict[str, Any]:
     return entry
 
 
-def plot(path: Path, found: Results, *, model: str) -> None:
-    """Bars for each column, and for the averages where there are any: guessing, the model, VideoSSR-8B."""
+def plot_results(path: Path, found: BenchResults, *, model: str) -> None:
+    """Plot bars of guessing, the model and VideoSSR-8B for each column, and for the overall averages if known."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,4 +1,4 @@
-"""The settings of an evaluation on a bench."""
+"""The settings of an evaluation on a benchmark."""
 
 from typing import Annotated, Literal
 

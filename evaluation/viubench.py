@@ -1,4 +1,4 @@
-"""VIUBench (arXiv 2511.06281): its nine columns, how it scores an answer, and the table of them all."""
+"""VIUBench (arXiv 2511.06281): its nine columns, its metric, the averages of its table, and what guessing earns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,31 +17,31 @@ from reward.rules import interval_iou
 
 
 @dataclass(frozen=True)
-class Column:
-    """One column of the paper's table: a task at one setting."""
+class PaperColumn:
+    """A column of the paper's table: a task at one setting."""
 
-    name: str  # its folder in a bench
-    label: str  # for people, beside the task
+    name: str  # name of its folder in a benchmark
+    label: str  # the setting, for people
     task: str
     params: TaskParams
-    published: float  # what VideoSSR-8B earns in the paper, percent
+    published: float  # score of VideoSSR-8B in the paper, percent
 
 
-def _counting(label: str, most: int, published: float) -> Column:
+def _counting(label: str, most: int, published: float) -> PaperColumn:
     params = CountingParams(frames_per_kind=(1, most), shapes_per_frame=(1, most))
-    return Column(f"counting_{label}", label, "counting", params, published)
+    return PaperColumn(f"counting_{label}", label, "counting", params, published)
 
 
-def _grounding(label: str, perturbation: Perturbation, published: float) -> Column:
+def _grounding(label: str, perturbation: Perturbation, published: float) -> PaperColumn:
     params = GroundingParams(perturbations=(perturbation,))
-    return Column(f"grounding_{label.replace(' ', '_')}", label, "grounding", params, published)
+    return PaperColumn(f"grounding_{label.replace(' ', '_')}", label, "grounding", params, published)
 
 
-def _jigsaw(label: str, num_clips: int, published: float) -> Column:
-    return Column(f"jigsaw_{label}", label, "jigsaw", JigsawParams(num_clips=num_clips), published)
+def _jigsaw(label: str, num_clips: int, published: float) -> PaperColumn:
+    return PaperColumn(f"jigsaw_{label}", label, "jigsaw", JigsawParams(num_clips=num_clips), published)
 
 
-# In the paper's order, which is the one its averages of each task follow from.
+# In the paper's order.
 COLUMNS = (
     _counting("easy", 3, 29.0),
     _counting("hard", 4, 24.6),
@@ -55,67 +55,69 @@ COLUMNS = (
 )
 
 
-def answer_score(task: str, completion: str, answer: str) -> float:
-    """The paper's metric of one answer, in [0, 1]; 0 for one that is not of the task's form.
+def viubench_score(task: str, completion: str, truth: str) -> float:
+    """Return the paper's metric for one completion, in [0, 1]; 0 for a completion that is not valid.
 
-    Counting: the share of the kinds of shapes that are counted exactly. Grounding: the IoU. Jigsaw: 1 for the
-    exact order, else 0. (The rewards of training are kinder: they pay for what is nearly right.) A task that is
-    none of VIUBench's has its reward for a metric.
+    Counting: the share of the kinds of shapes that are counted exactly. Grounding: the IoU. Jigsaw: 1 for the exact
+    order, else 0. (The rewards of training also pay for completions that are nearly right.) For a task that is not in
+    VIUBench, the metric is its reward.
 
-    >>> answer_score("counting", "3,1,4", "3,2,4"), answer_score("jigsaw", "2134", "1234")
+    >>> viubench_score("counting", "3,1,4", "3,2,4"), viubench_score("jigsaw", "2134", "1234")
     (0.6666666666666666, 0.0)
 
-    Raises ValueError as `reward.is_valid` does.
+    Raises:
+        ValueError: as `reward.is_valid`.
     """
-    if not is_valid(task, completion, answer):
+    if not is_valid(task, completion, truth):
         return 0.0
-    parse = RULES[task][0]
-    predicted, truth = parse(completion), parse(answer)
+    parse, rule = RULES[task]
+    predicted, expected = parse(completion), parse(truth)
     assert predicted is not None
-    assert truth is not None
+    assert expected is not None
     match task:
         case "counting":
-            return fmean(p == t for p, t in zip(predicted, truth, strict=True))
+            return fmean(p == e for p, e in zip(predicted, expected, strict=True))
         case "grounding":
-            return interval_iou(predicted, truth)
+            return interval_iou(predicted, expected)
         case "jigsaw":
-            return float(predicted == truth)
-    return RULES[task][1](predicted, truth)
+            return float(predicted == expected)
+    return rule(predicted, expected)
 
 
 @dataclass(frozen=True)
-class Summary:
+class TableAverages:
     """The averages of the paper's table, percent."""
 
     by_task: Mapping[str, float]
-    overall: float  # of the nine columns, so a task counts by its number of columns
+    overall: float  # mean of the nine columns, so a task's weight is its number of columns
 
 
-def summary(percents: Mapping[str, float]) -> Summary:
-    """From the percentage of each of the nine columns, by name."""
+def table_averages(percents: Mapping[str, float]) -> TableAverages:
+    """Return the averages of the nine columns' percentages, which are given by column name."""
     by_task: dict[str, list[float]] = {}
     for column in COLUMNS:
         by_task.setdefault(column.task, []).append(percents[column.name])
     averages = {task: fmean(values) for task, values in by_task.items()}
-    return Summary(averages, fmean(percents[column.name] for column in COLUMNS))
+    return TableAverages(averages, fmean(percents[column.name] for column in COLUMNS))
 
 
 def percent_text(percent: float) -> str:
-    """One decimal, halves upwards as the paper's are: 16.15 (24.3 and 8.0 averaged) is "16.2".
+    """Render a percentage with one decimal, rounding halves up as the paper does.
 
-    Python's own rounding would give 16.1, as the nearest binary fraction lies a hair below.
+    16.15, the mean of 24.3 and 8.0, gives "16.2". Python's own rounding would give 16.1, because the nearest binary
+    fraction is slightly below 16.15.
     """
     return str(Decimal(f"{percent:.6f}").quantize(Decimal("0.1"), ROUND_HALF_UP))
 
 
 def random_guess(task: str, recipes: Sequence[Recipe], params: TaskParams | None) -> float | None:
-    """What guessing earns, percent, as the paper's row of random answers has it.
+    """Return what guessing earns in percent, as in the paper's row "random"; None if that is not known.
 
-    Counting: each total guessed evenly from 1 to the most that `params` allow; None without params. Jigsaw: any
-    order. Grounding: the whole clip.
+    Counting: every total is guessed uniformly from 1 to the largest that `params` allow; None without params. Jigsaw: a
+    random order. Grounding: the whole clip.
     """
     if task == "jigsaw":
-        return 100 * fmean(1 / factorial(len(recipe.answer)) for recipe in recipes)
+        return 100 * fmean(1 / factorial(len(recipe.truth)) for recipe in recipes)
     if task == "grounding":
         return 100 * fmean(_whole_clip_iou(recipe) for recipe in recipes)
     if isinstance(params, CountingParams):
@@ -124,12 +126,12 @@ def random_guess(task: str, recipes: Sequence[Recipe], params: TaskParams | None
 
 
 def _whole_clip_iou(recipe: Recipe) -> float:
-    truth = RULES["grounding"][0](recipe.answer)
+    truth = RULES["grounding"][0](recipe.truth)
     assert truth is not None
     return interval_iou(span_s(_frame_times_s(recipe)), truth)
 
 
 def _frame_times_s(recipe: Recipe) -> Sequence[float]:
-    """Of the clip as it is shown; what others have rendered keeps its own clock with its files."""
+    """Return the frame times of the clip as shown. Imported rendered frames have their own times next to the files."""
     clips = recipe.params.get("clips")
     return clips[0]["times_s"] if clips else recipe.frame_times_s

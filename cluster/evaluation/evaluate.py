@@ -1,241 +1,200 @@
-"""A model answers a bench: vLLM engines under Ray, with prompts built beside them.
+"""Evaluating a model on a benchmark: vLLM engines on a Ray cluster, and CPU workers that build their prompts.
 
-    recipes ──► BenchPrompts (CPU, any number) ──► BenchEngine (vLLM, one per GPU) ──► answers ──► results
+    recipes ──► BenchPrompts (CPU, any number) ──► BenchEngine (vLLM, one per GPU) ──► completions ──► scores
 
-The driver hands out batches and holds a few in flight, so that engines find their next prompts ready. A worker
-that dies is restarted by Ray, and does its batch again.
+The driver sends batches and keeps a few in progress, so that engines find their next prompts ready. Ray restarts a
+worker that dies, and repeats its batch.
 """
 
 import itertools
+import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import ray
-import yaml
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors.workers.bench_worker import BenchEngine, BenchPrompts, Unreadable
-from actors.workers.prompt_worker import RecipePrompts
-from actors.workers.rollout_pool import last_line
-from cluster.checkpoints.export import export
-from cluster.config.load import ConfigError, build_config
-from cluster.config.schema import TINY_PREFIX, DataConfig
+from cluster.config.errors import ConfigError
+from cluster.evaluation.model_folder import check_prompts, model_folder, system_prompt_of
 from cluster.evaluation.record import record_results
-from cluster.runs.folder import default_runs, find_folder
+from cluster.terminal import Say
 from cluster.training.placement import CPU_SHARE
-from cluster.training.prepare import check_model
-from cluster.training.ray_session import joined_ray
+from cluster.training.ray_session import ray_cluster
 from dataset.store import DatasetError
-from evaluation.bench import Questions, load_questions
-from evaluation.results import Answer, Results, results, scored, write_results
+from evaluation.bench import BenchColumn, load_columns
+from evaluation.results import BenchCompletion, BenchResults, bench_results, score_completion, write_results
 from evaluation.settings import EvalSettings
 from pretext.randomness import generator
 from pretext.recipe import Recipe
-from pretext.video import VideoError
-from reward.parsing import MOST_CLIPS
+from reward.parsing import MAX_CLIPS
+from rollout.config import RolloutConfig
 from rollout.engine import Completion, EngineOptions, Sampling
-from rollout.prompt import PromptError
+from vocabulary.text import last_line
 
-Report = Callable[[int, int], None]  # (questions done, questions in all)
+logger = logging.getLogger(__name__)
 
-# Prompts at most. One of 48 frames of 256x256 takes 9 MB, and all in flight lie in Ray's object store.
-_BATCH = 16
-_MOST_RESTARTS = 3  # of one worker, and of one batch
-_PROMPT_WORKERS_PER_GPU = 6
+OnQuestionsDone = Callable[[int, int], None]  # called with (questions done, questions in all)
+
+# Largest number of prompts in a batch. A prompt of 48 frames of 256x256 takes 9 MB, and the prompts of all batches in
+# progress are in Ray's object store.
+_BATCH_SIZE = 16
+_MAX_RESTARTS = 3  # of one worker, and repetitions of one batch
+_PROMPT_WORKERS_PER_GPU_ENGINE = 6
 
 
 class EvaluationFailed(RuntimeError):
-    """The evaluation ended before its last question; says why."""
+    """The reason why the evaluation ended before its last question."""
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """Settings with every choice made."""
+    """The settings that may be "auto" or absent, with their actual values."""
 
     device: str
-    dtype: str
+    dtype: Literal["float32", "bfloat16"]
     workers: int
     prompt_workers: int
 
 
 @dataclass(frozen=True)
-class _Item:
-    """One question to be asked."""
+class _Question:
+    """One recipe of a column."""
 
-    column: Questions
-    number: int  # in its column
+    column: BenchColumn
+    number: int  # place in its column
     recipe: Recipe
 
 
 def evaluate(
-    model: str, bench: Path, out: Path, settings: EvalSettings, *, say: Callable[[str], None], report: Report
-) -> tuple[Results, tuple[Unreadable, ...]]:
-    """Let `model` answer `bench` and write OUT; returns the table, and which questions could not be asked.
+    model: str, bench: Path, out: Path, settings: EvalSettings, *, say: Say, report: OnQuestionsDone
+) -> tuple[BenchResults, tuple[Unreadable, ...]]:
+    """Evaluate a model on a benchmark and write the results to `out` and to the run store.
 
     Args:
-        model: a Hugging Face folder or hub id, or a run's name or folder (its last checkpoint is taken).
-        bench: the folder of a bench, or of a single dataset.
+        model: folder or hub id of a model, or name or folder of a run, of which the last checkpoint is used.
+        bench: folder of a benchmark or of a single dataset.
+
+    Returns:
+        The table, and the videos that could not be read, whose questions were left out.
 
     Raises:
-        ConfigError: something that the user can mend, found before anything was started.
-        EvaluationFailed: it broke off.
+        ConfigError: a setting, the benchmark or the model is refused, or the cluster is too small; no worker was
+            started yet.
+        EvaluationFailed: a worker failed, or no question could be evaluated.
     """
     started = time.monotonic()
     try:
-        asked = load_questions(bench, settings.limit)
+        columns = load_columns(bench, settings.limit)
     except DatasetError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError.quoting(error) from None
     if (out / "results.json").exists():
-        raise ConfigError(f"--out={str(out)!r}: holds results already. Name another folder, or remove it.")
+        raise ConfigError("--out", str(out), "holds results already", "Name another folder, or remove it")
     if settings.system_prompt is None:
-        settings = settings.model_copy(update={"system_prompt": _system_prompt(model)})
-    with _model_folder(model, out) as path:
-        _check(model, path, asked, settings)
-        with joined_ray(settings.address):
+        settings = settings.model_copy(update={"system_prompt": system_prompt_of(model)})
+    with model_folder(model, out) as path:
+        check_prompts(model, path, columns, settings)
+        with ray_cluster(settings.address):
             plan = _plan(settings)
             say(
-                f"{sum(len(column.recipes) for column in asked)} questions, {plan.workers} vLLM engine(s) on "
-                f"{plan.device}, {plan.prompt_workers} process(es) that read videos. Starting ..."
+                f"{sum(len(column.recipes) for column in columns)} questions, {plan.workers} vLLM engine(s) on "
+                f"{plan.device}, {plan.prompt_workers} prompt worker(s). Starting ..."
             )
-            answers, unreadable = _answer_all(asked, path, settings, plan, report)
+            completions, unreadable = _generate_all(columns, path, settings, plan, report)
     try:
-        found = results(asked, answers)
+        found = bench_results(columns, completions)
     except ValueError as error:
         raise EvaluationFailed(f"{error} {unreadable[0].path}: {unreadable[0].reason}") from None
     about = {
         "model": model,
         "bench": str(bench),
-        "settings": settings.model_dump() | asdict(plan),  # with every choice made
+        "settings": settings.model_dump() | asdict(plan),
         "seconds": round(time.monotonic() - started, 1),
         "unreadable": [{"path": entry.path, "reason": entry.reason} for entry in unreadable],
     }
     out.mkdir(parents=True, exist_ok=True)
-    write_results(out, found, answers, about)
+    write_results(out, found, completions, about)
+    logger.info("wrote the results of %s on %s to %s", model, bench, out)
     record_results(model, bench, out, found, say)
     return found, unreadable
 
 
-@contextmanager
-def _model_folder(model: str, out: Path) -> Iterator[str]:
-    """A folder or hub id that vLLM can load; a run's is there only for as long as the block lasts."""
-    if (Path(model) / "config.json").exists():
-        yield str(Path(model).absolute())
-    elif _run_config(model) is not None:
-        # Beside the results and not under /tmp: with engines on other machines, OUT is a folder they share.
-        out.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".model-", dir=out) as scratch:
-            yield str(export(model, Path(scratch).absolute() / "model"))
-    elif model.count("/") == 1 and not model.startswith((".", "/", TINY_PREFIX)):
-        yield model
-    else:
-        raise ConfigError(
-            f"--model={model!r}: no folder with a config.json, no run of that name in {default_runs()}, and no hub id "
-            "such as Qwen/Qwen3-VL-2B-Instruct. Name one of them."
-        )
-
-
-def _run_config(model: str) -> Path | None:
-    """The configuration of a run, if `model` is one."""
-    folder = find_folder(model)
-    return None if folder is None else folder / "config.yaml"
-
-
-def _system_prompt(model: str) -> str:
-    """What a run told its model before each question, or what any model is told."""
-    default = DataConfig().system_prompt
-    file = None if (Path(model) / "config.json").exists() else _run_config(model)
-    # Not as a configuration: the run's data may lie elsewhere by now.
-    said = {} if file is None else yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    return str(said.get("data", {}).get("system_prompt", default))
-
-
-def _check(model: str, path: str, asked: Sequence[Questions], settings: EvalSettings) -> None:
-    """Builds the first prompt of each column: what cannot be asked of this model shows before anything starts."""
-    name = f"--model={model!r}"
-    try:
-        check_model(build_config({"model": {"path": path}}))
-        prompts = RecipePrompts(
-            path, system_prompt=settings.system_prompt or "", max_prompt_tokens=settings.max_prompt_tokens
-        )
-        for column in asked:
-            try:
-                prompts.build(column.recipes[0])
-            except VideoError:
-                continue  # counted, and named, when its turn comes
-    except ConfigError as error:
-        raise ConfigError(str(error).replace(f"model.path={path!r}", name)) from None
-    except PromptError as error:
-        words = str(error).replace("data.max_prompt_tokens", "--max-prompt-tokens")
-        raise ConfigError(f"{column.name}: {words}") from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{name}: cannot be used ({str(error).strip().splitlines()[0]}).") from None
-
-
 def _plan(settings: EvalSettings) -> _Plan:
-    """Who runs where on this Ray. Raises ConfigError where it has not enough."""
+    """Choose device, dtype and numbers of workers for this Ray cluster.
+
+    Raises:
+        ConfigError: the cluster has fewer GPUs or CPUs than the settings ask for.
+    """
     import torch
 
     have = ray.cluster_resources()
     gpus = int(have.get("GPU", 0))
     device = settings.device
-    if device == "auto":  # a torch built for CPUs has vLLM for CPUs beside it, whatever the machine has
+    if device == "auto":  # with a torch built for CPUs, the installed vLLM is for CPUs too
         device = "cuda" if gpus and torch.version.cuda is not None else "cpu"
     if device == "cuda":
         workers = settings.workers or max(1, gpus // settings.tensor_parallel)
         if workers * settings.tensor_parallel > gpus:
             raise ConfigError(
-                f"--workers={workers}, --tensor-parallel={settings.tensor_parallel}: take "
-                f"{workers * settings.tensor_parallel} GPU(s), this Ray has {gpus}. Lower them, or use --device cpu."
+                "--workers",
+                workers,
+                f"take {workers * settings.tensor_parallel} GPU(s), this Ray cluster has {gpus}",
+                "Lower them, or use --device cpu",
+                also={"--tensor-parallel": settings.tensor_parallel},
             )
     else:
         workers = settings.workers or 1
     share = CPU_SHARE[device]
-    room = int(have.get("CPU", 0) / share) - workers
+    free_shares = int(have.get("CPU", 0) / share) - workers
     prompt_workers = settings.prompt_workers
     if prompt_workers is None:
-        prompt_workers = 1 if device == "cpu" else max(1, min(_PROMPT_WORKERS_PER_GPU * workers, room))
-    if prompt_workers > room:
+        most = _PROMPT_WORKERS_PER_GPU_ENGINE * workers
+        prompt_workers = 1 if device == "cpu" else max(1, min(most, free_shares))
+    if prompt_workers > free_shares:
         raise ConfigError(
-            f"--workers={workers}, --prompt-workers={prompt_workers}: ask for {(workers + prompt_workers) * share:g} "
-            f"CPUs, this Ray has {have.get('CPU', 0):g}. Lower the larger."
+            "--workers",
+            workers,
+            f"ask for {(workers + prompt_workers) * share:g} CPUs, this Ray cluster has {have.get('CPU', 0):g}",
+            "Lower the larger",
+            also={"--prompt-workers": prompt_workers},
         )
     dtype = settings.dtype if settings.dtype != "auto" else "bfloat16" if device == "cuda" else "float32"
     return _Plan(device, dtype, workers, prompt_workers)
 
 
-def _start(path: str, settings: EvalSettings, plan: _Plan) -> tuple[list[Any], list[Any]]:
-    """(engines, prompt builders) as actors."""
-    options = EngineOptions(
-        model=path,
-        device=plan.device,
+def _start_workers(path: str, settings: EvalSettings, plan: _Plan) -> tuple[list[Any], list[Any]]:
+    """Start the workers, and return handles of the BenchEngine and of the BenchPrompts actors."""
+    rollout = RolloutConfig(
         dtype=plan.dtype,
-        seed=settings.seed,
-        max_model_len=settings.max_prompt_tokens + settings.max_tokens,
-        max_num_seqs=_BATCH,
-        max_videos=MOST_CLIPS,
+        max_num_seqs=_BATCH_SIZE,
         tensor_parallel_size=settings.tensor_parallel,
         gpu_memory_utilization=settings.gpu_memory,
         kv_cache_gib=settings.kv_cache_gib,
+    )
+    options = EngineOptions(
+        model=path,
+        rollout=rollout,
+        device=plan.device,
+        seed=settings.seed,
+        max_model_len=settings.max_prompt_tokens + settings.max_tokens,
+        max_videos=MAX_CLIPS,
         weight_transfer="nccl" if plan.device == "cuda" else "gloo",  # unused
         sleep=False,
-        vllm_args={},
     )
     common = {
         "num_cpus": CPU_SHARE[plan.device],
-        "max_restarts": _MOST_RESTARTS,
-        "max_task_retries": _MOST_RESTARTS,
+        "max_restarts": _MAX_RESTARTS,
+        "max_task_retries": _MAX_RESTARTS,
     }
     gpus = settings.tensor_parallel if plan.device == "cuda" else 0
     engines = [
         ray.remote(BenchEngine).options(**common, num_gpus=gpus).remote(options) for _ in range(plan.workers)
     ]
-    makers = [
+    prompt_workers = [
         ray.remote(BenchPrompts)
         .options(**common)
         .remote(
@@ -243,63 +202,74 @@ def _start(path: str, settings: EvalSettings, plan: _Plan) -> tuple[list[Any], l
         )
         for _ in range(plan.prompt_workers)
     ]
-    return engines, makers
+    return engines, prompt_workers
 
 
-def _answer_all(
-    asked: Sequence[Questions], path: str, settings: EvalSettings, plan: _Plan, report: Report
-) -> tuple[list[Answer], tuple[Unreadable, ...]]:
-    """Every question answered, in the bench's order, and those that could not be asked."""
-    # By video, so that a video that is asked about in every column is read once.
-    items = [_Item(column, n, recipe) for column in asked for n, recipe in enumerate(column.recipes)]
-    items.sort(key=lambda item: item.recipe.video)
-    size = min(_BATCH, -(-len(items) // plan.workers))
-    waiting = deque(items[first : first + size] for first in range(0, len(items), size))
-    engines, makers = _start(path, settings, plan)
-    turns = itertools.cycle(makers)
-    flying: dict[Any, tuple[Any, Any, list[_Item]]] = {}
+def _generate_all(
+    columns: Sequence[BenchColumn], path: str, settings: EvalSettings, plan: _Plan, report: OnQuestionsDone
+) -> tuple[list[BenchCompletion], tuple[Unreadable, ...]]:
+    """Generate and score a completion for every question.
 
-    def give(engine: Any) -> None:
-        """The next batch, if there is one, to a prompt builder and from there to this engine."""
-        if waiting:
-            batch = waiting.popleft()
-            recipes = [item.recipe for item in batch]
-            questions, inputs = next(turns).build_all.options(num_returns=2).remote(recipes)
-            samplings = [_sampling(item.recipe, settings) for item in batch]
-            flying[engine.answer.remote(inputs, samplings)] = (engine, questions, batch)
+    Returns:
+        The completions in the benchmark's order, and the videos that could not be read.
+    """
+    questions = [
+        _Question(column, n, recipe) for column in columns for n, recipe in enumerate(column.recipes)
+    ]
+    # By video, so that a video with questions in several columns is read once.
+    questions.sort(key=lambda question: question.recipe.video)
+    size = min(_BATCH_SIZE, -(-len(questions) // plan.workers))
+    waiting = deque(questions[first : first + size] for first in range(0, len(questions), size))
+    engines, prompt_workers = _start_workers(path, settings, plan)
+    next_prompt_worker = itertools.cycle(prompt_workers)
+    in_progress: dict[Any, tuple[Any, Any, list[_Question]]] = {}  # by the reference to the completions
 
-    # One batch for each engine to answer, and one for each prompt builder to build meanwhile.
-    for engine, _ in zip(itertools.cycle(engines), range(len(engines) + len(makers)), strict=False):
-        give(engine)
-    answers: dict[tuple[str, int], Answer] = {}
+    def send_batch(engine: Any) -> None:
+        """Send the next batch, if there is one, to a prompt worker and from there to `engine`."""
+        if not waiting:
+            return
+        batch = waiting.popleft()
+        build_all = next(next_prompt_worker).build_all.options(num_returns=2)
+        texts, inputs = build_all.remote([question.recipe for question in batch])
+        samplings = [_sampling(question.recipe, settings) for question in batch]
+        in_progress[engine.generate.remote(inputs, samplings)] = (engine, texts, batch)
+
+    # One batch for each engine to generate, and one for each prompt worker to build meanwhile.
+    for engine, _ in zip(itertools.cycle(engines), range(len(engines) + len(prompt_workers)), strict=False):
+        send_batch(engine)
+    found: dict[tuple[str, int], BenchCompletion] = {}
     unreadable: dict[Unreadable, None] = {}
-    done = 0
-    while flying:
-        completions, (engine, questions, batch) = _next(flying, settings.timeout_s)
-        give(engine)
-        for item, question, completion in zip(batch, ray.get(questions), completions, strict=True):
-            if isinstance(question, Unreadable):
-                unreadable[question] = None
+    num_done = 0
+    while in_progress:
+        completions, (engine, texts, batch) = _next_batch(in_progress, settings.timeout_s)
+        send_batch(engine)
+        for question, text, completion in zip(batch, ray.get(texts), completions, strict=True):
+            if isinstance(text, Unreadable):
+                unreadable[text] = None
             else:
-                answers[item.column.name, item.number] = _answer(item, question, completion)
-        done += len(batch)
-        report(done, len(items))
-    in_order = [(column.name, n) for column in asked for n in range(len(column.recipes))]
-    return [answers[key] for key in in_order if key in answers], tuple(unreadable)
+                found[question.column.name, question.number] = _scored(question, text, completion)
+        num_done += len(batch)
+        report(num_done, len(questions))
+    in_order = [(column.name, n) for column in columns for n in range(len(column.recipes))]
+    return [found[key] for key in in_order if key in found], tuple(unreadable)
 
 
-def _next(flying: dict[Any, Any], timeout_s: float) -> tuple[list[Completion | None], Any]:
-    """What comes back first, taken out of `flying`. Raises EvaluationFailed."""
-    ready, _ = ray.wait(list(flying), num_returns=1, timeout=timeout_s)
+def _next_batch(in_progress: dict[Any, Any], timeout_s: float) -> tuple[list[Completion | None], Any]:
+    """Wait for the first batch to be complete, and remove it from `in_progress`.
+
+    Raises:
+        EvaluationFailed: no batch was complete in time, or a worker failed.
+    """
+    ready, _ = ray.wait(list(in_progress), num_returns=1, timeout=timeout_s)
     if not ready:
-        raise EvaluationFailed(f"no engine answered within {timeout_s:g} s (--timeout-s).")
+        raise EvaluationFailed(f"no engine returned a completion within {timeout_s:g} s (--timeout-s).")
     try:
-        return ray.get(ready[0]), flying.pop(ready[0])
+        return ray.get(ready[0]), in_progress.pop(ready[0])
     except RayTaskError as error:
         raise EvaluationFailed(f"{error.function_name}: {last_line(error)}") from None
     except RayActorError as error:
         raise EvaluationFailed(
-            f"a worker could not be started, or died more than {_MOST_RESTARTS} times: {last_line(error)}"
+            f"a worker could not be started, or died more than {_MAX_RESTARTS} times: {last_line(error)}"
         ) from None
 
 
@@ -308,13 +278,13 @@ def _sampling(recipe: Recipe, settings: EvalSettings) -> Sampling:
     return Sampling(1, settings.temperature, settings.max_tokens, seed)
 
 
-def _answer(item: _Item, question: str, completion: Completion | None) -> Answer:
-    assert completion is not None  # only an unreadable video has none
-    return scored(
-        id=item.recipe.id,
-        column=item.column,
-        question=question,
-        answer=item.recipe.answer,
+def _scored(question: _Question, text: str, completion: Completion | None) -> BenchCompletion:
+    assert completion is not None  # only a question with an unreadable video has none
+    return score_completion(
+        recipe_id=question.recipe.id,
+        column=question.column,
+        question=text,
+        truth=question.recipe.truth,
         completion=completion.text,
         cut_off=completion.finish_reason != "stop",
     )

@@ -1,46 +1,48 @@
-"""What `videossr eval` found, put into the run store beside the runs."""
+"""Putting the results of `videossr eval` into the run store, where the dashboard finds them."""
 
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from cluster.checkpoints.find import last_checkpoint
-from cluster.config.load import ConfigError
-from cluster.runs.folder import default_runs, find_folder
-from cluster.runs.lookup import opened_store
-from cluster.training.prepare import Say
-from evaluation.results import ColumnResult, Results
+from cluster.config.errors import ConfigError
+from cluster.runs.folder import default_runs_folder, find_folder
+from cluster.runs.lookup import open_store
+from cluster.terminal import Say
+from evaluation.results import BenchResults, ColumnResult
 from store.database import Database
 from store.reading.reader import RunReader
-from store.records import BENCH, EvaluationRecord
+from store.records import EvaluationRecord
 from store.runs import register_run
 from store.writing.writer import RunWriter
+from vocabulary.stages import BENCH
 
-VIUBENCH = "viubench"
+VIUBENCH = "viubench"  # source of results that have all of VIUBench's columns
+_NO_STEP = -1  # step of the results of a model that no run of ours trained
 
 
-def record_results(model: str, bench: Path, out: Path, found: Results, say: Say) -> None:
-    """Put the table under the run that `model` is, or else under one of its own, `eval-MODEL`.
+def record_results(model: str, bench: Path, out: Path, found: BenchResults, say: Say) -> None:
+    """Store the results under the run that `model` names, or under a run `eval-MODEL` that is made for them.
 
-    Their source is `viubench`, or the name of the folder where only some other dataset was asked. A model of another
-    kind than a run has no steps, so its results are of step -1. A store that cannot be written is said, and no reason
-    to fail: the results are in `out`.
+    The source of the results is "viubench", or the name of the folder `bench` if it is another dataset. Results of a
+    model that is not a run have step -1. If the store cannot be written, that is only reported, because the results
+    are in `out` too.
     """
     try:
-        with opened_store(Path(default_runs())) as database:
-            run_id, step = _run_of(database, model) or (_own_run(database, model, out), -1)
+        with open_store(Path(default_runs_folder())) as database:
+            run_id, step = _run_of(database, model) or (_register_model(database, model, out), _NO_STEP)
             writer = RunWriter(database, run_id)
             for record in _records(found, VIUBENCH if found.summaries else bench.absolute().name, step):
                 writer.evaluation(record)
-            if step == -1:
+            if step == _NO_STEP:
                 writer.state("done")
             writer.close()
     except ConfigError as error:
-        say(f"Not in the run store: {error}")
+        say(f"The results are not in the run store: {error}")
 
 
 def _run_of(database: Database, model: str) -> tuple[int, int] | None:
-    """(number, steps of its last checkpoint) of the run in folder `model`, or of that name, if it is stored."""
+    """Return the run's number and the step of its last checkpoint, if `model` is a run and in the store."""
     folder = find_folder(model)
     if folder is None or (Path(model) / "config.json").exists():
         return None
@@ -51,7 +53,8 @@ def _run_of(database: Database, model: str) -> tuple[int, int] | None:
     return run.id, run.step if last is None else int(last.state["step"])
 
 
-def _own_run(database: Database, model: str, out: Path) -> int:
+def _register_model(database: Database, model: str, out: Path) -> int:
+    """Return the number of the run that stands for a model in the store."""
     name = f"eval-{Path(model).absolute().name}"
     about = {"model": model, "evaluated_at": time.time()}
     return register_run(
@@ -59,7 +62,7 @@ def _own_run(database: Database, model: str, out: Path) -> int:
     )
 
 
-def _records(found: Results, source: str, step: int) -> Iterator[EvaluationRecord]:
+def _records(found: BenchResults, source: str, step: int) -> Iterator[EvaluationRecord]:
     for column in found.columns:
         yield EvaluationRecord(
             stage=BENCH, step=step, task=column.name, source=source, scores=_scores(column)

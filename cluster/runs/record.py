@@ -19,7 +19,7 @@ from cluster.runs.folder import run_bucket
 from cluster.terminal import Say
 from store.database import Database, StoreError, database_url, open_database
 from store.records import RunRequest
-from store.requests import finish, take
+from store.requests import finish_request, take_requests
 from store.runs import Launch, end_run, keep_queued, register_run, rename_run
 from store.writing.writer import HEARTBEAT_S, RunWriter
 from vocabulary.run_states import StoredState
@@ -99,7 +99,7 @@ class RunRecord:
                 return []
             self._polled_at = time.monotonic()
         try:
-            return take(self._database, self.address[1])
+            return take_requests(self._database, self.address[1])
         except StoreError as error:  # the requests stay in the store until it can be reached again
             logger.debug("requests could not be read: %s", error)
             return []
@@ -111,7 +111,7 @@ class RunRecord:
         if self._writer is not None:
             self._writer.event("request", f"{request.asked_by} requested: {request.action}. {outcome}")
         with suppress(StoreError):  # the event has the outcome too
-            finish(self._database, request.id, outcome)
+            finish_request(self._database, request.id, outcome)
 
     def close(self, state: StoredState, failure: str | None = None) -> None:
         """Store how the run ended, and close the store."""

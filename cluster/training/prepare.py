@@ -148,9 +148,9 @@ def _stream_data(
     held_out: tuple[SampledVideo, ...],
     skipped: tuple[Skipped, ...],
 ) -> RunData:
-    source = StreamSource(
-        {"train": train, "held_out": held_out}, dict(config.data.mix), config.data.params_by_task, config.seed
-    )
+    mix = {str(task): weight for task, weight in config.data.mix.items()}
+    videos: dict[Split, tuple[SampledVideo, ...]] = {"train": train, "held_out": held_out}
+    source = StreamSource(videos, mix, config.data.params_by_task, config.seed)
     max_clips = config.data.jigsaw.num_clips if "jigsaw" in config.data.tasks else 1
     return RunData(source, len(train), len(held_out), max_clips, skipped)
 

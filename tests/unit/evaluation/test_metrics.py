@@ -3,7 +3,7 @@
 from evaluation.metrics import stage_scores
 
 
-def test_stage_scores_are_means_and_validity_is_of_the_sampled_answers() -> None:
+def test_stage_scores_are_means_and_validity_counts_sampled_completions() -> None:
     found = stage_scores(
         [(1.0, True), (0.0, False)],
         [(0.5, True), (0.25, True), (0.0, False), (0.25, True)],

@@ -1,4 +1,4 @@
-"""`evaluation.results`: from answers to the table, its files and its plot."""
+"""`evaluation.results`: from completions to the table, its files and its plot."""
 
 import json
 from dataclasses import replace
@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from evaluation.bench import Questions
-from evaluation.results import Answer, results, scored, write_results
+from evaluation.bench import BenchColumn
+from evaluation.results import BenchCompletion, bench_results, score_completion, write_results
 from evaluation.viubench import COLUMNS
 from pretext.recipe import Recipe
 
@@ -22,18 +22,18 @@ RECIPE = Recipe(
     width_px=64,
     params={},
     seed=0,
-    answer="1,2,3",
+    truth="1,2,3",
 )
-ANSWERS = {"counting": "1,2,3", "grounding": "6.0-12.0", "jigsaw": "214365"}
+TRUTHS = {"counting": "1,2,3", "grounding": "6.0-12.0", "jigsaw": "214365"}
 
 
-def asked(count: int = 2) -> list[Questions]:
+def columns_of(count: int = 2) -> list[BenchColumn]:
     return [
-        Questions(
+        BenchColumn(
             column.name,
             column.label,
             column.task,
-            (replace(RECIPE, task=column.task, answer=ANSWERS[column.task]),) * count,
+            (replace(RECIPE, task=column.task, truth=TRUTHS[column.task]),) * count,
             column.params,
             column.published,
         )
@@ -41,30 +41,33 @@ def asked(count: int = 2) -> list[Questions]:
     ]
 
 
-def answer(column: Questions, completion: str, *, cut_off: bool = False) -> Answer:
-    return scored(
-        id="x",
+def completion_of(column: BenchColumn, completion: str, *, cut_off: bool = False) -> BenchCompletion:
+    return score_completion(
+        recipe_id="x",
         column=column,
         question="?",
-        answer=ANSWERS[column.task],
+        truth=TRUTHS[column.task],
         completion=completion,
         cut_off=cut_off,
     )
 
 
-def answers(columns: list[Questions]) -> list[Answer]:
-    """Half of the counts right, whole clips (a quarter), one jigsaw of two; of the harder ones nothing."""
+def completions_of(columns: list[BenchColumn]) -> list[BenchCompletion]:
+    """Return two completions per column: half of the counts right, whole clips (a quarter), one jigsaw of two right.
+
+    In the hard columns, nothing is right.
+    """
     said = {"counting": ("1,2,9", "1,9,9"), "grounding": ("0-24", "0-24"), "jigsaw": ("214365", "none")}
     return [
-        answer(column, "" if column.label == "hard" else text)
+        completion_of(column, "" if column.label == "hard" else text)
         for column in columns
         for text in said[column.task]
     ]
 
 
-def test_the_table_by_hand() -> None:
-    columns = asked()
-    found = results(columns, answers(columns))
+def test_the_table_agrees_with_a_calculation_by_hand() -> None:
+    columns = columns_of()
+    found = bench_results(columns, completions_of(columns))
     scores = [column.score for column in found.columns]
     assert scores == pytest.approx([50, 0, 25, 25, 25, 25, 25, 50, 0])
     assert [column.valid for column in found.columns] == [1, 0, 1, 1, 1, 1, 1, 0.5, 0]
@@ -77,47 +80,47 @@ def test_the_table_by_hand() -> None:
     assert published.overall == pytest.approx(51.8667, abs=1e-3)
 
 
-def test_an_answer_that_was_cut_off_is_not_the_whole_reply() -> None:
-    column = asked()[0]
-    whole, cut = answer(column, "1,2,3"), answer(column, "1,2,3", cut_off=True)
+def test_a_completion_that_was_cut_off_scores_0() -> None:
+    column = columns_of()[0]
+    whole, cut = completion_of(column, "1,2,3"), completion_of(column, "1,2,3", cut_off=True)
     assert (whole.score, whole.valid) == (1.0, True)
     assert (cut.score, cut.valid, cut.completion) == (0.0, False, "1,2,3")
 
 
-def test_questions_that_could_not_be_asked_are_left_out_and_counted() -> None:
-    columns = asked(3)
-    found = results(columns, [answer(column, ANSWERS[column.task]) for column in columns])
+def test_questions_with_an_unreadable_video_are_left_out_and_counted() -> None:
+    columns = columns_of(3)
+    found = bench_results(columns, [completion_of(column, TRUTHS[column.task]) for column in columns])
     assert {(column.n, column.unreadable, column.score) for column in found.columns} == {(1, 2, 100.0)}
-    with pytest.raises(ValueError, match="counting_easy: none of its 3 questions"):
-        results(columns, [answer(column, "") for column in columns[1:]])
+    with pytest.raises(ValueError, match="counting_easy: none of its 3 questions could be evaluated"):
+        bench_results(columns, [completion_of(column, "") for column in columns[1:]])
 
 
 def test_averages_need_all_nine_columns() -> None:
-    columns = asked()[:3]
-    assert results(columns, answers(columns)).summaries is None
+    columns = columns_of()[:3]
+    assert bench_results(columns, completions_of(columns)).summaries is None
 
 
-def test_the_files(tmp_path: Path) -> None:
-    columns = asked()
-    given = answers(columns)
-    write_results(tmp_path, results(columns, given), given, {"model": "a/model", "seconds": 1.5})
+def test_the_files_hold_the_table_and_every_completion(tmp_path: Path) -> None:
+    columns = columns_of()
+    given = completions_of(columns)
+    write_results(tmp_path, bench_results(columns, given), given, {"model": "a/model", "seconds": 1.5})
     written = json.loads((tmp_path / "results.json").read_text())
     assert (written["model"], written["seconds"]) == ("a/model", 1.5)
     assert list(written["columns"]) == [column.name for column in COLUMNS]
     assert written["columns"]["jigsaw_easy"]["score"] == 50
     assert (written["averages"]["grounding"], written["overall"]) == (25, 25)
     lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
-    assert [Answer(**line) for line in lines] == given
+    assert [BenchCompletion(**line) for line in lines] == given
     image = cv2.imread(str(tmp_path / "results.png"))
     assert image is not None
     assert image.shape[1] > image.shape[0] > 300
     assert (image < 128).any(axis=2).mean() > 0.02  # bars, not an empty frame
 
 
-def test_a_dataset_of_one_task_has_its_files_too(tmp_path: Path) -> None:
-    column = Questions("counting", "", "counting", (RECIPE,), None)
-    given = [answer(column, "1,2,3")]
-    found = results([column], given)
+def test_a_dataset_of_one_task_has_result_files_too(tmp_path: Path) -> None:
+    column = BenchColumn("counting", "", "counting", (RECIPE,), None)
+    given = [completion_of(column, "1,2,3")]
+    found = bench_results([column], given)
     assert found.columns[0].random is None
     write_results(tmp_path, found, given, {"model": "m"})
     written = json.loads((tmp_path / "results.json").read_text())

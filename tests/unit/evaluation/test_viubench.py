@@ -1,11 +1,11 @@
-"""`evaluation.viubench`: that columns, metrics and table are the paper's."""
+"""`evaluation.viubench`: columns, metrics and averages agree with the paper."""
 
 from itertools import permutations
 from statistics import fmean
 
 import pytest
 
-from evaluation.viubench import COLUMNS, answer_score, percent_text, random_guess, summary
+from evaluation.viubench import COLUMNS, percent_text, random_guess, table_averages, viubench_score
 from pretext.randomness import generator
 from pretext.recipe import Recipe
 from pretext.stream import make_recipe
@@ -15,12 +15,12 @@ from reward import score
 from tests.unit.pretext.made import sampled
 
 BY_NAME = {column.name: column for column in COLUMNS}
-# The paper's row of random answers, percent; its five in grounding lie from 25.0 to 25.5.
+# The paper's row "random", percent. Its five grounding columns lie between 25.0 and 25.5.
 RANDOM = {"counting_easy": "11.1", "counting_hard": "6.3", "jigsaw_easy": "0.1", "jigsaw_hard": "0.0"}
 
 
 def drawn(name: str, count: int) -> list[Recipe]:
-    """Recipes of a column, of a video of 48 frames half a second apart."""
+    """Draw recipes of a column from a video of 48 frames, half a second apart."""
     column = BY_NAME[name]
     video = sampled(48, (256, 256))
     return [
@@ -39,13 +39,13 @@ def drawn(name: str, count: int) -> list[Recipe]:
 def test_the_published_row_gives_the_published_averages() -> None:
     row = [29.0, 24.6, 88.7, 89.0, 94.4, 67.8, 41.0, 24.3, 8.0]
     assert [column.published for column in COLUMNS] == row
-    found = summary({column.name: percent for column, percent in zip(COLUMNS, row, strict=True)})
+    found = table_averages({column.name: percent for column, percent in zip(COLUMNS, row, strict=True)})
     averages = {task: percent_text(percent) for task, percent in found.by_task.items()}
     assert averages == {"counting": "26.8", "grounding": "76.2", "jigsaw": "16.2"}
     assert percent_text(found.overall) == "51.9"
 
 
-def test_no_other_order_of_the_tasks_fits_the_published_averages() -> None:
+def test_only_one_order_of_the_tasks_fits_the_published_averages() -> None:
     row = [column.published for column in COLUMNS]
     fitting = []
     for order in permutations([("counting", 2), ("grounding", 5), ("jigsaw", 2)]):
@@ -64,14 +64,14 @@ def test_halves_are_rounded_upwards() -> None:
     assert (percent_text(100.0), percent_text(16.1499), percent_text(0.0)) == ("100.0", "16.1", "0.0")
 
 
-def test_the_columns_can_all_be_made_of_48_frames() -> None:
+def test_every_column_can_be_drawn_from_48_frames() -> None:
     for column in COLUMNS:
         TASKS[column.task].check(column.params, 48)
     assert len({column.name for column in COLUMNS}) == 9
 
 
 @pytest.mark.parametrize(
-    ("task", "completion", "answer", "expected"),
+    ("task", "completion", "truth", "expected"),
     [
         ("counting", "3,2,4", "3,2,4", 1.0),
         ("counting", " 3,1,4\n", "3,2,4", 2 / 3),  # the reward gives (1 + 1/2 + 1) / 3
@@ -86,16 +86,18 @@ def test_the_columns_can_all_be_made_of_48_frames() -> None:
         ("jigsaw", "", "214365", 0.0),
     ],
 )
-def test_the_paper_s_metrics_by_hand(task: str, completion: str, answer: str, expected: float) -> None:
-    assert answer_score(task, completion, answer) == pytest.approx(expected)
-    assert answer_score(task, completion, answer) <= score(task, completion, answer)
+def test_the_metrics_agree_with_values_by_hand(
+    task: str, completion: str, truth: str, expected: float
+) -> None:
+    assert viubench_score(task, completion, truth) == pytest.approx(expected)
+    assert viubench_score(task, completion, truth) <= score(task, completion, truth)
 
 
-def test_an_answer_that_is_no_ground_truth_is_a_mistake_of_ours() -> None:
-    with pytest.raises(ValueError, match="not a ground truth"):
-        answer_score("jigsaw", "123456", "122456")
+def test_an_invalid_truth_raises_an_error() -> None:
+    with pytest.raises(ValueError, match="cannot be the truth"):
+        viubench_score("jigsaw", "123456", "122456")
     with pytest.raises(ValueError, match="no rule"):
-        answer_score("captions", "x", "y")
+        viubench_score("captions", "x", "y")
 
 
 @pytest.mark.parametrize("name", ["counting_easy", "counting_hard"])
@@ -104,12 +106,12 @@ def test_a_uniform_guess_at_counting_earns_what_the_paper_says(name: str) -> Non
     params = BY_NAME[name].params
     assert isinstance(params, CountingParams)
     most = params.frames_per_kind[1] * params.shapes_per_frame[1]
-    totals = {int(total) for recipe in recipes for total in recipe.answer.split(",")}
+    totals = {int(total) for recipe in recipes for total in recipe.truth.split(",")}
     assert min(totals) == 1
-    assert max(totals) <= most  # so every total is among those that are guessed
+    assert max(totals) <= most  # so the guesses cover every total
     assert max(totals) > 9 * (most == 16)
     earned = [
-        answer_score("counting", f"{guess},{guess},{guess}", recipe.answer)
+        viubench_score("counting", f"{guess},{guess},{guess}", recipe.truth)
         for recipe in recipes
         for guess in range(1, most + 1)
     ]
@@ -120,19 +122,19 @@ def test_a_uniform_guess_at_counting_earns_what_the_paper_says(name: str) -> Non
 @pytest.mark.parametrize("name", ["jigsaw_easy", "jigsaw_hard"])
 def test_a_uniform_guess_at_the_jigsaw_earns_what_the_paper_says(name: str) -> None:
     (recipe,) = drawn(name, 1)
-    orders = ["".join(order) for order in permutations(sorted(recipe.answer))]
-    earned = 100 * sum(answer_score("jigsaw", order, recipe.answer) for order in orders) / len(orders)
+    orders = ["".join(order) for order in permutations(sorted(recipe.truth))]
+    earned = 100 * sum(viubench_score("jigsaw", order, recipe.truth) for order in orders) / len(orders)
     assert earned == pytest.approx(100 / {"jigsaw_easy": 720, "jigsaw_hard": 40320}[name])
     assert percent_text(earned) == RANDOM[name]
     assert random_guess("jigsaw", drawn(name, 3), None) == pytest.approx(earned)
 
 
-def test_answering_the_whole_clip_earns_a_quarter_in_grounding_as_the_paper_says() -> None:
+def test_naming_the_whole_clip_earns_a_quarter_in_grounding_as_the_paper_says() -> None:
     earned = []
     for column in COLUMNS:
         if column.task == "grounding":
             recipes = drawn(column.name, 2000)
-            by_hand = 100 * fmean(answer_score("grounding", "0-24", recipe.answer) for recipe in recipes)
+            by_hand = 100 * fmean(viubench_score("grounding", "0-24", recipe.truth) for recipe in recipes)
             assert random_guess("grounding", recipes, column.params) == pytest.approx(by_hand)
             # Segments of 8 to 16 of 48 frames: 25 % on average, with a standard error of 0.12.
             assert by_hand == pytest.approx(25.0, abs=0.4)
@@ -141,11 +143,11 @@ def test_answering_the_whole_clip_earns_a_quarter_in_grounding_as_the_paper_says
     assert 24.9 <= fmean(earned) <= 25.5
 
 
-def test_guessing_at_counts_needs_to_know_how_many_there_can_be() -> None:
+def test_guessing_counts_needs_the_largest_count() -> None:
     assert random_guess("counting", drawn("counting_easy", 1), None) is None
 
 
-def test_what_others_have_rendered_keeps_its_own_clock() -> None:
+def test_imported_frames_keep_their_own_times() -> None:
     times_s = [second / 2 for second in range(48)]
     recipe = Recipe(
         task="grounding",
@@ -157,6 +159,6 @@ def test_what_others_have_rendered_keeps_its_own_clock() -> None:
         width_px=64,
         params={"clips": [{"files": [], "times_s": times_s}]},
         seed=int(generator("x").integers(9)),
-        answer="6.0-12.0",
+        truth="6.0-12.0",
     )
     assert random_guess("grounding", [recipe], None) == pytest.approx(25.0)

@@ -54,7 +54,7 @@ def test_a_bench_is_built_from_folders_and_names_skipped_videos(
         assert {len(recipe.frame_indices) for recipe in found} == {48}
     assert build(clips, out, "--samples", "3", "--videos", str(clips / "sub")) == 0
     assert capsys.readouterr().out == f"{out} is complete already.\n"
-    with pytest.raises(ConfigError, match="holds another bench"):
+    with pytest.raises(ConfigError, match="holds a benchmark with other settings"):
         build(clips, out, "--samples", "4")
 
 
@@ -101,7 +101,7 @@ def test_a_bad_setting_of_an_evaluation_is_named_with_its_value(
 
 def test_an_impossible_evaluation_is_refused_before_anything_starts(clips: Path, tmp_path: Path) -> None:
     out = tmp_path / "bench"
-    with pytest.raises(ConfigError, match="neither a bench nor a dataset"):
+    with pytest.raises(ConfigError, match="neither a benchmark nor a dataset"):
         run("eval", "--model", "m", "--bench", str(out))
     build(clips, out, "--samples", "1")
     with pytest.raises(ConfigError, match=r"--model=m: no folder with a config\.json, no run"):
@@ -130,7 +130,8 @@ def questions(name: str, task: str, label: str, published: float | None) -> Benc
 def table(*asked: BenchColumn) -> list[str]:
     answers = [
         score_completion(
-            id="x", column=entry, question="?", answer=TRUTHS[entry.task], completion=TRUTHS[entry.task], cut_off=False
+            recipe_id="x", column=entry, question="?", truth=TRUTHS[entry.task], completion=TRUTHS[entry.task],
+            cut_off=False,
         )
         for entry in asked
     ]  # fmt: skip

@@ -1,17 +1,17 @@
-"""What an evaluation leaves in the run store."""
+"""`cluster.evaluation.record`: results in the run store."""
 
 from pathlib import Path
 
 import pytest
 
 from cluster.evaluation.record import record_results
-from evaluation.results import ColumnResult, Results
+from evaluation.results import BenchResults, ColumnResult
 from store.database import database_url, open_database
 from store.reading.reader import RunReader
 from tests.unit.cluster.stored import store_run
 
 COLUMN = ColumnResult("jigsaw_easy", "jigsaw", "easy", 200, 1, 40.5, 0.99, 0.1, 24.3)
-FOUND = Results((COLUMN,), None)
+FOUND = BenchResults((COLUMN,), None)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def record(model: Path | str, tmp_path: Path) -> list[str]:
     return said
 
 
-def test_a_models_results_have_a_run_of_their_own(reader: RunReader, tmp_path: Path) -> None:
+def test_results_of_a_model_are_stored_under_a_run_of_its_name(reader: RunReader, tmp_path: Path) -> None:
     assert record("Qwen/Qwen3-VL-2B-Instruct", tmp_path) == []
     run = reader.run_by_name("eval-Qwen3-VL-2B-Instruct")
     assert run is not None
@@ -38,11 +38,11 @@ def test_a_models_results_have_a_run_of_their_own(reader: RunReader, tmp_path: P
     assert found.scores == {
         "score": 40.5, "valid": 0.99, "n": 200, "random": 0.1, "published": 24.3, "task": "jigsaw", "label": "easy",
     }  # fmt: skip
-    record("Qwen/Qwen3-VL-2B-Instruct", tmp_path)  # again: written over
+    record("Qwen/Qwen3-VL-2B-Instruct", tmp_path)  # a second evaluation replaces the first
     assert len(reader.evaluations(run.id)) == 1
 
 
-def test_a_runs_results_are_its_own(reader: RunReader, tmp_path: Path) -> None:
+def test_results_of_a_run_are_stored_under_the_run(reader: RunReader, tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "mine"
     number = store_run(tmp_path / "runs", "mine", "stopped")
     folder.mkdir()
@@ -56,7 +56,9 @@ def test_a_runs_results_are_its_own(reader: RunReader, tmp_path: Path) -> None:
     assert reader.runs().total == 1
 
 
-def test_a_store_that_cannot_be_opened_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_cannot_be_opened_is_reported_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("VIDEOSSR_DB", "mysql://me:secret@host/db")
     (said,) = record("some/model", tmp_path)
-    assert said.startswith("Not in the run store: VIDEOSSR_DB=mysql://me:***@host/db: ")
+    assert said.startswith("The results are not in the run store: VIDEOSSR_DB=mysql://me:***@host/db: ")

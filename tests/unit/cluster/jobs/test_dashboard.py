@@ -37,7 +37,7 @@ def _here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-def until(condition: Callable[[], object], timeout_s: float = 90) -> None:
+def until(condition: Callable[[], object], timeout_s: float = 600) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
@@ -47,7 +47,7 @@ def until(condition: Callable[[], object], timeout_s: float = 90) -> None:
 def get(url: str, path: str, token: str = "") -> dict[str, object]:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     request = urllib.request.Request(f"http://{urlsplit(url).netloc}{path}", headers=headers)
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=300) as response:
         found: dict[str, object] = json.loads(response.read())
         return found
 
@@ -159,6 +159,6 @@ def test_a_dashboard_serves_until_it_is_stopped(tmp_path: Path, how: signal.Sign
         assert found is not None
         assert (found.pid, found.url) == (server.pid, url)
         os.kill(server.pid, how)
-        out, err = server.communicate(timeout=60)
+        out, err = server.communicate(timeout=600)
         assert (server.returncode, out, err) == (0, "", "")
     assert not (tmp_path / ".dashboard.json").exists()

@@ -62,7 +62,7 @@ def run_of(database: Database, run_id: int) -> RunDetail:
 
 def in_state(database: Database, run_id: int, state: str) -> RunDetail:
     """Wait until the run is in that state, and return it."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while (run := run_of(database, run_id)).state != state:
         assert time.monotonic() < deadline, run.state
         time.sleep(0.1)
@@ -198,7 +198,7 @@ def test_a_run_is_resumed_from_its_own_configuration(
 
 def in_command(pid: int, word: str) -> list[str]:
     """Wait until the process's command line has `word` in it, and return its words."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 600
     words: list[str] = []
     while word not in words and time.monotonic() < deadline:
         words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
