@@ -1,16 +1,18 @@
-"""A short supervised warm-up: a model of random weights learns what an answer looks like.
+"""A short supervised warm-up that teaches a model of random weights what a completion looks like.
 
-GRPO cannot raise the probability of an answer that is never sampled, so a random model needs this first; a
-released model does not. It goes in two phases, and each ends on a score, not on a time:
+GRPO cannot raise the probability of a completion that is never generated, so a random model needs this first. A
+released model does not. There are two phases, and each ends when held-out scores reach a target:
 
-    form    answers of *other* samples: only their form can be learnt   until `target_validity` (sampled)
-    right   each sample's own answer                                    until `target_score` as well
+    form    completions are the truths of *other* samples,   until `target_validity`
+            so only their form can be learnt
+    right   completions are each sample's own truth          until `target_validity` and `target_score`
 
-Form comes first because a tiny model is slower to learn it (that no digit of an order comes twice, say) than
-to learn the right answers: taught both at once, it is near its ceiling when its form is good, and leaves
-nothing for GRPO to show.
+The form is taught first because a tiny model learns it more slowly (for example, that no digit of a jigsaw's order
+occurs twice) than the right content. Taught together, the content is close to its ceiling when the form is good
+enough, and GRPO has nothing left to improve.
 """
 
+import logging
 import os
 import random
 import tempfile
@@ -27,36 +29,38 @@ from learner.config import WarmupConfig
 from learner.modeling.generate import generate_completions
 from learner.modeling.policy_model import ModelSpec, PolicyModel, load_model
 
-Phase = Literal["form", "right"]
-Score = Callable[[str, str, str], tuple[float, bool]]  # (task, reply, answer) -> (score, has the right form)
+logger = logging.getLogger(__name__)
+
+WarmupPhase = Literal["form", "right"]
+ScoreCompletion = Callable[[str, str, str], tuple[float, bool]]  # (task, text, truth) -> (score, is valid)
 
 
 @dataclass(frozen=True)
 class WarmupSample:
-    """A prompt and its true answer."""
+    """A prompt and what the task knows to be right."""
 
     task: str
     prompt: PromptTensors
-    answer: str
+    truth: str
 
 
 @dataclass(frozen=True)
 class TaskScore:
-    """Means over a task's held-out samples, each answered once at the sampler's temperature."""
+    """Means over a task's held-out samples, with one completion each at the spec's temperature."""
 
-    score: float
-    validity: float
+    score: float  # 0 to 1
+    validity: float  # share of valid completions
 
 
 @dataclass(frozen=True)
 class WarmupProgress:
-    """One look at the scores."""
+    """The result of one evaluation during the warm-up."""
 
-    phase: Phase
-    num_steps: int  # done so far
-    loss: float  # nats per answer token, mean since the last look
-    scores: dict[str, TaskScore]
-    reached: bool = False  # every target of both phases
+    phase: WarmupPhase
+    num_steps: int  # steps done so far
+    loss: float  # nats per token of the completions, mean since the last evaluation
+    scores: dict[str, TaskScore]  # by task
+    reached: bool = False  # whether all targets of both phases are reached
 
 
 def warm_up(
@@ -65,7 +69,7 @@ def warm_up(
     *,
     samples: Mapping[str, Iterator[WarmupSample]],
     held_out: Sequence[WarmupSample],
-    score: Score,
+    score: ScoreCompletion,
     seed: int,
     out: Path,
     report: Callable[[WarmupProgress], None] = lambda progress: None,
@@ -73,12 +77,12 @@ def warm_up(
     """Train the model of `spec` and write it with its processor to `out`, which appears when it is complete.
 
     Args:
-        samples: of each task, an endless stream.
-        held_out: at least one sample of each task, not in the streams; 100 of each give scores to ±0.03.
-        report: is told of every look at the scores.
+        samples: an endless stream of samples per task.
+        held_out: at least one sample of each task that is not in the streams; 100 of each give scores to ±0.03.
+        report: called after every evaluation.
 
     Returns:
-        The last look; `reached` is False where `max_steps` came first. The model is written in any case.
+        The last evaluation. Its `reached` is False if `max_steps` came first. The model is written in any case.
     """
     from transformers import AutoProcessor
 
@@ -88,47 +92,67 @@ def warm_up(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.form_learning_rate, betas=config.adam_betas, weight_decay=0.0
     )
-    chance, generator = random.Random(seed), torch.Generator().manual_seed(seed)
-    tasks = list(samples)
-    phase: Phase = "form"
-    weights = dict.fromkeys(tasks, 1.0)
-    answers: dict[str, list[str]] = {task: [] for task in tasks}  # seen so far
+    batches = _Batches(samples, config, random.Random(seed))
+    generator = torch.Generator().manual_seed(seed)
+    phase: WarmupPhase = "form"
     losses: list[float] = []
     for step in range(1, config.max_steps + 1):
-        size = config.form_prompts if phase == "form" else config.right_samples
-        batch: list[tuple[PromptTensors, list[str]]] = []
-        for task in chance.choices(tasks, [weights[task] for task in tasks], k=size):
-            sample = next(samples[task])
-            answers[task].append(sample.answer)
-            if phase == "right":
-                batch.append((sample.prompt, [sample.answer]))
-            else:
-                others = [chance.choice(answers[task]) for _ in range(config.form_answers)]
-                batch.append((sample.prompt, others))
-        losses.append(_step(policy, optimizer, config, processor.tokenizer, batch))
+        losses.append(_step(policy, optimizer, config, processor.tokenizer, batches.draw(phase)))
         if step % config.eval_every and step < config.max_steps:
             continue
-        scores = _sampled_scores(model, spec, config, processor.tokenizer, held_out, score, generator)
+        scores = _evaluate(model, spec, config, processor.tokenizer, held_out, score, generator)
         progress = WarmupProgress(phase, step, sum(losses) / len(losses), scores)
         report(progress)
         losses.clear()
-        there = {
-            task
-            for task in tasks
-            if scores[task].validity >= config.target_validity
-            and (phase == "form" or scores[task].score >= config.target_score)
-        }
-        if len(there) == len(tasks):
+        done = {task for task in samples if _is_at_target(scores[task], phase, config)}
+        if done == set(samples):
             if phase == "right":
                 progress = replace(progress, reached=True)
                 break
-            phase, there = "right", set()
+            logger.info("warm-up: the form is learnt after %d steps", step)
+            phase, done = "right", set()
             for group in optimizer.param_groups:
                 group["lr"] = config.right_learning_rate
-        # Most of the work goes to the tasks that are behind; the others are only kept from forgetting.
-        weights = {task: 1.0 if task in there else config.catch_up for task in tasks}
+        batches.favour(set(samples) - done)
+    logger.info("warm-up: ended after %d steps, targets reached: %s", progress.num_steps, progress.reached)
     _save(model, processor, out)
     return progress
+
+
+class _Batches:
+    """Batches of prompts with the completions to learn. Tasks below their target get most of the samples."""
+
+    def __init__(
+        self, samples: Mapping[str, Iterator[WarmupSample]], config: WarmupConfig, rng: random.Random
+    ) -> None:
+        self._samples, self._config, self._rng = samples, config, rng
+        self._weights = dict.fromkeys(samples, 1.0)
+        self._truths: dict[str, list[str]] = {task: [] for task in samples}  # of all samples drawn so far
+
+    def draw(self, phase: WarmupPhase) -> list[tuple[PromptTensors, list[str]]]:
+        """Return prompts with their completions for one step."""
+        config, rng = self._config, self._rng
+        size = config.form_prompts if phase == "form" else config.right_samples
+        tasks = list(self._samples)
+        batch: list[tuple[PromptTensors, list[str]]] = []
+        for task in rng.choices(tasks, [self._weights[task] for task in tasks], k=size):
+            sample = next(self._samples[task])
+            self._truths[task].append(sample.truth)
+            completions = [sample.truth]
+            if phase == "form":
+                completions = [rng.choice(self._truths[task]) for _ in range(config.form_answers)]
+            batch.append((sample.prompt, completions))
+        return batch
+
+    def favour(self, behind: set[str]) -> None:
+        """Draw `catch_up` times more samples of the tasks in `behind`; the others only must not be forgotten."""
+        self._weights = {task: self._config.catch_up if task in behind else 1.0 for task in self._samples}
+
+
+def _is_at_target(score: TaskScore, phase: WarmupPhase, config: WarmupConfig) -> bool:
+    return score.validity >= config.target_validity and (
+        phase == "form" or score.score >= config.target_score
+    )
 
 
 def _step(
@@ -138,12 +162,13 @@ def _step(
     tokenizer: Any,
     batch: Sequence[tuple[PromptTensors, Sequence[str]]],
 ) -> float:
-    """One step down the mean cross-entropy of the answers' tokens (end-of-turn included), which is returned."""
+    """Take one step on the completions' mean cross-entropy per token (end-of-turn included) and return that mean."""
     policy.train()
     parts = []
-    for prompt, answers in batch:
+    for prompt, completions in batch:
         ids = [
-            (*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id) for text in answers
+            (*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id)
+            for text in completions
         ]
         parts.append(PromptWithCompletions(prompt, ids, [(0.0,) * len(tokens) for tokens in ids]))
     logprobs, _ = policy(collate(parts))
@@ -155,16 +180,17 @@ def _step(
     return float(loss.detach())
 
 
-def _sampled_scores(
+def _evaluate(
     model: Any,
     spec: ModelSpec,
     config: WarmupConfig,
     tokenizer: Any,
     held_out: Sequence[WarmupSample],
-    score: Score,
+    score: ScoreCompletion,
     generator: torch.Generator,
 ) -> dict[str, TaskScore]:
-    answers = generate_completions(
+    """Generate a completion for every held-out sample and return each task's mean score and validity."""
+    completions = generate_completions(
         model,
         spec,
         [sample.prompt for sample in held_out],
@@ -173,9 +199,9 @@ def _sampled_scores(
         generator=generator,
     )
     found: dict[str, list[tuple[float, bool]]] = {}
-    for sample, ids in zip(held_out, answers, strict=True):
-        reply = tokenizer.decode(ids, skip_special_tokens=False)
-        found.setdefault(sample.task, []).append(score(sample.task, reply, sample.answer))
+    for sample, ids in zip(held_out, completions, strict=True):
+        text = tokenizer.decode(ids, skip_special_tokens=False)
+        found.setdefault(sample.task, []).append(score(sample.task, text, sample.truth))
     return {
         task: TaskScore(sum(s for s, _ in pairs) / len(pairs), sum(v for _, v in pairs) / len(pairs))
         for task, pairs in found.items()
@@ -183,6 +209,7 @@ def _sampled_scores(
 
 
 def _save(model: Any, processor: Any, out: Path) -> None:
+    """Write model and processor to a temporary folder and rename it to `out`."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         partial = Path(scratch) / out.name

@@ -1,55 +1,49 @@
-"""A real vLLM engine that answers video prompts and can be given new weights.
+"""A vLLM engine that generates completions for video prompts and receives new weights.
 
-The engine core runs in the caller (with several GPUs, beside their worker processes), so a Ray actor owns it
-whole and its death is the actor's death. Importing this module does not import vLLM; making an engine does.
+The engine core runs in the calling process (with several GPUs, vLLM adds worker processes), so it lives and dies with
+the Ray actor that owns it. Importing this module does not import vLLM; creating an engine does.
 """
 
+import logging
 import os
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rollout.config import RolloutConfig
 from rollout.prompt import EngineInput, video_metadata
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How to start an engine.
+    """How to start an engine: its section of the configuration, and facts of the run.
 
     Args:
         model: Hugging Face folder or hub id.
         device: "cpu" or "cuda".
-        dtype: "float32" or "bfloat16".
-        seed: for the engine; requests carry their own.
-        max_model_len: prompt and completion together, tokens.
-        max_num_seqs: completions decoded at once.
-        max_videos: videos in one prompt, at most.
-        tensor_parallel_size: GPUs of one engine.
-        gpu_memory_utilization: share of a GPU's memory that vLLM takes.
-        kv_cache_gib: size of the key/value cache on a CPU, GiB.
+        seed: seed of the engine; every prompt has its own sampling seed besides.
+        max_model_len: most tokens of a prompt and a completion together.
+        max_videos: most videos in one prompt.
         weight_transfer: "gloo", "nccl" or "ipc".
-        sleep: whether the engine gives its GPU memory back between steps (shared placement).
-        vllm_args: passed on to vLLM unread.
+        sleep: whether the engine frees its GPU memory between steps (shared placement).
     """
 
     model: str
+    rollout: RolloutConfig
     device: str
-    dtype: str
     seed: int
     max_model_len: int
-    max_num_seqs: int
     max_videos: int
-    tensor_parallel_size: int
-    gpu_memory_utilization: float
-    kv_cache_gib: float
     weight_transfer: str
     sleep: bool
-    vllm_args: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How completions are drawn. `temperature` 0 is greedy."""
+    """How to generate completions for one prompt. A temperature of 0 is greedy."""
 
     num_completions: int
     temperature: float
@@ -59,23 +53,23 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Completion:
-    """One answer. `token_ids` ends with the end-of-turn token when `finish_reason` is "stop"."""
+    """One generated completion. `token_ids` ends with the end-of-turn token if `finish_reason` is "stop"."""
 
     token_ids: tuple[int, ...]
-    logprobs: tuple[float, ...]  # of each token, temperature and forbidden tokens in them, nats
-    text: str  # special tokens shown, but for the end-of-turn token that ends it
+    logprobs: tuple[float, ...]  # of each token, nats, after temperature and forbidden tokens
+    text: str  # with special tokens, except the end-of-turn token at its end
     finish_reason: str  # "stop" or "length"
 
 
 class VllmEngine:
-    """Generates, and takes weights through vLLM's weight-transfer API.
+    """An engine that generates completions and receives weights through vLLM's weight-transfer API.
 
-    Order of an update: `start_weight_update`, `update_weights` (blocks until the learner has sent all),
-    `finish_weight_update`; the caller makes sure that nothing is generated in between.
+    A push calls `start_weight_update`, `update_weights` (blocks until the learner has sent everything) and
+    `finish_weight_update`, in this order. The caller makes sure that nothing is generated in between.
     """
 
     def __init__(self, options: EngineOptions) -> None:
-        # Read by vLLM at import or start: the engine core in this process, nothing reported home.
+        # vLLM reads these at import or start: keep the engine core in this process, and report no usage.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         os.environ["VLLM_NO_USAGE_STATS"] = "1"
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -84,18 +78,18 @@ class VllmEngine:
 
         arguments: dict[str, Any] = {
             "model": options.model,
-            "dtype": options.dtype,
+            "dtype": options.rollout.dtype,
             "seed": options.seed,
             "max_model_len": options.max_model_len,
-            "max_num_seqs": options.max_num_seqs,
+            "max_num_seqs": options.rollout.max_num_seqs,
             "limit_mm_per_prompt": {"video": options.max_videos, "image": 0},
-            # Frames arrive at their final size and at known times: the processor must leave them alone.
+            # Frames arrive at their final size and with known times: the processor must not change them.
             "mm_processor_kwargs": {"do_resize": False, "do_sample_frames": False},
-            # Logprobs of the distribution that was sampled from, temperature and forbidden tokens in it.
+            # Logprobs of the distribution that is sampled from, after temperature and forbidden tokens.
             "logprobs_mode": "processed_logprobs",
             "logits_processors": ["rollout.logits:ForbidVisionTokens"],
             "weight_transfer_config": WeightTransferConfig(backend=options.weight_transfer),
-            "tensor_parallel_size": options.tensor_parallel_size,
+            "tensor_parallel_size": options.rollout.tensor_parallel_size,
             "enable_prefix_caching": True,
             "disable_log_stats": True,
         }
@@ -103,36 +97,38 @@ class VllmEngine:
             arguments |= {
                 "enforce_eager": True,
                 "distributed_executor_backend": "uni",
-                # A prompt prefilled in parts discards a sampled token and winds its seeded generator back,
-                # which a CPU generator cannot ("does not use offset"): prefill whole prompts.
+                # Prefill whole prompts. After a partial prefill vLLM discards a sampled token and rewinds the seeded
+                # generator, which a CPU generator does not support ("does not use offset").
                 "enable_chunked_prefill": False,
                 "max_num_batched_tokens": max(options.max_model_len, 8192),
-                "kv_cache_memory_bytes": int(options.kv_cache_gib * 2**30),
+                "kv_cache_memory_bytes": int(options.rollout.kv_cache_gib * 2**30),
             }
         else:
             arguments |= {
-                "gpu_memory_utilization": options.gpu_memory_utilization,
+                "gpu_memory_utilization": options.rollout.gpu_memory_utilization,
                 "enable_sleep_mode": options.sleep,
             }
-        self._llm = LLM(**(arguments | options.vllm_args))
+        started = time.monotonic()
+        self._llm = LLM(**(arguments | options.rollout.vllm_args))
+        logger.info("vLLM engine of %s is ready after %.1f s", options.model, time.monotonic() - started)
 
     def generate(
         self, inputs: Sequence[EngineInput], samplings: Sequence[Sampling]
     ) -> list[list[Completion]]:
-        """What `stream` yields, all of it, in the order of `inputs`. Raises as `stream` does."""
+        """Return the completions of every prompt, in the order of `inputs`. Raises as `stream` does."""
         groups = dict(group for groups in self.stream(inputs, samplings) for group in groups)
         return [groups[index] for index in range(len(inputs))]
 
     def stream(
         self, inputs: Sequence[EngineInput], samplings: Sequence[Sampling]
     ) -> Generator[list[tuple[int, list[Completion]]], None, None]:
-        """Answer every prompt: (its index, its `num_completions` completions in a stable order), once all are done.
+        """Generate for every prompt; yield lists of (index of the prompt, its completions in a stable order).
 
-        Prompts come as they are finished, those together that are finished together. Requests that are still
-        open when the caller stops asking, or when something raises, are dropped.
+        A prompt is yielded when all its completions are done, together with the prompts that finish at the same
+        time. If the caller closes the generator, or an error occurs, open requests are dropped.
 
         Raises:
-            RuntimeError: vLLM made other token ids of a prompt than the learner will see.
+            RuntimeError: vLLM expanded a prompt to other token ids than the learner will see.
         """
         engine = self._llm.llm_engine
         requests = self._llm.enqueue(
@@ -140,7 +136,7 @@ class VllmEngine:
             [vllm_params(each) for each in samplings],
             use_tqdm=False,
         )
-        # vLLM counts requests and makes the numbers unique with a suffix; its outputs bear the number alone.
+        # vLLM numbers requests and adds a suffix to make the ids unique; its outputs carry the number alone.
         index_of = {request.partition("-")[0]: index for index, request in enumerate(requests)}
         try:
             while index_of:
@@ -158,35 +154,44 @@ class VllmEngine:
                 engine.abort_request([requests[index] for index in index_of.values()], internal=True)
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        """Join the transfer group that the learner opens."""
         self._llm.init_weight_transfer_engine({"init_info": init_info})
 
     def start_weight_update(self) -> None:
+        """Prepare to receive weights."""
         self._llm.start_weight_update()
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
+        """Receive weights; return when the learner has sent all of them."""
         self._llm.update_weights({"update_info": update_info})
 
     def finish_weight_update(self) -> None:
-        """Put the received weights in force and drop what the old ones computed.
+        """Activate the received weights and drop what the old weights computed.
 
-        Both caches are keyed by content, not by weights: key/value blocks of a prompt seen before, and
-        the vision tower's features of a video seen before, would be served as if nothing had changed.
+        vLLM's caches are keyed by content, not by weights: it would reuse the key/value blocks of a prompt and the
+        vision features of a video that it has seen before.
+
+        Raises:
+            RuntimeError: requests were running during the push.
         """
         self._llm.finish_weight_update()
         if not self._llm.reset_prefix_cache():
-            raise RuntimeError("vLLM could not drop its prefix cache: requests were running during a push.")
+            raise RuntimeError("vLLM could not drop its prefix cache, because requests ran during a push.")
         self._llm.llm_engine.reset_encoder_cache()
         self._llm.reset_mm_cache()
+        logger.debug("the pushed weights are active")
 
     def sleep(self) -> None:
-        """Give weights and caches' GPU memory back; the next push restores the weights."""
+        """Free the GPU memory of weights and caches; the next push restores the weights."""
         self._llm.sleep(level=2)
 
     def wake_up(self) -> None:
+        """Allocate the memory again that `sleep` freed."""
         self._llm.wake_up()
 
 
 def vllm_prompt(entry: EngineInput) -> dict[str, Any]:
+    """Return a prompt in the form that vLLM takes."""
     videos = [
         (video, video_metadata(times)) for video, times in zip(entry.videos, entry.times_s, strict=True)
     ]
@@ -194,6 +199,7 @@ def vllm_prompt(entry: EngineInput) -> dict[str, Any]:
 
 
 def vllm_params(sampling: Sampling) -> Any:
+    """Return vLLM's SamplingParams for one prompt."""
     from vllm import SamplingParams
 
     return SamplingParams(
@@ -201,17 +207,18 @@ def vllm_params(sampling: Sampling) -> Any:
         temperature=sampling.temperature,
         max_tokens=sampling.max_tokens,
         seed=sampling.seed,
-        logprobs=0,  # the sampled token's own
-        skip_special_tokens=False,  # hidden from the text, they would hide from the reward too
+        logprobs=0,  # only the sampled token's logprob
+        skip_special_tokens=False,  # the reward must see special tokens in the text
     )
 
 
 def _check_prompt(entry: EngineInput, output: Any) -> None:
+    """Raise RuntimeError if vLLM expanded a prompt to other token ids than ours."""
     if tuple(output.prompt_token_ids) != entry.expanded_token_ids:
         raise RuntimeError(
-            f"vLLM expanded a prompt to {len(output.prompt_token_ids)} tokens that differ from the "
-            f"learner's {len(entry.expanded_token_ids)}: this vLLM version builds video prompts "
-            "differently; use the version that pyproject.toml names."
+            f"vLLM expanded a prompt to {len(output.prompt_token_ids)} tokens that differ from the learner's "
+            f"{len(entry.expanded_token_ids)} tokens: this version of vLLM builds video prompts differently. Install "
+            "the version that pyproject.toml names."
         )
 
 

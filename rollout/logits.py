@@ -1,4 +1,4 @@
-"""Keeps vLLM from sampling vision tokens and padded vocabulary rows, with probability exactly 0."""
+"""A vLLM logits processor that gives vision tokens and padded vocabulary rows a probability of exactly 0."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class ForbidVisionTokens(LogitsProcessor):
-    """Sets the logits of `forbidden_token_ids` to -inf for every request, before temperature and softmax.
+    """A logits processor that sets the logits of `forbidden_token_ids` to -inf, before temperature and softmax.
 
-    The learner does the same before its softmax, so both sides normalise over the same tokens.
+    The learner does the same before its softmax, so engine and learner normalise over the same tokens.
     """
 
     def __init__(self, vllm_config: "VllmConfig", device: torch.device, is_pin_memory: bool) -> None:
@@ -29,7 +29,8 @@ class ForbidVisionTokens(LogitsProcessor):
         return logits.index_fill_(-1, self._forbidden, float("-inf"))
 
     def is_argmax_invariant(self) -> bool:
+        """Return False: greedy decoding needs the mask too."""
         return False
 
     def update_state(self, batch_update: "BatchUpdate | None") -> None:
-        """Nothing to keep: the same tokens are forbidden for every request."""
+        """Do nothing: the same tokens are forbidden for every request."""

@@ -1,8 +1,8 @@
-"""The one place where a prompt is built: token ids, positions, pixels, timestamps.
+"""The one place where prompts are built: token ids, positions, pixels, timestamps.
 
-vLLM and the learner must see the same thing, so both are given what this module makes. vLLM expands
-video placeholders and computes positions itself; `VllmEngine` checks its token ids against ours on
-every request, and a contract test holds the logprobs of both together.
+Engine and learner must see the same prompt, so both take theirs from this module. vLLM expands video placeholders and
+computes positions itself: `VllmEngine` compares its token ids with ours for every request, and
+`tests/contract/test_parity.py` compares the logprobs of engine and learner.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 VIDEO_PLACEHOLDER = "<|vision_start|><|video_pad|><|vision_end|>"
-# Tokens that stand for pixels or frame them. Sampled by a policy they would claim features that are not
-# there ("video features and video tokens do not match"), so neither side gives them any probability.
+# Tokens that stand for pixels or enclose them. A policy must not generate them: the model would look for video features
+# that do not exist ("video features and video tokens do not match"). Engine and learner give them probability 0.
 VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
 
 
 class VideoClip(Protocol):
-    """Frames with the seconds at which they were taken."""
+    """Frames and their presentation times."""
 
     @property
     def frames(self) -> npt.NDArray[np.uint8]: ...  # [num_frames, height, width, 3] RGB
@@ -30,27 +30,27 @@ class VideoClip(Protocol):
 
 @dataclass(frozen=True)
 class EngineInput:
-    """What vLLM is given: ids with one placeholder per video, and the frames themselves."""
+    """A prompt as vLLM takes it: token ids with one placeholder per video, and the frames."""
 
     token_ids: tuple[int, ...]
-    expanded_token_ids: tuple[int, ...]  # what vLLM must make of them
+    expanded_token_ids: tuple[int, ...]  # what vLLM must expand `token_ids` to
     videos: tuple[npt.NDArray[np.uint8], ...]  # each [num_frames, height, width, 3]
     times_s: tuple[tuple[float, ...], ...]  # per video, per frame
 
 
 @dataclass(frozen=True)
 class ModelInput:
-    """What the learner is given: ids, positions and patches, ready for the transformers model."""
+    """A prompt as the learner takes it: token ids, positions and patches for the transformers model."""
 
     token_ids: npt.NDArray[np.int64]  # [prompt_length], placeholders expanded
     positions: npt.NDArray[np.int64]  # [3, prompt_length]: time, height, width (M-RoPE)
-    next_position: int  # where the completion starts; all three components alike
+    next_position: int  # position of the completion's first token, the same in all three components
     patches: npt.NDArray[np.uint8]  # [num_patches, patch_dim], not yet normalised
     grid_thw: npt.NDArray[np.int64]  # [num_videos, 3] patches in time, height, width
 
 
 class PromptError(ValueError):
-    """A sample that cannot become a prompt; says why."""
+    """A sample that cannot become a prompt. The message says why."""
 
 
 class PromptTooLong(PromptError):
@@ -69,10 +69,10 @@ class PromptTooLong(PromptError):
 
 
 def forbidden_token_ids(tokenizer: Any, vocab_size: int) -> tuple[int, ...]:
-    """Ids that must never be sampled: vision tokens and rows of the embedding past the vocabulary.
+    """Return the ids that must never be generated: vision tokens, and embedding rows past the vocabulary.
 
-    Example: a model with 151 936 rows and a tokenizer of 151 669 tokens has 267 padded rows; a sampled
-    one decodes to nothing and cannot be scored.
+    Example: a model with 151 936 rows and a tokenizer of 151 669 tokens has 267 padded rows. Their ids decode to
+    nothing and cannot be scored.
     """
     known = set(tokenizer.get_vocab().values())
     vision = {tokenizer.convert_tokens_to_ids(token) for token in VISION_TOKENS} & known
@@ -80,22 +80,22 @@ def forbidden_token_ids(tokenizer: Any, vocab_size: int) -> tuple[int, ...]:
 
 
 class PromptBuilder:
-    """Turns (system text, content, clips) into the inputs of engine and learner.
+    """Builder of prompts: from (system text, content, clips) to the inputs of engine and learner.
 
     Args:
         processor: the model's Hugging Face processor (Qwen2.5-VL or Qwen3-VL).
         config: the model's Hugging Face config.
-        max_prompt_tokens: a longer prompt is refused, never cut.
+        max_prompt_tokens: limit above which a prompt is refused; prompts are never cut.
 
     Raises:
-        ValueError: for another architecture, or a processor that normalises images and videos
-            differently (vLLM normalises videos with the image processor's values).
+        ValueError: the architecture is not supported, or the processor normalises images and videos differently:
+            vLLM normalises videos with the image processor's values.
     """
 
     def __init__(self, processor: Any, config: Any, *, max_prompt_tokens: int) -> None:
         if config.model_type not in ("qwen3_vl", "qwen2_5_vl"):
             raise ValueError(
-                f"model type {config.model_type!r}: only qwen3_vl and qwen2_5_vl can be trained on video."
+                f"model type {config.model_type!r}: only qwen3_vl and qwen2_5_vl can be trained on video. Use one."
             )
         self._processor = processor
         self._config = config
@@ -105,8 +105,8 @@ class PromptBuilder:
         if list(video.image_mean) != list(image.image_mean) or list(video.image_std) != list(image.image_std):
             raise ValueError(
                 f"video_preprocessor mean/std {video.image_mean}/{video.image_std} differ from the image "
-                f"processor's {image.image_mean}/{image.image_std}: vLLM would use the latter for videos and "
-                "see other pixels than the learner. Make them equal in the model folder."
+                f"processor's {image.image_mean}/{image.image_std}: vLLM uses the latter for videos too and would see "
+                "other pixels than the learner. Make them equal in the model folder."
             )
         self.pixel_mean = tuple(float(value) for value in video.image_mean)
         self.pixel_std = tuple(float(value) for value in video.image_std)
@@ -114,16 +114,18 @@ class PromptBuilder:
     def build(
         self, *, system: str, content: Sequence[str | int], clips: Sequence[VideoClip]
     ) -> tuple[EngineInput, ModelInput]:
-        """Build both inputs. An int k in `content` marks the place of `clips[k]`.
+        """Build both inputs. A number k in `content` stands for `clips[k]`.
 
         Raises:
-            PromptError: more than `max_prompt_tokens`, or a clip the vision tower cannot take.
+            PromptTooLong: the prompt has more than `max_prompt_tokens` tokens.
+            PromptError: the vision tower cannot take a clip, or the text contains a video placeholder.
         """
         pieces = self._render(system, content)
         order = [part for part in content if isinstance(part, int)]
         if len(pieces) != len(order) + 1:
             raise PromptError(
-                f"the chat template shows {len(pieces) - 1} videos where the prompt has {len(order)}"
+                f"the chat template shows {len(pieces) - 1} videos where the prompt has {len(order)}: the text "
+                "contains a video placeholder."
             )
         videos = [np.ascontiguousarray(clips[k].frames) for k in order]
         times = [tuple(float(t) for t in clips[k].times_s) for k in order]
@@ -149,7 +151,7 @@ class PromptBuilder:
         return engine, model
 
     def _render(self, system: str, content: Sequence[str | int]) -> list[str]:
-        """The chat template's text, cut at the videos (len = number of videos + 1)."""
+        """Return the chat template's text, split at the videos: one piece more than there are videos."""
         parts = [
             {"type": "video"} if isinstance(part, int) else {"type": "text", "text": part} for part in content
         ]
@@ -162,7 +164,7 @@ class PromptBuilder:
     def _patchify(
         self, videos: Sequence[npt.NDArray[np.uint8]]
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-        """Cut frames into the vision tower's patches, still uint8: normalising is the device's work."""
+        """Cut frames into the vision tower's patches and return them, still uint8, with their grids."""
         video_processor = self._processor.video_processor
         unit = video_processor.patch_size * video_processor.merge_size
         for video in videos:
@@ -183,17 +185,17 @@ class PromptBuilder:
             for video in videos
         ]
         if not parts:
-            raise PromptError("a prompt without a video: there is nothing to watch.")
+            raise PromptError("the prompt has no video.")
         return np.concatenate([patches for patches, _ in parts]), np.array(
             [grid for _, grid in parts], np.int64
         )
 
     def _placeholder(self) -> list[int]:
-        """The ids that vLLM replaces by a video's tokens.
+        """Return the ids that vLLM replaces by a video's tokens.
 
-        vLLM (with transformers 5.10 or newer) expands the pad token alone. Qwen3-VL was trained with a pair
-        of vision_start and vision_end around every temporal patch and none around the whole video, so there
-        the chat template's outer pair is left out; transformers 5.10 to 5.19 keep it.
+        vLLM (with transformers 5.10 or newer) expands only the pad token. Qwen3-VL was trained with a pair of
+        vision_start and vision_end around every temporal patch and none around the whole video, so the chat
+        template's outer pair is left out for it; transformers 5.10 to 5.19 keep it.
         """
         config = self._config
         if self._timestamps_in_text:
@@ -201,7 +203,7 @@ class PromptBuilder:
         return [config.vision_start_token_id, config.video_token_id, config.vision_end_token_id]
 
     def _expand(self, grid: npt.NDArray[np.int64], times_s: Sequence[float]) -> list[int]:
-        """One video's tokens. Qwen3-VL writes each temporal patch's mean time before it; Qwen2.5-VL does not."""
+        """Return one video's tokens. Qwen3-VL puts each temporal patch's mean time before it; Qwen2.5-VL does not."""
         config = self._config
         merge = config.vision_config.spatial_merge_size
         grid_t, per_step = int(grid[0]), int(grid[1] * grid[2]) // merge**2
@@ -219,11 +221,11 @@ class PromptBuilder:
     def _positions(
         self, token_ids: Sequence[int], grids: npt.NDArray[np.int64], times_s: Sequence[Sequence[float]]
     ) -> npt.NDArray[np.int64]:
-        """M-RoPE positions [3, length]: text counts up; a run of video tokens is a (time, height, width) grid.
+        """Return M-RoPE positions [3, length]: text counts up, a run of video tokens is a (time, height, width) grid.
 
-        What follows a video starts at its largest position + 1 (the models' reference rule; for Qwen2.5-VL
-        transformers 5.19 takes max(height, width) instead). Qwen3-VL: every temporal patch is a run of its
-        own. Qwen2.5-VL: one run, whose time axis is seconds x tokens_per_second, rounded down.
+        The token after a video has the video's largest position + 1. That is the models' reference rule; for
+        Qwen2.5-VL, transformers 5.19 uses max(height, width) instead. In Qwen3-VL every temporal patch is a separate
+        run. In Qwen2.5-VL a video is one run, whose time axis is seconds x tokens_per_second, rounded down.
         """
         merge = self._config.vision_config.spatial_merge_size
         runs: list[tuple[int, int, int, float]] = []  # (time, height, width, positions per time step)
@@ -253,11 +255,11 @@ class PromptBuilder:
 def patchify(
     video: npt.NDArray[np.uint8], *, patch_px: int, temporal_patch: int, merge: int
 ) -> tuple[npt.NDArray[np.uint8], tuple[int, int, int]]:
-    """Frames [num_frames, height, width, 3] as the vision tower's patches, and their (time, height, width) grid.
+    """Return frames [num_frames, height, width, 3] as the vision tower's patches, and their (time, height, width) grid.
 
-    The layout is Qwen's, as its video processor makes it (a contract test compares): patches of one merge block
-    follow each other; a patch is [channel, frame of the temporal patch, row, column], flattened. Ours because it is
-    a copy of 100 kB where the processor takes 5 ms, and because it stays uint8.
+    The layout is that of Qwen's video processor (a unit test compares them): patches of one merge block follow each
+    other, and a patch is [channel, frame of the temporal patch, row, column], flattened. We do it ourselves because
+    it is one copy of 100 kB where the processor takes 5 ms, and because the result stays uint8.
     """
     num_frames, height, width, channels = video.shape
     grid = (num_frames // temporal_patch, height // patch_px, width // patch_px)
@@ -278,10 +280,10 @@ def patchify(
 
 
 def video_metadata(times_s: Sequence[float], temporal_patch: int = 2) -> dict[str, Any]:
-    """Metadata that makes vLLM's and transformers' processors use exactly these frame times.
+    """Return metadata with which vLLM's and transformers' processors use exactly these frame times.
 
-    They compute a frame's time as index / fps, so with fps 1 the indices are seconds; and the sampled rate
-    (Qwen2.5-VL's time axis) as num_frames * fps / total_num_frames, so the total is chosen to give it.
+    They compute a frame's time as index / fps, so with fps 1 the indices are seconds. They compute the sampling rate
+    (for Qwen2.5-VL's time axis) as num_frames * fps / total_num_frames, so the total is chosen to give that rate.
     """
     return {
         "fps": 1.0,
@@ -294,7 +296,7 @@ def video_metadata(times_s: Sequence[float], temporal_patch: int = 2) -> dict[st
 
 
 def seconds_per_grid(times_s: Sequence[float], temporal_patch: int = 2) -> float:
-    """Seconds from one temporal patch to the next, rounded as the processors round it (float32)."""
+    """Return the seconds between two temporal patches, rounded to float32 as the processors do."""
     metadata = video_metadata(times_s, temporal_patch)
     sampled_fps = len(times_s) / metadata["total_num_frames"] * metadata["fps"]
     return float(np.float32(temporal_patch / sampled_fps))

@@ -1,6 +1,6 @@
-"""From rewards to advantages: what each completion of a batch weighs in the update. Standard library.
+"""From rewards to advantages: how much the update raises or lowers each completion. Standard library only.
 
-rewards ─ overlong punishment ─ KL ──► estimator (within a group) ──► × task weight × difficulty
+rewards - overlong punishment - KL ──► estimator (within a group) ──► × task weight × difficulty weight
 """
 
 import math
@@ -19,7 +19,7 @@ class ScoredGroup(Protocol):
     def task(self) -> str: ...
 
     @property
-    def rewards(self) -> Sequence[float]: ...  # as the rule gave them
+    def rewards(self) -> Sequence[float]: ...  # the rule's, before any shaping
 
     @property
     def lengths(self) -> Sequence[int]: ...  # tokens, end-of-turn token included
@@ -32,15 +32,15 @@ class ScoredGroup(Protocol):
 
 
 def dr_grpo(rewards: Sequence[float]) -> list[float]:
-    """reward - mean (arXiv 2503.20783). Rewards (1, 0, 0, 1) give ±0.5."""
+    """Return reward - mean (arXiv 2503.20783). Rewards (1, 0, 0, 1) give ±0.5."""
     mean = math.fsum(rewards) / len(rewards)
     return [reward - mean for reward in rewards]
 
 
 def grpo(rewards: Sequence[float]) -> list[float]:
-    """(reward - mean) / (std + 1e-6), std with n - 1 in the denominator (arXiv 2402.03300, section 4.1.2).
+    """Return (reward - mean) / (std + 1e-6), std with n - 1 in the denominator (arXiv 2402.03300, section 4.1.2).
 
-    Rewards (1, 0, 0, 1) have std 0.5774, so advantages are ±0.8660.
+    Rewards (1, 0, 0, 1) have a std of 0.5774, so the advantages are ±0.8660.
     """
     deviations = dr_grpo(rewards)
     std = math.sqrt(math.fsum(deviation**2 for deviation in deviations) / (len(rewards) - 1))
@@ -48,7 +48,7 @@ def grpo(rewards: Sequence[float]) -> list[float]:
 
 
 def rloo(rewards: Sequence[float]) -> list[float]:
-    """reward - mean of the others' (leave one out, arXiv 2402.14740). Rewards (1, 0, 0, 1) give ±2/3."""
+    """Return reward - mean of the others (leave one out, arXiv 2402.14740). Rewards (1, 0, 0, 1) give ±2/3."""
     total = math.fsum(rewards)
     return [reward - (total - reward) / (len(rewards) - 1) for reward in rewards]
 
@@ -61,30 +61,35 @@ ADVANTAGES: dict[str, Callable[[Sequence[float]], list[float]]] = {
 
 
 def has_spread(rewards: Sequence[float], *, tolerance: float) -> bool:
-    """Whether a group says which answer is better: its rewards differ by more than `tolerance`."""
+    """Return whether a group shows which completion is better: its rewards differ by more than `tolerance`."""
     return max(rewards) - min(rewards) > tolerance
 
 
 def group_advantages(rewards: Sequence[float], *, tolerance: float, estimator: str = "grpo") -> list[float]:
-    """The advantages within one group; exactly 0 where it has no spread, by whichever estimator.
+    """Return the advantages within one group; under every estimator exactly 0 if the group has no spread.
 
-    Dividing float residue by a tiny std would invent advantages.
+    Without that rule, rounding residue divided by a tiny std would become advantages.
+
+    Raises:
+        ValueError: the group has fewer than 2 completions.
     """
     if len(rewards) < 2:
-        raise ValueError(f"a group of {len(rewards)} completion(s) has no spread: GRPO needs at least 2.")
+        raise ValueError(
+            f"a group of {len(rewards)} completion(s) has nothing to compare: GRPO needs at least 2."
+        )
     if not has_spread(rewards, tolerance=tolerance):
         return [0.0] * len(rewards)
     return ADVANTAGES[estimator](rewards)
 
 
-# --- rewards as they are trained on -------------------------------------------------------------------
+# --- shaped rewards -----------------------------------------------------------------------------------
 
 
 def overlong_share(length: int, *, max_tokens: int, buffer_tokens: int) -> float:
-    """Share of the overlong punishment that a completion of `length` tokens gets (arXiv 2503.14476, eq. 13).
+    """Return the share of the overlong punishment for a completion of `length` tokens (arXiv 2503.14476, eq. 13).
 
-    0 up to `max_tokens` - `buffer_tokens`, from there rising linearly to 1 at `max_tokens`. With 100 and 20:
-    80 tokens get 0, 90 get 0.5.
+    The share is 0 up to `max_tokens` - `buffer_tokens` and rises linearly to 1 at `max_tokens`. With 100 and 20, a
+    completion of 80 tokens gets 0 and one of 90 gets 0.5.
     """
     if buffer_tokens == 0:
         return 0.0
@@ -92,7 +97,7 @@ def overlong_share(length: int, *, max_tokens: int, buffer_tokens: int) -> float
 
 
 def shaped_rewards(group: ScoredGroup, config: GrpoConfig, *, max_tokens: int) -> list[float]:
-    """Rewards less the overlong punishment."""
+    """Return a group's rewards minus the overlong punishment."""
     overlong = config.overlong
     return [
         reward
@@ -102,24 +107,24 @@ def shaped_rewards(group: ScoredGroup, config: GrpoConfig, *, max_tokens: int) -
     ]
 
 
-# --- what a group counts in the batch -----------------------------------------------------------------
+# --- weight of a group in the batch -------------------------------------------------------------------
 
 
 def difficulty_weights(
     mean_rewards: Sequence[float], tasks: Sequence[str], config: DifficultyConfig
 ) -> list[float]:
-    """One weight per group that multiplies its advantages: hard groups and hard tasks count for more.
+    """Return one weight per group, a factor on its advantages: hard groups and hard tasks weigh more.
 
-    VITAL's DGRPO (arXiv 2508.04416) has the idea: within multi-task training, a weight for the difficulty of the
-    task and one for that of the sample, both told by the rewards. The formula is ours, not theirs: difficulty is
-    1 - mean reward (held to [0, 1]), of the group and of its task's groups in this batch; each to a power, the
-    product scaled to mean 1 over the batch, so that the size of a step stays.
+    The idea is that of VITAL's DGRPO (arXiv 2508.04416): weigh by the difficulty of the task and of the sample, both
+    measured by rewards. The formula is ours. Difficulty is 1 - mean reward, clamped to [0, 1], of the group and of its
+    task's groups in the batch. Each is raised to its exponent, and the products are scaled to a mean of 1 over the
+    batch, so that the size of a step stays the same.
 
     Example: groups with mean rewards 0.5 and 0.0 and a group exponent of 1 weigh 2/3 and 4/3.
 
     Args:
-        mean_rewards: one per group, of the rules' rewards, before any shaping.
-        tasks: one per group.
+        mean_rewards: mean of each group's rewards, before any shaping.
+        tasks: task of each group.
     """
     of_task = _mean_by_task(mean_rewards, tasks)
     weights = [
@@ -127,13 +132,13 @@ def difficulty_weights(
         for mean, task in zip(mean_rewards, tasks, strict=True)
     ]
     total = math.fsum(weights)
-    if total == 0:  # all is solved: nothing is harder than the rest
+    if total == 0:  # everything is solved, so no group is harder than another
         return [1.0] * len(weights)
     return [weight * len(weights) / total for weight in weights]
 
 
 def _difficulty(mean_reward: float) -> float:
-    return min(1.0, max(0.0, 1.0 - mean_reward))  # a user's own reward may leave [0, 1]
+    return min(1.0, max(0.0, 1.0 - mean_reward))  # a user's own reward may be outside [0, 1]
 
 
 def _mean_by_task(values: Sequence[float], tasks: Sequence[str]) -> Mapping[str, float]:
@@ -153,17 +158,17 @@ def batch_advantages(
     max_tokens: int,
     completion_kl: Sequence[Sequence[float]] | None = None,
 ) -> list[list[float]]:
-    """The advantages of every completion of a batch, group by group.
+    """Return the advantages of every completion of a batch, group by group.
 
-    A task's weight multiplies the advantages. For `dr_grpo` and `rloo` that is a weight on the reward; `grpo`
-    divides by the std and would cancel one. A completion that `mask_truncated` leaves out has advantage 0, but its
-    reward stays in its group's mean and std, as in TRL and DAPO.
+    A task's weight multiplies the advantages, not the rewards: `grpo` divides by the std, which would cancel a weight
+    on the rewards. For `dr_grpo` and `rloo` the two are the same. A completion that `mask_truncated` leaves out has
+    advantage 0, but its reward stays in its group's mean and std, as in TRL and DAPO.
 
     Args:
-        groups: the whole batch, since difficulty is relative to it.
-        max_tokens: the longest completion the sampler allows.
-        completion_kl: per group and completion, the KL to the reference summed over tokens; where, and only
-            where, `config.kl_in_reward`. Note that `grpo` divides it by the std too, `dr_grpo` and `rloo` do not.
+        groups: the whole batch, because difficulty is relative to it.
+        max_tokens: longest completion that an engine may generate, tokens.
+        completion_kl: the KL to the reference of every completion of every group, summed over its tokens. Given if and
+            only if `config.kl_in_reward`. `grpo` divides it by the std too; `dr_grpo` and `rloo` do not.
     """
     assert (completion_kl is not None) == config.kl_in_reward
     weights = difficulty_weights(
@@ -185,15 +190,16 @@ def batch_advantages(
 
 
 def has_training_signal(group: ScoredGroup, config: GrpoConfig, *, max_tokens: int) -> bool:
-    """Whether the group's advantages can be other than 0."""
+    """Return whether any of the group's advantages can be other than 0."""
     return _may_differ(shaped_rewards(group, config, max_tokens=max_tokens), config)
 
 
 def _may_differ(rewards: Sequence[float], config: GrpoConfig) -> bool:
-    """Spread, judged before a KL is taken off where the estimator divides by the std.
+    """Return whether advantages may differ within a group, given its rewards before the KL is subtracted.
 
-    Where all answers earn the same, the KL's noise would be all there is, blown up to advantages near 1. The other
-    estimators leave it as small as it is, and there the KL holds such groups back as it does the rest.
+    `grpo` divides by the std: where all completions have the same reward, only the noise of the KL would be left,
+    scaled up to advantages near 1, so such a group is treated as one without spread. The other estimators do not scale
+    it up, so there the KL acts on every group.
     """
     if config.kl_in_reward and config.advantage != "grpo":
         return True

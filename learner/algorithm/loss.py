@@ -1,12 +1,12 @@
-"""The policy loss, piece by piece: ratios, clipping, importance weights, KL, and what each token weighs. Pure torch.
+"""The policy loss, piece by piece: ratios, clipping, importance weights, KL, token weights. Pure torch.
 
     loss = Σ over tokens   weight · ( kl_coef · KL  -  entropy_coef · entropy
                                       -  importance · min(ratio · advantage, clip(ratio) · advantage) )
 
-All tensors are flat, [num_tokens], over all completions of a micro-batch; `sequence` [num_tokens] int64 names each
+All tensors are flat, [num_tokens], over all completions of a micro-batch; `sequence` [num_tokens] int64 gives each
 token's completion, 0..num_sequences-1. Weights come from counts of the whole batch, so any split of it into
-micro-batches and ranks adds up to the same loss and gradient. A token of weight 0 (a filler, a completion masked
-out) adds nothing, whatever stands there.
+micro-batches and ranks adds up to the same loss and gradient. A token of weight 0 (in a filler or a masked completion)
+adds nothing, whatever its values are.
 """
 
 import math
@@ -19,27 +19,27 @@ from torch import Tensor
 
 from learner.config import GrpoConfig
 
-# --- logprobs of what was sampled ---------------------------------------------------------------------
+# --- logprobs of sampled tokens -----------------------------------------------------------------------
 
-# Logits that are taken to the computing type at a time: 64 MiB of float32.
-_CHUNK = 2**24
+# Number of logits that are converted to the computing type at a time: 64 MiB of float32.
+_CHUNK_LOGITS = 2**24
 
 
 def token_logprobs(
     logits: Tensor, token_ids: Tensor, *, temperature: float, forbidden: Tensor, entropy_grad: bool
 ) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of the tokens that were sampled, and the entropy at their positions.
+    """Return the log-probabilities of sampled tokens, and the entropy at their positions.
 
-    The distribution is the sampler's: logits over temperature, forbidden ids at probability 0. It is made in
-    float32 (float64 of float64 logits), some rows at a time, in the backward pass once more: nothing of the size
-    of the logits is made or kept besides them and their gradient.
+    The distribution is the engine's: logits divided by the temperature, with forbidden ids at probability 0. It is
+    computed in float32 (in float64 for float64 logits), some rows at a time, and again in the backward pass. So no
+    tensor of the size of the logits is created or kept besides the logits and their gradient.
 
     Args:
         logits: [num_tokens, vocab_size], any float type.
         token_ids: [num_tokens] int64.
         temperature: above 0.
         forbidden: [num_forbidden] int64 ids.
-        entropy_grad: whether the entropy has a gradient, which an entropy bonus needs.
+        entropy_grad: whether the entropy has a gradient; an entropy bonus needs one.
 
     Returns:
         (logprobs with gradient, entropy), nats.
@@ -48,11 +48,13 @@ def token_logprobs(
 
 
 class _TokenLogprobs(torch.autograd.Function):
+    """`token_logprobs` with a backward pass that computes the distribution again instead of keeping it."""
+
     @staticmethod
     def forward(
         ctx: Any, logits: Tensor, token_ids: Tensor, temperature: float, forbidden: Tensor, entropy_grad: bool
     ) -> tuple[Tensor, Tensor]:
-        logprobs = torch.empty(len(logits), dtype=_computing(logits), device=logits.device)
+        logprobs = torch.empty(len(logits), dtype=_computing_dtype(logits), device=logits.device)
         entropy = torch.empty_like(logprobs)
         for rows in _chunks(logits):
             log_p = _log_distribution(logits[rows], temperature, forbidden)
@@ -67,7 +69,10 @@ class _TokenLogprobs(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
-        """d logprob / d logit_j = (1 if sampled, else 0) - p_j;  d entropy / d logit_j = - p_j (log p_j + entropy)."""
+        """Return the gradient by the logits.
+
+        d logprob / d logit_j = (1 if sampled, else 0) - p_j;  d entropy / d logit_j = - p_j (log p_j + entropy).
+        """
         of_logprobs, of_entropy = (gradient.unsqueeze(-1) for gradient in gradients)
         logits, token_ids, forbidden, entropy = ctx.saved_tensors
         of_logits = torch.empty_like(logits)
@@ -82,58 +87,60 @@ class _TokenLogprobs(torch.autograd.Function):
         return of_logits, None, None, None, None
 
 
-def _computing(logits: Tensor) -> torch.dtype:
+def _computing_dtype(logits: Tensor) -> torch.dtype:
+    """Return float32, or float64 for float64 logits."""
     return torch.promote_types(logits.dtype, torch.float32)
 
 
 def _chunks(logits: Tensor) -> Iterator[slice]:
-    num_rows = max(1, _CHUNK // logits.shape[-1])
+    """Return slices of rows with about `_CHUNK_LOGITS` logits each."""
+    num_rows = max(1, _CHUNK_LOGITS // logits.shape[-1])
     return (slice(start, start + num_rows) for start in range(0, len(logits), num_rows))
 
 
 def _log_distribution(logits: Tensor, temperature: float, forbidden: Tensor) -> Tensor:
-    """The sampler's log-probabilities of every id: a new tensor, -inf where forbidden."""
-    scaled = logits.to(_computing(logits), copy=True).div_(temperature)
+    """Return the engine's log-probabilities of every id, a new tensor; -inf for forbidden ids."""
+    scaled = logits.to(_computing_dtype(logits), copy=True).div_(temperature)
     scaled.index_fill_(-1, forbidden, float("-inf"))
     return scaled.sub_(scaled.logsumexp(-1, keepdim=True))
 
 
 def _finite(log_p: Tensor) -> Tensor:
-    """In place, with 0 for -inf: a token without probability adds nothing to the entropy, but 0 · inf is NaN."""
+    """Replace -inf by 0, in place: a token of probability 0 adds nothing to the entropy, but 0 · inf is NaN."""
     return log_p.masked_fill_(log_p == float("-inf"), 0.0)
 
 
 # --- flat tensors -------------------------------------------------------------------------------------
 
 
-# Log ratios are held to ± this: exp of a larger one is inf in float32 from 88 on, and inf times 0 is NaN in a gradient.
-_MOST_NATS = 20.0
+# Log ratios are clamped to ± this. In float32, exp is inf from 88 on, and inf times 0 is NaN in a gradient.
+_MAX_LOG_RATIO_NATS = 20.0
 
 
 def sum_per_sequence(values: Tensor, sequence: Tensor, num_sequences: int) -> Tensor:
-    """[num_sequences]: the sum of each completion's tokens, with gradient."""
+    """Return the sum over each completion's tokens, [num_sequences], with gradient."""
     return values.new_zeros(num_sequences).index_add(0, sequence, values)
 
 
 # --- KL to the reference, per token -------------------------------------------------------------------
-# Of the tokens that the policy sampled. As values, k1 and k3 are unbiased and k2 is biased. As losses, it is
-# the gradient that counts: on policy k2's is, in expectation, that of KL(policy || reference), k3's that of
-# KL(reference || policy), which agrees with it near the reference, and k1's is 0.
+# Estimates on tokens that the policy sampled. As values, k1 and k3 are unbiased and k2 is biased. As losses, their
+# gradients count: on policy, the expected gradient of k2 is that of KL(policy || reference), that of k3 is that of
+# KL(reference || policy), which agrees with it near the reference, and that of k1 is 0.
 
 
 def k1(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """log(policy / reference). Of either sign; for the reward."""
+    """Return log(policy / reference), of either sign. For the KL in the reward."""
     return logprobs - ref_logprobs
 
 
 def k2(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """log(policy / reference)² / 2. At least 0."""
+    """Return log(policy / reference)² / 2, at least 0."""
     return (logprobs - ref_logprobs).square() / 2
 
 
 def k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """r - 1 - log r with r = reference / policy. At least 0, and GRPO's."""
-    log_ratio = (ref_logprobs - logprobs).clamp(-_MOST_NATS, _MOST_NATS)
+    """Return r - 1 - log r with r = reference / policy, at least 0. GRPO's estimate."""
+    log_ratio = (ref_logprobs - logprobs).clamp(-_MAX_LOG_RATIO_NATS, _MAX_LOG_RATIO_NATS)
     return log_ratio.exp() - 1 - log_ratio
 
 
@@ -144,18 +151,18 @@ KL_ESTIMATES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"k1": k1, "k2": k
 
 
 def token_ratio(log_ratio: Tensor, sequence: Tensor, num_sequences: int) -> Tensor:
-    """PPO's: each token's own."""
-    return log_ratio.clamp(-_MOST_NATS, _MOST_NATS).exp()
+    """Return PPO's ratio: each token's own."""
+    return log_ratio.clamp(-_MAX_LOG_RATIO_NATS, _MAX_LOG_RATIO_NATS).exp()
 
 
 def sequence_ratio(log_ratio: Tensor, sequence: Tensor, num_sequences: int) -> Tensor:
-    """GSPO's (arXiv 2507.18071, eq. 7): exp of the mean over the completion's tokens, given to each of them.
+    """Return GSPO's ratio (arXiv 2507.18071, eq. 7): exp of the mean over a completion's tokens, for each of them.
 
-    A token's gradient is the ratio over the length, the same for all tokens of a completion (eq. 10).
+    The gradient by each token is the ratio divided by the length, the same for all of a completion (eq. 10).
     """
     lengths = torch.bincount(sequence, minlength=num_sequences).clamp(min=1)
     mean = sum_per_sequence(log_ratio, sequence, num_sequences) / lengths
-    return mean.clamp(-_MOST_NATS, _MOST_NATS).exp()[sequence]
+    return mean.clamp(-_MAX_LOG_RATIO_NATS, _MAX_LOG_RATIO_NATS).exp()[sequence]
 
 
 RATIOS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
@@ -167,11 +174,11 @@ RATIOS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
 def clipped_objective(
     ratio: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """PPO's clipped objective (arXiv 1707.06347, eq. 7); DAPO's clip-higher is a larger `clip_high`.
+    """Return PPO's clipped objective (arXiv 1707.06347, eq. 7). DAPO's clip-higher is a larger `clip_high`.
 
     Returns:
-        The objective, and where clipping acts, that is lowers it: below (a bad token already rarer), and above
-        (a good token already likelier).
+        The objective, and two masks of where clipping lowers it: below (a bad token that is already less likely), and
+        above (a good token that is already more likely).
     """
     whole = ratio * advantages
     clipped = ratio.clamp(1 - clip_low, 1 + clip_high) * advantages
@@ -179,21 +186,21 @@ def clipped_objective(
     return torch.minimum(whole, clipped), acts & (advantages < 0), acts & (advantages > 0)
 
 
-# --- importance weights, from log(old / rollout), neither with gradient -------------------------------
+# --- importance weights, from log(old / rollout), without gradient ------------------------------------
 
 
 def no_importance(log_ratio: Tensor, sequence: Tensor, num_sequences: int, cap: float) -> Tensor:
-    """1: rollouts are taken to be the old policy's."""
+    """Return 1: treat rollouts as samples of the old policy."""
     return torch.ones_like(log_ratio)
 
 
 def token_importance(log_ratio: Tensor, sequence: Tensor, num_sequences: int, cap: float) -> Tensor:
-    """min(old / rollout, cap) of each token. The cap bounds the variance, and is applied before exp overflows."""
+    """Return min(old / rollout, cap) of each token. The cap bounds the variance; it is applied before exp overflows."""
     return log_ratio.clamp(max=math.log(cap)).exp()
 
 
 def sequence_importance(log_ratio: Tensor, sequence: Tensor, num_sequences: int, cap: float) -> Tensor:
-    """min(old / rollout, cap) of whole completions, given to each of their tokens."""
+    """Return min(old / rollout, cap) of whole completions, for each of their tokens."""
     return sum_per_sequence(log_ratio, sequence, num_sequences).clamp(max=math.log(cap)).exp()[sequence]
 
 
@@ -204,32 +211,32 @@ IMPORTANCE: dict[str, Callable[[Tensor, Tensor, int, float], Tensor]] = {
 }
 
 
-# --- what a token weighs ------------------------------------------------------------------------------
+# --- token weights ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class BatchTotals:
-    """Counts over all completions that one optimiser step trains, on all ranks; those masked out do not count."""
+    """Counts over all completions that one optimiser step trains, on all ranks, without masked completions."""
 
     num_tokens: int
     num_sequences: int
-    max_tokens: int  # the longest completion the sampler allows
+    max_tokens: int  # longest completion that an engine may generate
 
 
 def token_mean(lengths: Tensor, sequence: Tensor, totals: BatchTotals) -> Tensor:
-    """1 / tokens of the batch: every token alike (DAPO, verl's token-mean, TRL's dapo)."""
+    """Return 1 / (tokens of the batch): every token weighs the same (DAPO, verl's token-mean, TRL's dapo)."""
     return torch.full(
         sequence.shape, 1 / max(1, totals.num_tokens), dtype=torch.float64, device=sequence.device
     )
 
 
 def sequence_mean(lengths: Tensor, sequence: Tensor, totals: BatchTotals) -> Tensor:
-    """1 / (length · completions of the batch): every completion alike (GRPO as published, GSPO)."""
+    """Return 1 / (length · completions of the batch): every completion weighs the same (published GRPO, GSPO)."""
     return 1 / (lengths.double()[sequence] * max(1, totals.num_sequences))
 
 
 def constant(lengths: Tensor, sequence: Tensor, totals: BatchTotals) -> Tensor:
-    """1 / (max_tokens · completions of the batch): no bias by length (Dr. GRPO, arXiv 2503.20783)."""
+    """Return 1 / (max_tokens · completions of the batch): no bias by length (Dr. GRPO, arXiv 2503.20783)."""
     scale = 1 / (max(1, totals.num_sequences) * totals.max_tokens)
     return torch.full(sequence.shape, scale, dtype=torch.float64, device=sequence.device)
 
@@ -244,11 +251,11 @@ AGGREGATIONS: dict[str, Callable[[Tensor, Tensor, BatchTotals], Tensor]] = {
 def token_weights(
     lengths: Tensor, sequence: Tensor, trained: Tensor, totals: BatchTotals, *, aggregation: str
 ) -> Tensor:
-    """What each token of a micro-batch weighs in the batch's loss: [num_tokens] float64.
+    """Return the weight of each token of a micro-batch in the batch's loss, [num_tokens] float64.
 
     Args:
-        lengths: [num_sequences] int64, tokens of the micro-batch's completions.
-        trained: [num_sequences] bool; False for fillers and completions masked out, whose tokens weigh 0.
+        lengths: [num_sequences] int64, number of tokens of each of the micro-batch's completions.
+        trained: [num_sequences] bool; False for fillers and masked completions, whose tokens weigh 0.
     """
     weights = AGGREGATIONS[aggregation](lengths, sequence, totals)
     return torch.where(trained[sequence], weights, 0.0)
@@ -270,25 +277,26 @@ def policy_loss(
     num_sequences: int,
     config: GrpoConfig,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The formula at the head of this file, for one micro-batch.
+    """Return the loss of one micro-batch, by the formula at the top of this file, and its sums for the metrics.
 
     Args:
         logprobs: of the current policy, with gradient.
-        old_logprobs: of the policy before this batch's first update, without gradient; with one update per batch,
-            `logprobs` detached.
-        rollout_logprobs: of the sampler, for importance weights.
-        ref_logprobs: of the start policy, or None where there is no KL.
-        entropy: at each token; with gradient where `config.entropy_coef` is above 0.
-        advantages: one per token, its completion's.
-        weights: of `token_weights`.
+        old_logprobs: of the policy before this batch's first optimiser step, without gradient. With one optimiser
+            step per batch they are `logprobs`, detached.
+        rollout_logprobs: the engine's, for importance weights.
+        ref_logprobs: of the start policy; None if there is no KL.
+        entropy: at each token; with gradient if `config.entropy_coef` is above 0.
+        advantages: each token's, which is its completion's.
+        weights: from `token_weights`.
 
     Returns:
-        The micro-batch's part of the loss (a sum), and sums over its real tokens: `tokens`, `clipped_low`,
-        `clipped_high`, `importance`, and where given `kl` (the loss's estimate, else k3) and `entropy`.
+        The micro-batch's part of the loss (a sum), and sums over its tokens of positive weight: `tokens`,
+        `clipped_low`, `clipped_high`, `importance`, and if given `kl` (with the loss's estimator, else k3) and
+        `entropy`.
     """
     real = weights > 0
 
-    def known(values: Tensor) -> Tensor:  # a filler may hold -inf, and 0 · inf is NaN, in the gradient too
+    def known(values: Tensor) -> Tensor:  # a filler may hold -inf, and 0 · inf is NaN, also in a gradient
         return torch.where(real, values, 0.0)
 
     def total(values: Tensor) -> Tensor:
@@ -319,14 +327,14 @@ def policy_loss(
 
 
 def logprob_gap(logprobs: Tensor, rollout_logprobs: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """How far the learner's logprobs are from the engine's on the same tokens: two programs, one policy.
+    """Return how much the learner's logprobs differ from the engine's on the same tokens.
 
     Args:
-        mask: [num_tokens] bool, the real tokens.
+        mask: [num_tokens] bool, the tokens to compare.
 
     Returns:
-        Sums over real tokens of |difference| (`logprob_gap`) and of k3 of KL(rollout || learner)
-        (`logprob_gap_k3`), and the largest |difference| (`max_logprob_gap`); NaN where a logprob is.
+        Sums over these tokens of |difference| (`logprob_gap`) and of the k3 estimate of KL(rollout || learner)
+        (`logprob_gap_k3`), and the largest |difference| (`max_logprob_gap`). NaN if any of their logprobs is NaN.
     """
     ours = torch.where(mask, logprobs.detach(), 0.0)
     theirs = torch.where(mask, rollout_logprobs, 0.0)

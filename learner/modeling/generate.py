@@ -1,4 +1,4 @@
-"""Drawing answers with the transformers model itself, for the warm-up: rollouts proper are vLLM's."""
+"""Generating completions with the transformers model itself, for the warm-up. Rollouts come from vLLM (`rollout/`)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,17 +21,20 @@ def generate_completions(
     max_tokens: int,
     generator: torch.Generator | None,
 ) -> list[list[int]]:
-    """The token ids of one answer to each prompt, without the end-of-turn token.
+    """Return the token ids of one completion per prompt, without the end-of-turn token.
 
-    Sampled at the spec's temperature, or greedy where `generator` is None. A prompt that comes several times
-    is computed once. (`model.generate` would compute M-RoPE positions itself and take none of ours.)
+    A prompt object that occurs several times is computed once. `model.generate` is not used, because it computes M-RoPE
+    positions itself and does not accept ours.
+
+    Args:
+        generator: source of randomness for sampling at the spec's temperature; None: greedy.
     """
     model.eval()
     distinct = list({id(prompt): prompt for prompt in prompts}.values())
-    place = {id(prompt): index for index, prompt in enumerate(distinct)}
-    rows = torch.tensor([place[id(prompt)] for prompt in prompts])
+    row_of = {id(prompt): index for index, prompt in enumerate(distinct)}
+    rows = torch.tensor([row_of[id(prompt)] for prompt in prompts])
     output = model(
-        # Prompts end in one column, so that answers start in one.
+        # All prompts end in the same column, so that completions start in the same one.
         input_ids=_ends_aligned(
             [torch.from_numpy(prompt.token_ids) for prompt in distinct], spec.pad_token_id
         ),
@@ -74,10 +77,10 @@ def generate_completions(
             use_cache=True,
         ).logits
         position = position + 1
-    answers = torch.cat(columns, dim=1).tolist()
-    return [ids[: ids.index(end_token_id)] if end_token_id in ids else ids for ids in answers]
+    completions = torch.cat(columns, dim=1).tolist()
+    return [ids[: ids.index(end_token_id)] if end_token_id in ids else ids for ids in completions]
 
 
 def _ends_aligned(rows: list[Tensor], padding: int) -> Tensor:
-    """Rows [length, ...] of different lengths as one tensor [num_rows, longest, ...], padded on the left."""
+    """Return rows [length, ...] of different lengths as one tensor [num_rows, longest, ...], padded on the left."""
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=padding, padding_side="left")

@@ -1,4 +1,4 @@
-"""Low-rank adapters by PEFT: put on, taken off for the reference, merged for the engines."""
+"""Low-rank adapters (PEFT): adding them, disabling them for the reference, merging them for the engines."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +14,9 @@ _LAYERS = {"attention": "self_attn.(q|k|v|o)_proj", "mlp": "mlp.(gate|up|down)_p
 
 
 def add_adapters(model: Any, config: LoraConfig) -> None:
-    """Put adapters on the language model; they start as zero, and all other parameters are frozen.
+    """Add adapters to the language model and freeze all other parameters. Adapters start as zero.
 
-    The vision tower has none: its outputs stay those of the start model, computed once per prompt.
+    The vision tower gets none, so its outputs stay those of the start model and are computed once per prompt.
     """
     import peft
 
@@ -24,7 +24,7 @@ def add_adapters(model: Any, config: LoraConfig) -> None:
     model.add_adapter(
         peft.LoraConfig(
             r=config.rank,
-            lora_alpha=config.alpha,  # type: ignore[arg-type]  # PEFT multiplies; it need not be whole
+            lora_alpha=config.alpha,  # type: ignore[arg-type]  # PEFT only multiplies by it, so it need not be an integer
             target_modules=rf".*language_model\.layers\.\d+\.({names})",
         ),
         adapter_name=ADAPTER,
@@ -33,7 +33,7 @@ def add_adapters(model: Any, config: LoraConfig) -> None:
 
 @contextmanager
 def without_adapters(model: Any) -> Iterator[None]:
-    """Within it the model is the one that it started from: the reference of the KL, at no memory of its own."""
+    """Disable adapters: inside, the model is the start model, the reference of the KL, without using more memory."""
     model.disable_adapters()
     try:
         yield
@@ -42,27 +42,27 @@ def without_adapters(model: Any) -> Iterator[None]:
 
 
 def base_name(name: str) -> str | None:
-    """The start model's name of a parameter; None for an adapter's own.
+    """Return the start model's name of a parameter; None for a parameter of an adapter.
 
-    Example: `...q_proj.base_layer.weight` is `...q_proj.weight`; `...q_proj.lora_A.default.weight` has none.
+    Example: `...q_proj.base_layer.weight` gives `...q_proj.weight`; `...q_proj.lora_A.default.weight` gives None.
     """
     return None if ".lora_" in name else name.replace(".base_layer.", ".")
 
 
 def adapted_layers(model: torch.nn.Module) -> dict[str, Any]:
-    """Layers with an adapter, by the start model's name of their weight."""
+    """Return the layers that have an adapter, by the start model's name of their weight."""
     from peft.tuners.lora import LoraLayer
 
     return {f"{name}.weight": layer for name, layer in model.named_modules() if isinstance(layer, LoraLayer)}
 
 
 def merged_weight(layer: Any) -> Tensor:
-    """Base weight plus its adapter's product, [out, in] in the weight's precision."""
+    """Return base weight plus the adapter's product, [out, in], in the precision of the weight."""
     with torch.no_grad():
         weight: Tensor = layer.base_layer.weight
         return weight + layer.get_delta_weight(ADAPTER).to(weight.dtype)
 
 
 def adapter_parameters(layer: Any) -> list[Tensor]:
-    """What `merged_weight` reads: base weight and the adapter's two factors."""
+    """Return what `merged_weight` reads: the base weight and the adapter's two factors."""
     return [layer.base_layer.weight, layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight]

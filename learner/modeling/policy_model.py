@@ -1,4 +1,4 @@
-"""The policy as a transformers model: loading it, and asking it how likely a micro-batch's completions are."""
+"""The policy as a transformers model: loading it, and the logprobs of a micro-batch's completions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,16 +16,17 @@ from learner.modeling.attention import PACKED_ATTENTIONS, install_packed_attenti
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What the learner must know of a model besides its folder.
+    """What the learner must know about a model.
 
     Args:
         path: Hugging Face folder or hub id.
-        dtype: of the weights in forward and backward, "float32" or "bfloat16".
-        attention: over packed groups one of learner.modeling.attention.ATTENDS, else transformers' own name.
-        pad_token_id: any id, masked.
-        forbidden: ids with probability 0 (vision tokens, rows past the vocabulary).
+        dtype: precision of the weights in forward and backward, "float32" or "bfloat16".
+        attention: with a shared prefix one of learner.modeling.attention.PACKED_ATTENTIONS, else a name that
+            transformers knows.
+        pad_token_id: any id; padding is masked.
+        forbidden: ids of probability 0: vision tokens and rows past the vocabulary.
         pixel_mean, pixel_std: per channel, for pixels in [0, 1].
-        temperature: the sampler's.
+        temperature: the engine's sampling temperature.
     """
 
     path: str
@@ -40,17 +41,17 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class VideoFeatures:
-    """What the vision tower makes of a micro-batch's videos, in the form transformers' models take it."""
+    """The vision tower's outputs for a micro-batch's videos, in the form that transformers' models take."""
 
     pooler_output: tuple[Tensor, ...]  # per video [num_video_tokens, hidden]
     deepstack_features: tuple[tuple[Tensor, ...], ...]  # per layer (Qwen3-VL), per video, the same shape
 
 
 def load_model(spec: ModelSpec, *, packed: bool = True) -> Any:
-    """The real loading path: a folder or a hub id, in the given precision.
+    """Load a transformers model from a folder or hub id, in the precision of `spec`.
 
     Args:
-        packed: with our attention, which takes packed groups and all frames of a size at once.
+        packed: install our attention, which takes packed groups, and all frames of one size in one call.
     """
     from transformers import AutoModelForImageTextToText
 
@@ -67,9 +68,9 @@ def load_model(spec: ModelSpec, *, packed: bool = True) -> Any:
 def normalise_patches(
     patches: Tensor, *, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype
 ) -> Tensor:
-    """uint8 patches [num_patches, channels * pixels_per_channel] to what the vision tower takes.
+    """Normalise uint8 patches [num_patches, channels * pixels_per_channel] for the vision tower.
 
-    The processors fold the division by 255 into mean and std; so does this, to give the same floats.
+    Like the processors, this folds the division by 255 into mean and std, so the floats are the same.
     """
     channels = len(mean)
     values = patches.view(len(patches), channels, -1).float()
@@ -79,14 +80,14 @@ def normalise_patches(
 
 
 class PolicyModel(torch.nn.Module):
-    """A transformers model whose forward is the logprobs of completions.
+    """A transformers model whose forward returns the logprobs of completions.
 
-    All that trains goes through one forward, so DeepSpeed can gather, shard and hook it like any other.
+    Everything that is trained goes through this one forward, so DeepSpeed can shard, gather and hook it as usual.
 
     Args:
-        model: from `load_model`; packed where `shared_prefix` is set.
-        shared_prefix: compute each part's prompt once, with its completions on top; else every completion with
-            a prompt of its own, as one padded batch, which is the plain way and gives the same numbers.
+        model: from `load_model`, packed if `shared_prefix` is set.
+        shared_prefix: compute each prompt once, followed by its completions. Otherwise repeat the prompt for every
+            completion, in one padded batch: the plain way, which gives the same numbers.
     """
 
     def __init__(self, model: Any, spec: ModelSpec, *, shared_prefix: bool) -> None:
@@ -96,14 +97,14 @@ class PolicyModel(torch.nn.Module):
     def forward(
         self, batch: MicroBatch, features: VideoFeatures | None = None, *, entropy_grad: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """(logprobs, entropy) of the completions' tokens, each [num_tokens] float32, in nats.
+        """Return (logprobs, entropy) of the completions' tokens, each [num_tokens] float32, in nats.
 
         Args:
-            features: of the batch's videos, where they are known; else the vision tower runs.
-            entropy_grad: whether the entropy carries gradient.
+            features: of the batch's videos; None: the vision tower computes them.
+            entropy_grad: whether the entropy has a gradient.
         """
-        read = self._packed if self.shared_prefix else self._row_by_row
-        hidden = read(batch, features)  # [num_tokens, hidden]
+        compute = self._packed if self.shared_prefix else self._row_by_row
+        hidden = compute(batch, features)  # [num_tokens, hidden]
         forbidden = torch.tensor(self.spec.forbidden, dtype=torch.int64, device=hidden.device)
 
         def head(hidden: Tensor, target_ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,12 +119,14 @@ class PolicyModel(torch.nn.Module):
         pieces = list(zip(hidden.split(LOGIT_TOKENS), batch.target_ids.split(LOGIT_TOKENS), strict=True))
         if len(pieces) == 1:
             return head(*pieces[0])
-        # Logits are the largest tensors there are: made again in the backward pass, piece by piece.
-        made = [checkpoint(head, *piece, use_reentrant=False) for piece in pieces]
-        return torch.cat([logprobs for logprobs, _ in made]), torch.cat([entropy for _, entropy in made])
+        # Logits are the largest tensors of all: compute them again in the backward pass, piece by piece.
+        results = [checkpoint(head, *piece, use_reentrant=False) for piece in pieces]
+        return torch.cat([logprobs for logprobs, _ in results]), torch.cat(
+            [entropy for _, entropy in results]
+        )
 
     def video_features(self, batch: MicroBatch) -> VideoFeatures:
-        """The vision tower's outputs, deepstack included, without gradient: once for all that uses them."""
+        """Return the vision tower's outputs, deepstack included, without gradient."""
         with torch.no_grad():
             output = self.model.model.get_video_features(
                 self._pixels(batch.patches), batch.grid_thw, return_dict=True
@@ -138,7 +141,7 @@ class PolicyModel(torch.nn.Module):
         )
 
     def _packed(self, batch: MicroBatch, features: VideoFeatures | None) -> Tensor:
-        """One sequence of all groups; see learner.modeling.attention."""
+        """Return the hidden states that predict each token, from one packed sequence (learner.modeling.attention)."""
         output = self.model.model(
             input_ids=batch.token_ids[None],
             position_ids=batch.positions[:, None],
@@ -149,7 +152,7 @@ class PolicyModel(torch.nn.Module):
         return output.last_hidden_state[0, batch.predicted_at]  # type: ignore[no-any-return]
 
     def _row_by_row(self, batch: MicroBatch, features: VideoFeatures | None) -> Tensor:
-        """Every completion behind a prompt of its own: prompt, completion, padding."""
+        """Return the hidden states that predict each token, from a padded batch with one row per completion."""
         rows, prompt_of_row, start = [], [], 0
         for index, span in enumerate(batch.spans):
             prompt = torch.arange(start, start + span.prompt)
@@ -160,17 +163,17 @@ class PolicyModel(torch.nn.Module):
                 start += length
         lengths = torch.tensor([len(row) for row in rows])
         device = batch.token_ids.device
-        places = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
+        indices = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
         mask = (torch.arange(int(lengths.max())) < lengths[:, None]).to(device)
-        ids = batch.token_ids[places].masked_fill(~mask, self.spec.pad_token_id)
+        ids = batch.token_ids[indices].masked_fill(~mask, self.spec.pad_token_id)
         output = self.model.model(
             input_ids=ids,
             attention_mask=mask.long(),
-            position_ids=batch.positions[:, places].masked_fill(~mask, 0),
+            position_ids=batch.positions[:, indices].masked_fill(~mask, 0),
             use_cache=False,
             **self._vision(batch, features, prompt_of_row),
         )
-        # A row ends with its completion's inputs, and its last `tokens` places predict the completion.
+        # The last `tokens` positions of a row, before its padding, predict its completion.
         tokens = batch.lengths.tolist()
         hidden = output.last_hidden_state
         return torch.cat(
@@ -180,7 +183,7 @@ class PolicyModel(torch.nn.Module):
     def _vision(
         self, batch: MicroBatch, features: VideoFeatures | None, prompts: Sequence[int]
     ) -> dict[str, Any]:
-        """The model's inputs for the videos of these prompts, in order: features where known, else pixels."""
+        """Return the model's inputs for the videos of these prompts, in order: features if given, else pixels."""
         ends = torch.tensor(batch.videos_per_prompt).cumsum(0).tolist()
         videos = [video for p in prompts for video in range(ends[p] - batch.videos_per_prompt[p], ends[p])]
         if features is not None:

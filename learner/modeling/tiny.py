@@ -1,7 +1,7 @@
-"""Random tiny models of the real architectures, saved as ordinary Hugging Face folders.
+"""Tiny random models of the real architectures, saved as ordinary Hugging Face folders.
 
-The demo, the tests and CI run on these, through the same code that loads `Qwen/Qwen3-VL-8B-Instruct`:
-the folder holds config, weights, tokenizer, processor and chat template as a hub repository does.
+The demo, the tests and CI use them through the same code that loads `Qwen/Qwen3-VL-8B-Instruct`: like a repository on
+the hub, the folder holds config, weights, tokenizer, processor and chat template.
 """
 
 import os
@@ -38,7 +38,7 @@ SPECIAL_TOKENS = (
     "<|video_pad|>",
 )
 
-# The released models' layout: role headers, vision placeholders in place, one assistant turn to fill.
+# The released models' layout: role headers, vision placeholders where the videos are, an open assistant turn.
 _CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 <|im_start|>{{ message.role }}
@@ -54,8 +54,8 @@ _CHAT_TEMPLATE = """\
 
 _HIDDEN, _HEADS, _KV_HEADS, _HEAD_DIM, _LAYERS = 96, 3, 1, 32, 3
 _PATCH_PX, _TEMPORAL_PATCH, _MERGE = 16, 2, 2
-# Both processors must normalise alike: vLLM uses the image processor's values for videos too.
-_PIXELS: dict[str, Any] = {
+# Image and video processor must normalise alike, because vLLM uses the image processor's values for videos too.
+_PROCESSOR_SETTINGS: dict[str, Any] = {
     "patch_size": _PATCH_PX,
     "temporal_patch_size": _TEMPORAL_PATCH,
     "merge_size": _MERGE,
@@ -65,10 +65,10 @@ _PIXELS: dict[str, Any] = {
 
 
 def build_tokenizer(corpus: Sequence[str]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE that knows the corpus's words; every digit and `-,.` stays a token of its own.
+    """Train a byte-level BPE tokenizer on the words of `corpus`; every digit and each of `-,.` is one token.
 
-    Any text can be encoded (bytes are the alphabet); words of the corpus make prompts short. Digits are
-    single tokens because the answers are digits: merged ones would have to be learnt one by one.
+    Any text can be encoded, because bytes are the alphabet; the words of the corpus make prompts short. Digits are
+    single tokens because completions consist of digits: a model would have to learn every merged number separately.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -97,9 +97,13 @@ def build_tokenizer(corpus: Sequence[str]) -> PreTrainedTokenizerFast:
 def create_tiny_model(
     folder: Path, *, corpus: Sequence[str], seed: int = 0, architecture: Architecture = "qwen3_vl"
 ) -> Path:
-    """Write a random model of about 0.6 M parameters to `folder` and return it.
+    """Write a random model of about 0.6 M parameters to `folder` and return the folder.
 
-    A folder that is there already is kept: it is written under another name and renamed when complete.
+    A folder that already holds a model is kept. The model is written to a temporary folder and renamed when complete,
+    so a folder with a config is never incomplete.
+
+    Args:
+        corpus: texts that the tokenizer is trained on.
     """
     if (folder / "config.json").exists():
         return folder
@@ -117,6 +121,7 @@ def create_tiny_model(
 
 
 def _build(architecture: Architecture, tokenizer: PreTrainedTokenizerFast) -> tuple[Any, Any]:
+    """Return a random model and its processor."""
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
     special = {
         "image_token_id": ids["<|image_pad|>"],
@@ -126,7 +131,7 @@ def _build(architecture: Architecture, tokenizer: PreTrainedTokenizerFast) -> tu
         "tie_word_embeddings": True,
     }
     text: dict[str, Any] = {
-        # Rows past the tokenizer's vocabulary, as in the released models: they must never be sampled.
+        # Rows past the tokenizer's vocabulary, as in the released models; they must never be generated.
         "vocab_size": (len(tokenizer) // 64 + 1) * 64,
         "hidden_size": _HIDDEN,
         "intermediate_size": 2 * _HIDDEN,
@@ -154,7 +159,7 @@ def _build(architecture: Architecture, tokenizer: PreTrainedTokenizerFast) -> tu
         "initializer_range": 0.04,
     }
     rope: dict[str, Any] = {"rope_type": "default", "mrope_section": [6, 5, 5], "rope_theta": 10000.0}
-    image_processor = Qwen2VLImageProcessor(**_PIXELS)
+    image_processor = Qwen2VLImageProcessor(**_PROCESSOR_SETTINGS)
     model: Any
     processor: Any
     if architecture == "qwen3_vl":
@@ -165,7 +170,7 @@ def _build(architecture: Architecture, tokenizer: PreTrainedTokenizerFast) -> tu
         processor = Qwen3VLProcessor(
             image_processor=image_processor,
             tokenizer=tokenizer,
-            video_processor=Qwen3VLVideoProcessor(**_PIXELS),
+            video_processor=Qwen3VLVideoProcessor(**_PROCESSOR_SETTINGS),
             chat_template=_CHAT_TEMPLATE,
         )
     else:
@@ -177,7 +182,7 @@ def _build(architecture: Architecture, tokenizer: PreTrainedTokenizerFast) -> tu
         processor = Qwen2_5_VLProcessor(
             image_processor=image_processor,
             tokenizer=tokenizer,
-            video_processor=Qwen2VLVideoProcessor(**_PIXELS),
+            video_processor=Qwen2VLVideoProcessor(**_PROCESSOR_SETTINGS),
             chat_template=_CHAT_TEMPLATE,
         )
     model.generation_config.eos_token_id = ids["<|im_end|>"]

@@ -92,7 +92,7 @@ def test_rows_are_read_some_at_a_time_with_the_same_result(monkeypatch: pytest.M
 
     whole = everything()
     for rows in (1, 2, 3):
-        monkeypatch.setattr(learner.algorithm.loss, "_CHUNK", 9 * rows + 1)
+        monkeypatch.setattr(learner.algorithm.loss, "_CHUNK_LOGITS", 9 * rows + 1)
         for found, expected in zip(everything(), whole, strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
 
