@@ -1,14 +1,14 @@
-"""A whole learner step of ours against one of TRL's GRPOTrainer: completions trained per second of one core.
+"""Compare a whole learner step of ours with one of TRL's GRPOTrainer, in completions per second of one core.
 
     bash benchmarks/trl/install.sh            # once: TRL's environment, benchmarks/trl/.venv
     python -m benchmarks.against_trl          # about five minutes; stored as results/trl.json
 
-Both are given the same random tiny Qwen3-VL, the same frames, prompts of the same words, the same 8 completions per
-prompt and rewards, and nothing to generate. TRL gets the frames as images, since it takes no videos. They take
-turns, each in a process of its own on one core. Seconds are the core's, spent on the process: on a quiet machine
-those of the clock, and a row says how far they are apart. A process's figure is of its median step, and the best
-process counts. That both do the same work shows in their losses, which with one update per batch depend on
-advantages and the normaliser alone; the gradients differ, a video being no row of images.
+Both get the same tiny Qwen3-VL with random weights, the same frames, question, rewards and 8 completions per prompt.
+Nothing is generated. TRL gets the frames as images, because it does not support videos. They take turns, each in its
+own process on one core. Seconds are processor time; one row says how far wall-clock time exceeds it. A process's figure
+is that of its median step, and the best process counts. Equal losses show that both do the same work: with one update
+per batch they depend only on advantages and the normalizer. Gradients differ, because the model treats a video and a
+list of images differently.
 """
 
 import argparse
@@ -34,17 +34,17 @@ QUESTION = "Something is different for a while. From when to when, in seconds? A
 NUM_PROMPTS, GROUP_SIZE, SIDE_PX = 4, 8, 64
 FRAMES = (48, 8)
 TARGETS = {48: Target(bound="at least", limit=8)}
-# A rounding of float32, and TRL's 1e-4 beside the std where ours is 1e-6.
+# float32 rounding, and the epsilon added to the standard deviation: 1e-4 in TRL, 1e-6 in ours.
 SAME_LOSS = Target(bound="at most", limit=1e-4)
 _TIMEOUT_S = 600
 
 OURS, TUNED, PLAIN = "ours", "TRL, tuned", "TRL, own prompts"
-Reports = Mapping[str, Sequence[Mapping[str, Any]]]  # of each contender, one per process
+Reports = Mapping[str, Sequence[Mapping[str, Any]]]  # by contender, one per process
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to take the step: a module, run by an interpreter."""
+    """One way to take the step: a module run by an interpreter."""
 
     name: str
     python: str
@@ -52,7 +52,7 @@ class Contender:
 
 
 def contenders(trl_python: Path) -> list[Contender]:
-    """Ours, and TRL with the micro-batches that were fastest of 4, 8, 16 and 32."""
+    """Return ours, and TRL with the two micro-batch sizes that were fastest of 4, 8, 16 and 32."""
     trl, theirs = str(trl_python), "benchmarks.trl_step"
     return [
         Contender(OURS, sys.executable, ("benchmarks.ours_step",)),
@@ -62,7 +62,7 @@ def contenders(trl_python: Path) -> list[Contender]:
 
 
 def make_job(folder: Path, *, num_frames: int, num_steps: int) -> Path:
-    """The job's file in `folder`, with its model and frames (noise: what is seen costs nothing)."""
+    """Write a job with its model and frames (noise, because content does not affect speed) to `folder`."""
     from transformers import AutoTokenizer
 
     from learner.modeling.tiny import create_tiny_model
@@ -73,7 +73,7 @@ def make_job(folder: Path, *, num_frames: int, num_steps: int) -> Path:
     tokenizer = AutoTokenizer.from_pretrained(model)
     rng = np.random.default_rng(0)
 
-    def answer() -> list[int]:
+    def completion() -> list[int]:
         start, end = sorted(rng.integers(0, 240, 2) / 10)
         return [*tokenizer.encode(f"{start:.1f}-{end:.1f}"), tokenizer.eos_token_id]
 
@@ -90,7 +90,7 @@ def make_job(folder: Path, *, num_frames: int, num_steps: int) -> Path:
         frames=str(frames),
         system=SYSTEM,
         question=QUESTION,
-        completions=[[answer() for _ in range(GROUP_SIZE)] for _ in range(NUM_PROMPTS)],
+        completions=[[completion() for _ in range(GROUP_SIZE)] for _ in range(NUM_PROMPTS)],
         rewards=rng.random((NUM_PROMPTS, GROUP_SIZE)).tolist(),
         num_steps=num_steps,
         learning_rate=1e-6,
@@ -99,7 +99,7 @@ def make_job(folder: Path, *, num_frames: int, num_steps: int) -> Path:
 
 
 def measure(contender: Contender, job: Path, *, core: int) -> dict[str, Any]:
-    """The report of one process on one core. Ends the program with the process's words if it fails."""
+    """Run one process on one core and return its report. Exits with the process's error output if it fails."""
     command = ["taskset", "-c", str(core), contender.python, "-m", *contender.arguments, str(job)]
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
@@ -116,7 +116,7 @@ def measure(contender: Contender, job: Path, *, core: int) -> dict[str, Any]:
 
 
 def compare(reports: Reports, *, num_frames: int, command: str) -> list[Result]:
-    """The table's rows for one number of frames."""
+    """Return the table's rows for one number of frames."""
 
     def best(name: str, figure: str = "completions_per_core_second") -> float:
         return max(float(report[figure]) for report in reports[name])
@@ -146,20 +146,23 @@ def compare(reports: Reports, *, num_frames: int, command: str) -> list[Result]:
 
 
 def main() -> None:
+    """Measure all contenders and store the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--trl-python", type=Path, default=TRL_PYTHON, help="of TRL's environment")
-    parser.add_argument("--rounds", type=int, default=1, help="processes of each, taking turns")
-    parser.add_argument("--steps", type=int, default=3, help="measured steps of a process")
-    parser.add_argument("--core", type=int, help="the core they run on; the last one if not given")
+    parser.add_argument("--trl-python", type=Path, default=TRL_PYTHON, help="Python of TRL's environment")
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="number of processes per contender, taking turns"
+    )
+    parser.add_argument("--steps", type=int, default=3, help="number of measured steps per process")
+    parser.add_argument("--core", type=int, help="the core to run on; default: the last one")
     options = parser.parse_args()
     for name in ("rounds", "steps"):
         if getattr(options, name) < 1:
             parser.error(f"--{name}={getattr(options, name)}: must be at least 1.")
     if not options.trl_python.exists():
         parser.error(
-            f"--trl-python={options.trl_python} is not there: make it with `bash benchmarks/trl/install.sh`."
+            f"--trl-python={options.trl_python} does not exist. Install it with `bash benchmarks/trl/install.sh`."
         )
     core = max(os.sched_getaffinity(0)) if options.core is None else options.core
     command = f"python -m benchmarks.against_trl --rounds {options.rounds} --steps {options.steps}"

@@ -1,9 +1,9 @@
-"""Two thousand damaged copies of real clips: none may crash, hang or cost another.
+"""Inspect two thousand damaged copies of real clips: none may crash or hang the builder, or affect another.
 
     python -m benchmarks.damaged --videos DIR [--count 2000] [--seed 0]
 
-Copies are cut off, have bytes flipped, blocks zeroed, moved or repeated, headers scrambled. Each is given to a
-guarded process, as the builder does it. Prints what became of them.
+Copies are truncated, or have flipped bits, zeroed, removed or repeated blocks, or overwritten header bytes. Each is
+inspected in a sandbox, as in the dataset builder. Prints how many were usable, and why the others were skipped.
 """
 
 import argparse
@@ -22,7 +22,7 @@ _HEADER_BYTES = 4096
 
 
 def damage(data: bytes, rng: np.random.Generator) -> bytes:
-    """A damaged copy of a file."""
+    """Return a damaged copy of a file."""
     copy = bytearray(data)
     size = len(copy)
     start, length = int(rng.integers(size)), int(rng.integers(1, max(2, size // 8)))
@@ -45,10 +45,11 @@ def damage(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def main() -> None:
+    """Damage copies, inspect them and print the outcome."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--videos", required=True, help="a folder of sound clips")
+    parser.add_argument("--videos", required=True, help="folder of intact clips")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -61,12 +62,12 @@ def main() -> None:
         started = time.monotonic()
         found = scan(folder, FrameSpec())
         seconds = time.monotonic() - started
-    assert len(found.usable) + len(found.rejected) == options.count
+    assert len(found.usable) + len(found.skipped) == options.count
     print(
-        f"{options.count} damaged copies in {seconds:.0f} s: {len(found.usable)} usable, the others set aside:"
+        f"{options.count} damaged copies in {seconds:.0f} s: {len(found.usable)} usable, the others skipped:"
     )
     reasons = Counter(
-        "".join("#" if sign.isdigit() else sign for sign in entry.reason) for entry in found.rejected
+        "".join("#" if sign.isdigit() else sign for sign in entry.reason) for entry in found.skipped
     )
     for reason, number in reasons.most_common():
         print(f"{number:6d}  {reason}")

@@ -1,11 +1,10 @@
-"""How fast the dashboard answers what its pages ask, over HTTP, from a store of many long runs.
+"""Measure the dashboard's HTTP requests on a store of many long runs.
 
     python -m benchmarks.dashboard            # about two minutes, and 1 GB of disk
 
-The store is that of benchmarks/store.py: 50 runs of 10 000 steps with 40 metrics, in SQLite. A server in a process of
-its own is asked what the list of runs asks (the runs and their small curves) and what a run's page asks (the run, its
-twelve curves thinned to 500 points, events, workers), one request after the other. Medians of five. Stored as
-results/dashboard.json.
+The store is that of benchmarks/store.py: 50 runs of 10 000 steps with 40 metrics, in SQLite. The server runs in its own
+process. It gets the requests of the list of runs (runs and their small curves) and of a run's page (the run, its twelve
+series thinned to 500 points, events, workers), one after the other. Medians of five. Stored as results/dashboard.json.
 """
 
 import argparse
@@ -27,10 +26,11 @@ from store.database import open_database
 
 COMMAND = "python -m benchmarks.dashboard"
 _REPEATS = 5
-_SHOWN = 12  # curves on a run's page
+_NUM_SHOWN = 12  # curves on a run's page
 
 
 def main() -> None:
+    """Fill a store, serve it, measure requests and store the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -79,18 +79,18 @@ def _measure(client: httpx.Client, num_runs: int) -> list[Result]:
     def page_of_a_run() -> None:
         for path in ("", "/events", "/workers", "/steps"):
             client.get(f"/api/runs/1{path}").raise_for_status()
-        client.get("/api/series", params={"run": 1, "name": names[:_SHOWN]}).raise_for_status()
+        client.get("/api/series", params={"run": 1, "name": names[:_NUM_SHOWN]}).raise_for_status()
 
-    def news_of_a_run() -> None:
-        params = {"run": 1, "name": names[:_SHOWN], "since_step": 9_990}
+    def new_points_of_a_run() -> None:
+        params = {"run": 1, "name": names[:_NUM_SHOWN], "since_step": 9_990}
         client.get("/api/series", params=params).raise_for_status()
 
     return [
         _result(
             f"list of {num_runs} runs with small curves", list_of_runs, Target(bound="at most", limit=300)
         ),
-        _result(f"page of a run with {_SHOWN} curves", page_of_a_run, Target(bound="at most", limit=500)),
-        _result(f"what is new in {_SHOWN} curves", news_of_a_run, Target(bound="at most", limit=50)),
+        _result(f"page of a run with {_NUM_SHOWN} curves", page_of_a_run, Target(bound="at most", limit=500)),
+        _result(f"new points of {_NUM_SHOWN} curves", new_points_of_a_run, Target(bound="at most", limit=50)),
     ]
 
 

@@ -1,9 +1,9 @@
-"""Pretext data: how fast, how large, how steady, beside the published way (`benchmarks/published.py`).
+"""Measure speed, size and memory of making pretext data, against the published procedure (`benchmarks/published.py`).
 
     python -m benchmarks.data --videos DIR [--only sampling|dataset|rendering|memory]
 
-CPU seconds of this process (all its threads), the two ways taking turns on every video, so that ratios hold on a
-busy machine too.
+Figures are CPU seconds of this process, all threads. The two procedures take turns on every video, so that ratios also
+hold on a busy machine.
 """
 
 import argparse
@@ -36,12 +36,12 @@ from pretext.video.inspect_video import inspect
 from pretext.video.sources import find_videos
 
 MIX: Mapping[str, float] = {"grounding": 1, "jigsaw": 1, "counting": 1}
-_REPEATS = 20  # of a rendering
+_NUM_RENDERINGS = 20
 _MEMORY_SAMPLES = 10_000
 
 
-class Clock:
-    """CPU seconds under two names."""
+class CpuClock:
+    """CPU seconds of our procedure and of the published one."""
 
     def __init__(self) -> None:
         self.ours = 0.0
@@ -49,24 +49,26 @@ class Clock:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
+        """Add the block's CPU seconds to `name`, "ours" or "published"."""
         started = time.process_time()
         yield
         setattr(self, name, getattr(self, name) + time.process_time() - started)
 
     @property
     def ratio(self) -> float:
+        """How many times faster ours is."""
         return self.published / self.ours
 
 
 def usable(videos: list[str], folder: Path) -> list[str]:
-    """Those that both ways can read."""
+    """Return the videos that both procedures can read."""
     found = []
     for video in videos:
         try:
             published.sample(video, folder / "trial")
             inspect(video, FrameSpec())
         except (ValueError, decord.DECORDError) as error:  # VideoError is a ValueError
-            print(f"left out: {Path(video).name} ({str(error).splitlines()[0][:60]})")
+            print(f"skipped: {Path(video).name} ({str(error).splitlines()[0][:60]})")
         else:
             found.append(video)
         finally:
@@ -75,11 +77,11 @@ def usable(videos: list[str], folder: Path) -> list[str]:
 
 
 def sampling(videos: list[str], folder: Path) -> None:
-    """From a video file to 48 frames that samples can be made of."""
-    total = Clock()
+    """Measure reading 48 frames from a video file."""
+    total = CpuClock()
     print(f"\nsampling: CPU-s per video\n{'':28}{'published':>10}{'ours':>8}{'ratio':>7}")
     for number, video in enumerate(videos):
-        clock = Clock()
+        clock = CpuClock()
         with clock.timed("published"):
             published.sample(video, folder / "sampling" / str(number))
         with clock.timed("ours"):
@@ -92,15 +94,15 @@ def sampling(videos: list[str], folder: Path) -> None:
 
 
 def sample(path: str) -> Frames:
-    """48 frames of a video, exactly."""
+    """Return exactly 48 frames of a video."""
     with open_video(path) as opened:
         video = sample_video(opened.info, FrameSpec())
         return opened.read(video.indices, height_px=video.height_px, width_px=video.width_px)
 
 
 def dataset(videos: list[str], folder: Path) -> None:
-    """A sample of each task from every video, cold; then every prompt rendered once."""
-    build, rendering = Clock(), Clock()
+    """Measure making a sample of each task from every video, then rendering every prompt once."""
+    build, rendering = CpuClock(), CpuClock()
     rng = np.random.default_rng(0)
     sampled: list[SampledVideo] = []
     for number, video in enumerate(videos):
@@ -127,7 +129,7 @@ def dataset(videos: list[str], folder: Path) -> None:
         f"{'':28}{'published':>10}{'ours':>8}{'ratio':>7}"
     )
     print(f"{'made, CPU-s':28}{build.published:10.2f}{build.ours:8.2f}{build.ratio:7.2f}")
-    both = Clock()
+    both = CpuClock()
     both.published, both.ours = build.published + rendering.published, build.ours + rendering.ours
     print(f"{'and rendered once, CPU-s':28}{both.published:10.2f}{both.ours:8.2f}{both.ratio:7.2f}")
     theirs, ours = (size_of(folder / name) / num for name in ("dataset", "ours"))
@@ -135,15 +137,17 @@ def dataset(videos: list[str], folder: Path) -> None:
 
 
 def draw(videos: list[SampledVideo], count: int) -> list[Recipe]:
+    """Return `count` recipes of all tasks."""
     return [make_recipe(number, videos=videos, mix=MIX, params_by_task={}, seed=0) for number in range(count)]
 
 
 def size_of(folder: Path) -> int:
+    """Return the bytes of all files in a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def rendering() -> None:
-    """One prompt from frames at hand, 256x256, for every task and anomaly; CPU time of one core."""
+    """Measure rendering one prompt from 256x256 frames in memory, for every task and anomaly, on one core."""
     cv2.setNumThreads(1)
     counts = (24, 48, 96)
     print(
@@ -163,6 +167,8 @@ def rendering() -> None:
 
 
 def samples_of_each_kind() -> Iterator[tuple[str, Callable[[int], Recipe]]]:
+    """Yield (name, function from a number of frames to a recipe) for each task and anomaly."""
+
     def video(num_frames: int, path: str) -> SampledVideo:
         numbers = np.arange(num_frames)
         return SampledVideo(path, "pyav", num_frames / 2, numbers, numbers / 2.0, 256, 256)
@@ -184,25 +190,26 @@ def samples_of_each_kind() -> Iterator[tuple[str, Callable[[int], Recipe]]]:
 
 
 def cpu_ms(recipe: Recipe, frames: Frames) -> float:
+    """Return the mean CPU milliseconds of rendering a recipe."""
     task = TASKS[recipe.task]
     borrows = task.borrows(recipe)
     borrowed = None if borrows is None else frames[: len(borrows.indices)]
     task.render(recipe, frames, borrowed)
     started = time.process_time()
-    for _ in range(_REPEATS):
+    for _ in range(_NUM_RENDERINGS):
         task.render(recipe, frames, borrowed)
-    return (time.process_time() - started) / _REPEATS * 1e3
+    return (time.process_time() - started) / _NUM_RENDERINGS * 1e3
 
 
 def memory(folder: Path) -> None:
-    """Resident memory of one worker that decodes and renders sample after sample; its cache holds a tenth."""
+    """Measure memory of a worker that decodes and renders many samples; its cache holds a tenth of the videos."""
     draw_videos(folder / "scenes", count=40, seed=0)
     spec = FrameSpec(num_frames=48, min_pixels=4096, max_pixels=4096)
     videos = [inspect(video, spec) for video in find_videos(folder / "scenes")]
     params = {"grounding": GroundingParams(perturbations=tuple(DESCRIPTIONS))}
     cache = FrameCache(4 * 48 * 64 * 64 * 3)
     process = psutil.Process(os.getpid())
-    print("\nmemory of a worker, MiB, after so many samples")
+    print("\nnumber of samples, memory of the worker in MiB")
     for number in range(_MEMORY_SAMPLES + 1):
         if number % 1000 == 0:
             print(f"{number:8}{process.memory_info().rss / 2**20:10.1f}")
@@ -210,17 +217,18 @@ def memory(folder: Path) -> None:
 
 
 def main() -> None:
+    """Run the selected measurements."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--videos", help="a folder of clips; for sampling and dataset")
+    parser.add_argument("--videos", help="folder of clips, required for sampling and dataset")
     parser.add_argument("--only", choices=("sampling", "dataset", "rendering", "memory"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.only in (None, "sampling", "dataset"):
             if options.videos is None:
-                parser.error("--videos=DIR is needed for this: name a folder of clips.")
+                parser.error("--videos=DIR is required for sampling and dataset: name a folder of clips.")
             videos = usable(find_videos(options.videos), folder)
             if options.only in (None, "sampling"):
                 sampling(videos, folder)

@@ -1,6 +1,6 @@
-"""One learner step as a file, so that two trainers in two environments are given the same work.
+"""One learner step as a file, so that two trainers in two environments do the same work.
 
-Standard library and numpy only: the environment of the other trainer reads this too.
+Standard library and numpy only, because the other trainer's environment imports this module too.
 """
 
 import json
@@ -17,17 +17,17 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Seconds:
-    """A moment, or a time between two."""
+    """A point in time, or a duration."""
 
     clock: float
-    core: float  # that a processor was at work for this process, all its threads
+    core: float  # processor time of this process, all its threads
 
 
 @dataclass(frozen=True)
 class StepJob:
-    """A batch of prompts with given completions and rewards, trained on over and over.
+    """A batch of prompts with fixed completions and rewards, trained on repeatedly.
 
-    Nothing is generated: the completions stand in a table, so that what is measured is training alone.
+    Nothing is generated, so that only training is measured.
     """
 
     model: str  # Hugging Face folder
@@ -36,37 +36,41 @@ class StepJob:
     question: str
     completions: list[list[list[int]]]  # token ids [num_prompts][n][length], end-of-turn token included
     rewards: list[list[float]]  # [num_prompts][n]
-    num_steps: int  # measured optimiser steps; one more goes before them
+    num_steps: int  # number of measured optimizer steps; one warm-up step precedes them
     learning_rate: float
 
     @property
     def num_prompts(self) -> int:
+        """Number of prompts in the batch."""
         return len(self.completions)
 
     @property
     def group_size(self) -> int:
+        """Number of completions per prompt."""
         return len(self.completions[0])
 
     @property
     def num_completions(self) -> int:
-        """Completions that one step trains on."""
+        """Number of completions in the batch."""
         return self.num_prompts * self.group_size
 
     def load_frames(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
-        """(frames, times_s), shapes as above."""
+        """Return (frames, times_s), with the shapes given at `frames`."""
         with np.load(self.frames) as arrays:
             return arrays["frames"], arrays["times_s"]
 
     def write(self, path: Path) -> None:
+        """Write the job as JSON."""
         path.write_text(json.dumps(asdict(self)))
 
     @classmethod
     def read(cls, path: Path) -> "StepJob":
+        """Read what `write` wrote."""
         return cls(**json.loads(path.read_text()))
 
 
 class StepClock:
-    """Seconds of steps, and of their part that prepares inputs: the clock's, and the core's spent on this process."""
+    """A clock for steps and their preparation of inputs, in wall-clock and processor seconds."""
 
     def __init__(self) -> None:
         self._steps: list[Seconds] = []
@@ -74,24 +78,31 @@ class StepClock:
         self._started = self._mark = _now()
 
     def start_step(self) -> None:
+        """Start timing a step."""
         self._started = _now()
 
     def end_step(self) -> None:
+        """End the step."""
         self._steps.append(_since(self._started))
 
     def start_preparing(self) -> None:
+        """Start timing the preparation of a step's inputs."""
         self._mark = _now()
 
     def end_preparing(self) -> None:
+        """End the preparation."""
         self._prepared.append(_since(self._mark))
 
     def report(self, job: StepJob, *, loss: float, grad_norm: float, prompt_tokens: int) -> dict[str, Any]:
-        """Figures as JSON values, of the median step; the first step of all warms up and is left out.
+        """Return figures of the median step as JSON values, without the first step, which warms up.
 
-        `training_...` leaves out the preparing of inputs. A step prepares its inputs once.
+        `training_...` excludes the preparation of inputs, which happens once per step.
 
         Args:
-            loss, grad_norm: of the first step, the norm before clipping.
+            job: the job that was run.
+            loss: of the first step.
+            grad_norm: of the first step, before clipping.
+            prompt_tokens: number of tokens of a prompt.
         """
         step, prepare = _median(self._steps[1:]), _median(self._prepared[1:])
         number = job.num_completions

@@ -1,10 +1,10 @@
-"""A learner step of ours on a job: prompts built from frames, and one `DeepSpeedPolicy.update`.
+"""Run our learner's step on a job: build prompts from frames, then call `DeepSpeedPolicy.update`.
 
     OMP_NUM_THREADS=1 taskset -c 0 .venv/bin/python -m benchmarks.ours_step JOB.json
 
-The same work as `benchmarks.trl_step` measures, from frames at hand to stepped weights: beta 0, fp32, AdamW, one
-update per batch. The configuration is the default but for what a CPU wants (fp32, no gradient checkpointing).
-The last line it prints is JSON, see `benchmarks.job.StepClock.report`.
+This is the same work as in `benchmarks.trl_step`, from frames in memory to updated weights: no KL, fp32, AdamW, one
+update per batch. The configuration is the default except for the CPU's settings (fp32, no gradient checkpointing).
+The last line of output is JSON, see `benchmarks.job.StepClock.report`.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from transformers import AutoConfig, AutoProcessor
 
 from actors.workers.prompt_worker import read_model_facts
 from benchmarks.job import StepClock, StepJob
-from learner.batch import TrainingGroup
+from learner.commands import TrainingGroup
 from learner.config import GrpoConfig, LearnerConfig
 from learner.modeling.policy_model import ModelSpec
 from learner.policy import DeepSpeedPolicy
@@ -32,8 +32,8 @@ _MAX_PROMPT_TOKENS = 16384
 
 
 def make_policy(job: StepJob) -> DeepSpeedPolicy:
-    """The policy of a run with one rank, in this process."""
-    os.environ["LOCAL_RANK"] = "0"  # DeepSpeed wants to be told, by a launcher or by this
+    """Return the policy of a run with one rank, in this process."""
+    os.environ["LOCAL_RANK"] = "0"  # DeepSpeed requires it; a launcher would set it
     store = dist.HashStore()  # type: ignore[attr-defined]
     dist.init_process_group("gloo", store=store, rank=0, world_size=1)
     spec = ModelSpec(
@@ -90,7 +90,7 @@ def _groups(job: StepJob, prompts: list[ModelInput], step: int) -> list[Training
             fetch_prompt=partial(_itself, prompt),
             prompt_tokens=len(prompt.token_ids),
             completions=tuple(tuple(ids) for ids in completions),
-            rollout_logprobs=tuple((0.0,) * len(ids) for ids in completions),  # for a metric only
+            rollout_logprobs=tuple((0.0,) * len(ids) for ids in completions),  # affects a metric only
             rewards=tuple(rewards),
             truncated=(False,) * len(completions),
             policy_version=step,
@@ -106,10 +106,11 @@ def _itself(prompt: ModelInput) -> ModelInput:
 
 
 def main() -> None:
+    """Run the job and print its figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("job", type=Path, help="a file that benchmarks.job.StepJob.write made")
+    parser.add_argument("job", type=Path, help="file written by benchmarks.job.StepJob.write")
     torch.set_num_threads(1)
     print(json.dumps(run(StepJob.read(parser.parse_args().job))))
     dist.destroy_process_group()

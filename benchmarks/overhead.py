@@ -1,11 +1,11 @@
-"""What a step costs besides rollout and update, from 1 to 64 rollout workers.
+"""Measure what a step costs besides rollout and update, with 1 to 64 rollout workers.
 
     python -m benchmarks.overhead              # about four minutes, 10 GB of memory for 64 processes
 
-The real producer side (Experience, RolloutPool, reward workers, pushes' calls) over real Ray actors whose answers come
-from a table, and a learner that carries out every order at once: what is left of a step is ours and Ray's. All
-processes share this machine's cores, where in a run each worker has its own; so a bare round of calls, in which every
-worker answers once and nothing else is done, stands beside. Stored as results/overhead.json.
+The real controller, rollout pool, reward workers and calls of a push run with rollout workers that return fixed
+completions, and a learner that carries out every command at once. What remains of a step is the cost of our code and
+Ray. All processes share this machine's cores, while in a run each worker has its own. So the benchmark also measures a
+bare round of Ray calls, one to every worker. Stored as results/overhead.json.
 """
 
 import argparse
@@ -17,35 +17,39 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from actors.controller.batches import BatchPlan
-from actors.controller.controller import Experience, ExperiencePlan
-from actors.controller.held_out import EvaluationPlan
-from actors.messages import EvaluationAnswers, Group, Prompt, PromptMeta, PushOrder, Report, StopOrder
-from actors.process_info import Place, here
-from actors.workers.learner_port import RolloutMembers
+from actors.config import EvaluationConfig, RewardConfig, TrainConfig
+from actors.controller.controller import Controller, ControllerConfig
+from actors.messages import Group, Prompt, PromptMeta, TaskEvaluation
+from actors.process_info import ProcessInfo, current_process
 from actors.workers.reward_pool import RewardPool
 from actors.workers.reward_worker import RewardWorker
 from actors.workers.rollout_pool import RolloutPool
 from benchmarks.table import Result, Target, show, store
+from learner.commands import CommandReport, Push, Stop
+from learner.config import GrpoConfig
+from pretext.recipe import Recipe
 from pretext.source import Split
+from rollout.config import RolloutConfig
 from rollout.engine import Completion, Sampling
+from weight_sync.rollout_client import RayRolloutClient
 
 COMMAND = "python -m benchmarks.overhead"
 WORKERS = (1, 4, 16, 64)
 PROMPTS, COMPLETIONS, STEPS, WARM_STEPS = 64, 8, 25, 5
+RECIPE = Recipe("grounding", "a.mp4", "pyav", (0, 1), (0.0, 0.5), 8, 8, {}, 0, "1-2")
 LIMIT_MS = Target(bound="at most", limit=50)
 
 
 class TableWorker:
-    """A rollout worker without an engine: the same calls, answers at once."""
+    """A rollout worker without an engine, which returns the same completions at once."""
 
     def __init__(self) -> None:
         self._life = uuid.uuid4().hex
-        answer = Completion((40, 41, 42, 2), (-0.1, -0.2, -0.3, -0.4), "1-2", "stop")
-        self._table = [answer] * COMPLETIONS
+        completion = Completion((40, 41, 42, 2), (-0.1, -0.2, -0.3, -0.4), "1-2", "stop")
+        self._table = [completion] * COMPLETIONS
 
-    def describe(self) -> tuple[str, int, Place]:
-        return self._life, 1, here()
+    def describe(self) -> tuple[str, int, ProcessInfo]:
+        return self._life, 1, current_process()
 
     def generate(
         self, policy_version: int, samplings: list[Sampling], *inputs: Any
@@ -59,8 +63,8 @@ class TableWorker:
     def finish_weight_update(self, policy_version: int) -> None: ...
 
 
-class Recorded:
-    """Keeps each step's seconds."""
+class StepRecorder:
+    """A recorder that keeps each step's metrics."""
 
     def __init__(self) -> None:
         self.steps: list[dict[str, float]] = []
@@ -70,7 +74,7 @@ class Recorded:
     async def step(self, step: int, metrics: dict[str, float], groups: Sequence[Group]) -> None:
         self.steps.append(metrics)
 
-    async def evaluation(self, answers: EvaluationAnswers) -> None: ...
+    async def evaluation(self, evaluation: TaskEvaluation) -> None: ...
 
     async def parity_failure(self, sample: Mapping[str, Any]) -> None: ...
 
@@ -78,6 +82,7 @@ class Recorded:
 
 
 def main() -> None:
+    """Measure each number of workers and store the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -101,20 +106,21 @@ async def _measure(num_workers: int) -> list[Result]:
     import ray
 
     workers = [ray.remote(TableWorker).options(num_cpus=0).remote() for _ in range(num_workers)]
-    scorers = [ray.remote(RewardWorker).options(num_cpus=0).remote() for _ in range(2)]
-    frames = ray.put(b"")  # prompts' pixels are not what is measured
-    record = Recorded()
+    reward_workers = [ray.remote(RewardWorker).options(num_cpus=0).remote(RewardConfig()) for _ in range(2)]
+    frames = ray.put(b"")  # pixels are not measured here
+    record = StepRecorder()
 
     async def make_prompt(split: Split, index: int, task: str | None) -> Prompt:
-        return Prompt(PromptMeta(split, index, "grounding", "When?", "1-2", "{}", 1500, ()), frames, frames)
+        return Prompt(PromptMeta(split, index, "grounding", "When?", "1-2", RECIPE, 1500, ()), frames, frames)
 
-    pool = RolloutPool(workers, start_timeout_s=600, generate_timeout_s=600, on_event=record.event)
-    experience = Experience(
-        _plan(), make_prompt=make_prompt, pool=pool, score=RewardPool(scorers).score, record=record
+    config = _config()
+    pool = RolloutPool(workers, config.rollout, on_event=record.event)
+    controller = Controller(
+        config, make_prompt=make_prompt, pool=pool, score=RewardPool(reward_workers).score, record=record
     )
-    await _learn(experience)
+    await _learn(controller)
     bare_ms = 1000 * median([await _bare_round(workers) for _ in range(STEPS)])
-    for actor in (*workers, *scorers):
+    for actor in (*workers, *reward_workers):
         ray.kill(actor)
     seconds = record.steps[WARM_STEPS:]
     name = f"{num_workers} worker(s), {PROMPTS} prompts of {COMPLETIONS}"
@@ -128,46 +134,43 @@ async def _measure(num_workers: int) -> list[Result]:
 
 
 async def _bare_round(workers: Sequence[Any]) -> float:
-    """Seconds in which every worker is asked something and has answered: Ray's own."""
+    """Return the seconds of one Ray call to every worker."""
     started = time.perf_counter()
     await asyncio.gather(*[worker.describe.remote() for worker in workers])
     return time.perf_counter() - started
 
 
-async def _learn(experience: Experience) -> None:
-    """The learner's rank 0, whose every order is carried out at once; a push makes its calls to the workers."""
+async def _learn(controller: Controller) -> None:
+    """Act as the learner's rank 0 and carry out every command at once; a push makes its calls to the workers."""
     session, number = uuid.uuid4().hex, 0
-    await experience.begin(session, 0, 0)
-    while not isinstance(order := await experience.order(session, number, 60.0), StopOrder):
+    await controller.begin(session, 0, 0)
+    while not isinstance(command := await controller.command(session, number, 60.0), Stop):
         started = time.perf_counter()
-        if isinstance(order, PushOrder):
-            await asyncio.to_thread(_push, order)
-        await experience.report(session, number, Report(seconds=time.perf_counter() - started))
+        if isinstance(command, Push):
+            await asyncio.to_thread(_push, command)
+        await controller.report(session, number, CommandReport(seconds=time.perf_counter() - started))
         number += 1
-    if failure := experience.failure():
+    if failure := controller.failure():
         raise RuntimeError(failure)
-    await experience.report(session, number, Report())
+    await controller.report(session, number, CommandReport())
 
 
-def _push(order: PushOrder) -> None:
-    client = RolloutMembers(order.members, order.policy_version, 60.0)
+def _push(command: Push) -> None:
+    client = RayRolloutClient(command.workers, command.policy_version, 60.0)
     client.start_weight_update()
     client.update_weights({})
     client.finish_weight_update()
 
 
-def _plan() -> ExperiencePlan:
-    sampling = Sampling(COMPLETIONS, 1.0, 12, 0)
-    return ExperiencePlan(
-        steps=STEPS,
-        max_staleness=0,
-        checkpoint_every=10**6,
+def _config() -> ControllerConfig:
+    return ControllerConfig(
+        train=TrainConfig(steps=STEPS, prompts_per_step=PROMPTS, checkpoint_every=10**6),
+        evaluation=EvaluationConfig(samples_per_task=0),
+        grpo=GrpoConfig(group_size=COMPLETIONS),
+        rollout=RolloutConfig(max_tokens=12, start_timeout_s=600, timeout_s=600),
+        tasks=("grounding",),
+        seed=0,
         shared_gpus=False,
-        recorded_groups=4,
-        batch=BatchPlan(prompts=PROMPTS, sampling=sampling, max_refills=0, reward_tolerance=1e-6),
-        evaluation=EvaluationPlan(
-            ("grounding",), samples_per_task=0, completions=1, every=0, recorded=0, sampling=sampling
-        ),
     )
 
 

@@ -1,9 +1,9 @@
-"""What a step takes when rollouts are made while the learner trains: against the longer of the two.
+"""Compare the time of a step with the longer of rollout and update, when both run at the same time.
 
     python -m benchmarks.overlap               # about three minutes
 
-The demo's recipe for some steps (no warm-up, no evaluation), with train.max_staleness 0 and 1; seconds are the
-run's own record. Medians over steps, the first few left out. Stored as results/overlap.json.
+Runs some steps of the demo (no warm-up, no evaluation) with train.max_staleness 0 and 1. Seconds come from the run's
+metrics: medians over steps, without the first few. Stored as results/overlap.json.
 """
 
 import argparse
@@ -22,6 +22,7 @@ WARM_STEPS = 5
 
 
 def main() -> None:
+    """Measure both settings and store the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -36,7 +37,7 @@ def main() -> None:
 
 
 def _run(scratch: Path, staleness: int, steps: int) -> list[dict[str, float]]:
-    """The record of a run's steps."""
+    """Train, and return the metrics of the measured steps."""
     name = f"staleness-{staleness}"
     settings = {
         "name": name,
@@ -54,7 +55,7 @@ def _run(scratch: Path, staleness: int, steps: int) -> list[dict[str, float]]:
     command += [f"{key}={value}" for key, value in settings.items()]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     lines = (scratch / name / "metrics.jsonl").read_text().splitlines()
-    # The first step waits for everything to start, and the last for its checkpoint.
+    # The first step includes starting, and the last one its checkpoint.
     return [json.loads(line) for line in lines][WARM_STEPS:-1]
 
 

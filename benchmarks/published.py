@@ -1,7 +1,7 @@
-"""The published way of making pretext data, plainly re-implemented to be measured against.
+"""The published procedure for making pretext data, re-implemented as a reference for measurements.
 
-What VideoSSR's scripts do, step by step: decord reads 48 frames of the middle 90 % at full size, each is saved as
-JPEG; then every task goes over the saved frames, reads those it edits, and saves them again beside the others.
+It does what VideoSSR's scripts do: decord reads 48 frames of the middle 90 % at full size, and each is saved as JPEG.
+Then every task reads the saved frames that it edits, and saves the edited ones as further files.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ NUM_FRAMES = 48
 
 @dataclass(frozen=True)
 class Saved:
-    """A video's frames on disk."""
+    """The saved frames of a video."""
 
     folder: Path
     files: tuple[Path, ...]  # [NUM_FRAMES]
 
 
 def sample(video: str, folder: Path) -> Saved:
-    """48 frames of a video as JPEG files."""
+    """Save 48 frames of a video as JPEG files."""
     reader = decord.VideoReader(video)
     first, end = int(len(reader) * 0.05), int(len(reader) * 0.95)
     step = (end - first) // NUM_FRAMES
@@ -39,7 +39,7 @@ def sample(video: str, folder: Path) -> Saved:
 
 
 def ground(saved: Saved, rng: np.random.Generator) -> None:
-    """One sample of anomaly grounding: a segment of 8 to 16 frames, one of four anomalies."""
+    """Make a sample of anomaly grounding: a segment of 8 to 16 frames with one of four anomalies."""
     kind = int(rng.integers(4))
     length = int(rng.integers(8, 17))
     first = int(rng.integers(NUM_FRAMES - length + 1))
@@ -49,7 +49,7 @@ def ground(saved: Saved, rng: np.random.Generator) -> None:
 
 
 def count(saved: Saved, rng: np.random.Generator) -> None:
-    """One sample of object counting: each kind of shape on 1 to 3 frames, 1 to 3 at once."""
+    """Make a sample of object counting: each kind of shape on 1 to 3 frames, 1 to 3 per frame."""
     for kind in range(3):
         for number in rng.choice(NUM_FRAMES, int(rng.integers(1, 4)), replace=False):
             file = saved.files[number]
@@ -63,7 +63,7 @@ def count(saved: Saved, rng: np.random.Generator) -> None:
 
 
 def load(files: tuple[Path, ...], size: tuple[int, int]) -> np.ndarray:
-    """What training then does with a sample: 48 JPEG files read and resized to (height, width)."""
+    """Read 48 JPEG files and resize them to (height, width), as training does with a sample."""
     height, width = size
     return np.stack([cv2.resize(cv2.imread(str(file)), (width, height)) for file in files])
 

@@ -1,13 +1,13 @@
-"""A weight push on a CPU, beside one copy of the same bytes: learner and vLLM engine, two processes, one thread each.
+"""Measure a weight push on a CPU, between a learner and a vLLM engine in two processes of one thread each.
 
     python -m benchmarks.push
 
-Three yardsticks, each the fastest of several rounds, which they take in turns:
+It is compared with, each the fastest of several alternating rounds:
 
-- a copy into memory that is there, `dst.copy_(src)`, and one into fresh memory, `src.clone()`, whose pages the
-  system must hand out first;
-- vLLM's own loading: the engine is given the same weights that lie in its own process, by the same calls, so that
-  nothing is sent. It copies every weight, and packs it anew for its matrix products.
+- a copy of the same bytes into existing memory, `dst.copy_(src)`, and into new memory, `src.clone()`, whose pages the
+  system must allocate first;
+- vLLM's own loading: the engine loads the same weights from its own process by the same calls, so that nothing is sent.
+  It copies every weight, and packs it again for its matrix products.
 """
 
 import argparse
@@ -24,17 +24,18 @@ import torch
 
 from benchmarks.table import Result, Target, show, store
 from learner.modeling.tiny import build_tokenizer
+from rollout.config import RolloutConfig
 from rollout.engine import EngineOptions, VllmEngine
 from weight_sync.buckets import plan_buckets
 from weight_sync.sender import BUCKET_BYTES, WeightSender
 
 _COMMAND = "python -m benchmarks.push"
 _MIB = 2**20
-_START_S = 600.0
+_REPLY_TIMEOUT_S = 600.0
 
 
 def make_model(folder: Path, *, hidden: int, layers: int) -> None:
-    """A random Qwen3-VL of the tiny model's form, but as wide and deep as is asked for."""
+    """Write a Qwen3-VL with random weights: the tiny model's architecture with another width and depth."""
     from transformers import (
         Qwen2VLImageProcessor,
         Qwen3VLConfig,
@@ -76,7 +77,7 @@ def make_model(folder: Path, *, hidden: int, layers: int) -> None:
 
 
 class Weights:
-    """The model's weights as a policy to push (weight_sync.sender.PushedPolicy)."""
+    """The model's weights as a policy to push; a weight_sync.sender.PushedPolicy."""
 
     rank = 0
     device = torch.device("cpu")
@@ -95,7 +96,7 @@ class Weights:
 
 
 class _Engine(VllmEngine):
-    """An engine that can also load weights from its own memory, by the calls of a push."""
+    """An engine that can also load weights from its own memory, with the calls of a push."""
 
     def __init__(self, options: EngineOptions, folder: Path) -> None:
         super().__init__(options)
@@ -124,31 +125,36 @@ def _serve(pipe: Connection, options: EngineOptions, folder: Path) -> None:
 
 
 class EngineClient:
-    """The engine in its process (weight_sync.sender.RolloutClient)."""
+    """A client of an engine in another process; a weight_sync.rollout_client.RolloutClient."""
 
     num_ranks = 1
 
     def __init__(self, folder: Path) -> None:
         options = EngineOptions(
-            model=str(folder), device="cpu", dtype="float32", seed=0, max_model_len=2048, max_num_seqs=8,
-            max_videos=1, tensor_parallel_size=1, gpu_memory_utilization=0.9, kv_cache_gib=0.25,
-            weight_transfer="gloo", sleep=False, vllm_args={},
-        )  # fmt: skip
+            model=str(folder),
+            rollout=RolloutConfig(dtype="float32", max_num_seqs=8, kv_cache_gib=0.25),
+            device="cpu",
+            seed=0,
+            max_model_len=2048,
+            max_videos=1,
+            weight_transfer="gloo",
+            sleep=False,
+        )
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other, options, folder), daemon=True)
         self._process.start()
-        other.close()  # so that its death ends the wait for its answer
-        self._answer()
+        other.close()  # so that reading fails when the process dies
+        self._reply()
 
-    def _answer(self) -> Any:
-        if not self._pipe.poll(_START_S):
-            raise TimeoutError(f"the engine did not answer within {_START_S:.0f} s.")
+    def _reply(self) -> Any:
+        if not self._pipe.poll(_REPLY_TIMEOUT_S):
+            raise TimeoutError(f"the engine did not answer within {_REPLY_TIMEOUT_S:.0f} s.")
         return self._pipe.recv()
 
     def call(self, method: str, *arguments: Any) -> Any:
         self._pipe.send((method, arguments))
-        return self._answer()
+        return self._reply()
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         self.call("init_weight_transfer_engine", init_info)
@@ -176,7 +182,7 @@ def _seconds(do: Callable[[], object]) -> float:
 
 
 def measure(folder: Path, *, rounds: int) -> list[Result]:
-    """Push, copies and vLLM's own loading, in turns; the fastest of each."""
+    """Measure push, copies and vLLM's own loading in turns, and return the fastest of each."""
     policy = Weights(folder)
     src = torch.cat([tensor.reshape(-1) for _, tensor in policy.named_parameters(trained_only=False)])
     dst = src.clone()
@@ -184,7 +190,7 @@ def measure(folder: Path, *, rounds: int) -> list[Result]:
     engine = EngineClient(folder)
     sender = WeightSender(policy, backend="gloo", timeout_s=120)
     try:
-        sender.send(engine)  # opens the group; slots and packed weights are there from now on
+        sender.send(engine)  # the first push also opens the transfer group and allocates buffers
         turns = [
             (
                 _seconds(lambda: sender.send(engine)),
@@ -202,11 +208,11 @@ def measure(folder: Path, *, rounds: int) -> list[Result]:
         ("weights", src.nbytes / _MIB, "MiB", None),
         ("buckets", len(plan_buckets(shapes, BUCKET_BYTES["gloo"])), "", None),
         ("push", 1000 * push, "ms", None),
-        ("one copy into memory that is there", 1000 * copy, "ms", None),
-        ("one copy into fresh memory", 1000 * fresh, "ms", None),
+        ("one copy into existing memory", 1000 * copy, "ms", None),
+        ("one copy into new memory", 1000 * fresh, "ms", None),
         ("vLLM's own loading, nothing sent", 1000 * loading, "ms", None),
         ("push / copy", push / copy, "times", 3.0),
-        ("push / copy into fresh memory", push / fresh, "times", None),
+        ("push / copy into new memory", push / fresh, "times", None),
         ("vLLM's own loading / copy", loading / copy, "times", None),
         ("(push - vLLM's own loading) / copy", (push - loading) / copy, "times", None),
     ]
@@ -223,12 +229,13 @@ def measure(folder: Path, *, rounds: int) -> list[Result]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog=_COMMAND, description="a weight push beside one copy of its bytes")
+    """Measure and store the results."""
+    parser = argparse.ArgumentParser(prog=_COMMAND, description="Measure a weight push on a CPU.")
     parser.add_argument("--hidden", type=int, default=1024, help="width of the model, a multiple of 128")
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
-    # Read when the engine's process starts: one thread each, and waiting ones sleep.
+    # The engine's process reads these when it starts: one thread, which sleeps while it waits.
     os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "VLLM_LOGGING_LEVEL": "ERROR"}
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="videossr-push-") as scratch:

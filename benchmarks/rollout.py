@@ -1,11 +1,11 @@
-"""Rollouts through our actors against a bare `vllm.LLM.generate` on the same prompts: completions per second.
+"""Compare rollouts through our actors with plain `vllm.LLM.generate` on the same prompts, in completions per second.
 
     python -m benchmarks.rollout
 
-Two engines of one thread each with the same options: one in this process, called as vLLM's own users call it; one
-in a Ray actor behind the pool that a run has, with prompts in Ray's object store and completions streamed back. They
-take turns, each round with new videos and sampling seeds, as a run's steps have; the fastest round of each counts.
-Stored as results/rollout.json.
+There are two engines with the same options and one thread each. One is in this process and is called as users of vLLM
+do. The other is in a Ray actor behind a run's rollout pool, with prompts in Ray's object store and completions streamed
+back. They take turns. Each round has new videos and sampling seeds, like the steps of a run, and the fastest round
+counts. Stored as results/rollout.json.
 """
 
 import argparse
@@ -24,7 +24,8 @@ from actors.messages import Prompt, PromptMeta
 from actors.workers.rollout_pool import RolloutPool
 from actors.workers.rollout_worker import RolloutWorker
 from benchmarks.table import Result, Target, show, store
-from pretext.recipe import Clip
+from pretext.recipe import Clip, Recipe
+from rollout.config import RolloutConfig
 from rollout.engine import Completion, EngineOptions, Sampling, VllmEngine, vllm_params, vllm_prompt
 from rollout.prompt import EngineInput, ModelInput, PromptBuilder
 
@@ -32,10 +33,13 @@ COMMAND = "python -m benchmarks.rollout"
 CORPUS = ["system user assistant Answer directly. When? 0123456789 seconds"]
 NUM_FRAMES, SIDE_PX = 8, 64
 SAMPLING = Sampling(num_completions=8, temperature=1.0, max_tokens=12, seed=0)
+ROLLOUT = RolloutConfig(
+    dtype="float32", max_num_seqs=256, kv_cache_gib=0.5, start_timeout_s=600, timeout_s=600
+)
 
 
 class FittedWorker(RolloutWorker):
-    """Serves the start model, which is what both have to: there is nothing to push."""
+    """A rollout worker that serves the start model without waiting for a push."""
 
     def __init__(self, options: EngineOptions) -> None:
         super().__init__(options)
@@ -43,6 +47,7 @@ class FittedWorker(RolloutWorker):
 
 
 def main() -> None:
+    """Measure both ways and store the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -104,9 +109,10 @@ async def _pool(worker: Any) -> RolloutPool:
     async def say(kind: str, message: str) -> None:
         print(kind, message)
 
-    pool = RolloutPool([worker], start_timeout_s=600, generate_timeout_s=600, on_event=say)
+    pool = RolloutPool([worker], ROLLOUT, on_event=say)
+    pool.start()
     await pool.all_started()
-    await pool.refitted(pool.members(), 0)
+    await pool.note_pushed(pool.live_workers(), 0)
     return pool
 
 
@@ -123,7 +129,7 @@ async def _answers(
 
 
 def _check_same(outputs: Sequence[Any], answers: Sequence[Sequence[Completion]]) -> None:
-    """Both gave the same answers, so they did the same work."""
+    """Check that both generated the same tokens, and so did the same work."""
     tokens: Callable[[Any], tuple[int, ...]] = lambda choice: tuple(choice.token_ids)  # noqa: E731
     for output, group in zip(outputs, answers, strict=True):
         assert {tokens(choice) for choice in output.outputs} == {tokens(each) for each in group}
@@ -147,24 +153,20 @@ def _prompts(builder: PromptBuilder, count: int, *, seed: int) -> list[tuple[Eng
 
 
 def _meta(index: int) -> PromptMeta:
-    return PromptMeta("train", index, "grounding", "When?", "0-1", "{}", 0, ())
+    recipe = Recipe("grounding", "a.mp4", "pyav", (0, 1), (0.0, 0.5), SIDE_PX, SIDE_PX, {}, 0, "0-1")
+    return PromptMeta("train", index, "grounding", "When?", "0-1", recipe, 0, ())
 
 
 def _options(model: Path) -> EngineOptions:
     return EngineOptions(
         model=str(model),
+        rollout=ROLLOUT,
         device="cpu",
-        dtype="float32",
         seed=0,
         max_model_len=600,
-        max_num_seqs=256,
         max_videos=1,
-        tensor_parallel_size=1,
-        gpu_memory_utilization=0.9,
-        kv_cache_gib=0.5,
         weight_transfer="gloo",
         sleep=False,
-        vllm_args={},
     )
 
 

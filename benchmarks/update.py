@@ -1,11 +1,11 @@
-"""Forward and backward of one group: its prompt computed once against once per completion, the plain way.
+"""Compare forward and backward of one group with its prompt computed once, and once per completion (the plain way).
 
     python -m benchmarks.update                 # CPU, a tiny random Qwen3-VL, about four minutes
     python -m benchmarks.update --device cuda --model DIR --dtype bfloat16
 
-Stored as results/update.json (results/update-cuda.json). The plain way is transformers' own forward on one padded
-batch, every row with its prompt and its video. Seconds are the best of several turns taken in alternation in one
-process, on one core; memory is the growth of a fresh process (or of the GPU's allocations) over the loaded model.
+Stored as results/update.json (results/update-cuda.json). The plain way is transformers' own forward on a padded batch,
+in which every row has its prompt and its video. Seconds are the best of several alternating turns in one process, on
+one core. Memory is what a new process (or the GPU) uses beyond the loaded model.
 """
 
 import argparse
@@ -29,21 +29,24 @@ from learner.modeling.policy_model import ModelSpec, PolicyModel, load_model
 from pretext.recipe import Clip
 from rollout.prompt import PromptBuilder, forbidden_token_ids
 
-CASES = [(tokens, answer) for tokens in (200, 800, 2000) for answer in (10, 200)]
+CASES = [(tokens, completion) for tokens in (200, 800, 2000) for completion in (10, 200)]
 GROUP_SIZE, SIDE_PX, TURNS = 8, 128, 3
-FRAMES = {200: 16, 800: 64, 2000: 160}  # about as many prompt tokens, 12.5 a frame and some words
+FRAMES = {200: 16, 800: 64, 2000: 160}  # that make about as many prompt tokens: 12.5 per frame, plus the text
 TARGETS = {(2000, 10): 5.0, (800, 10): 5.0, (2000, 200): 2.5}
 WAYS = ("plain", "shared")
 
 
 def main() -> None:
+    """Measure all cases and store the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", help="a folder; a tiny random model where none is named")
+    parser.add_argument("--model", help="model folder; default: a tiny model with random weights")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--attention", choices=("sdpa", "flex"), default="sdpa", help="of the shared way")
+    parser.add_argument(
+        "--attention", choices=("sdpa", "flex"), default="sdpa", help="attention of the shared way"
+    )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child is not None:
@@ -59,14 +62,14 @@ def main() -> None:
 
 
 def _public(arguments: Sequence[str]) -> list[str]:
-    """A command's arguments without this machine's paths."""
+    """Replace this machine's paths in a command's arguments."""
     return ["DIR" if Path(argument).is_dir() else argument for argument in arguments]
 
 
 def _measure(case: tuple[int, int], options: argparse.Namespace, command: str) -> list[Result]:
     speed = _run(options, case, WAYS, TURNS)
     memory = {way: _run(options, case, (way,), 1)["peak_bytes"] for way in WAYS}
-    name = f"prompt {speed['prompt_tokens']}, {GROUP_SIZE} answers of {case[1]}"
+    name = f"prompt {speed['prompt_tokens']}, {GROUP_SIZE} completions of {case[1]}"
     target = Target(bound="at least", limit=TARGETS[case]) if case in TARGETS else None
     ratio = speed["seconds"]["plain"] / speed["seconds"]["shared"]
     limit = Target(bound="at most", limit=1e-5) if options.dtype == "float32" else None
@@ -84,7 +87,7 @@ def _measure(case: tuple[int, int], options: argparse.Namespace, command: str) -
 
 
 def _run(options: argparse.Namespace, case: tuple[int, int], ways: Sequence[str], turns: int) -> Any:
-    """One child process; its figures."""
+    """Run a child process and return its figures."""
     child = json.dumps({"case": case, "ways": ways, "turns": turns})
     arguments = [f"--{name}={getattr(options, name)}" for name in ("model", "device", "dtype", "attention")]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -133,11 +136,11 @@ def _clock(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize()
         return time.perf_counter()
-    return time.process_time()  # of this process alone, whoever else is at work on the machine
+    return time.process_time()  # independent of other processes on the machine
 
 
 def _memory_bytes(device: torch.device) -> int:
-    """The most that was in use so far."""
+    """Return the peak memory so far."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -165,15 +168,15 @@ def _spec(options: argparse.Namespace) -> tuple[ModelSpec, PromptBuilder]:
     return spec, builder
 
 
-def _batch(builder: PromptBuilder, spec: ModelSpec, prompt_tokens: int, answer_tokens: int) -> MicroBatch:
+def _batch(builder: PromptBuilder, spec: ModelSpec, prompt_tokens: int, completion_tokens: int) -> MicroBatch:
     rng = np.random.default_rng(0)
     num_frames = FRAMES[prompt_tokens]
     frames = rng.integers(0, 256, (num_frames, SIDE_PX, SIDE_PX, 3), np.uint8)
     clip = Clip(frames, np.arange(num_frames) / 2)
     _, prompt = builder.build(system="", content=(0, "When?"), clips=[clip])
     allowed = [token for token in range(300) if token not in spec.forbidden]
-    answers = [tuple(rng.choice(allowed, answer_tokens).tolist()) for _ in range(GROUP_SIZE)]
-    return collate([PromptWithCompletions(prompt, answers, [(0.0,) * answer_tokens] * GROUP_SIZE)])
+    completions = [tuple(rng.choice(allowed, completion_tokens).tolist()) for _ in range(GROUP_SIZE)]
+    return collate([PromptWithCompletions(prompt, completions, [(0.0,) * completion_tokens] * GROUP_SIZE)])
 
 
 def _tiny_model(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Figures in a table of 80 columns, and in files that are read back as they were written."""
+"""Figures are printed in 80 columns, and stored files are read back."""
 
 import io
 import math
@@ -35,12 +35,12 @@ def shown(*results: Result, width: int = 200) -> str:
         ("at most", 8.01, False),
     ],
 )
-def test_a_target_is_met_on_one_side(bound: str, value: float, met: bool) -> None:
+def test_a_target_is_met_on_one_side_of_its_limit(bound: str, value: float, met: bool) -> None:
     target = Target.model_validate({"bound": bound, "limit": 8})
     assert target.met_by(value) is met
 
 
-def test_the_table_says_what_was_met_and_by_which_command() -> None:
+def test_the_table_shows_which_targets_were_met_and_the_command() -> None:
     text = shown(
         result("fast", 9.26, AT_LEAST_8), result("slow", 3.0, AT_LEAST_8), result("[just] to know", 0.5)
     )
@@ -51,7 +51,7 @@ def test_the_table_says_what_was_met_and_by_which_command() -> None:
     assert text.count("$ python") == 1
 
 
-def test_results_stand_under_their_own_command() -> None:
+def test_results_are_grouped_under_their_command() -> None:
     other = result("of another").model_copy(update={"command": "make other"})
     lines = [
         line.strip() for line in shown(result("first"), other, result("second")).splitlines() if line.strip()
@@ -60,7 +60,7 @@ def test_results_stand_under_their_own_command() -> None:
     assert order.index("second") < order.index("$ make other") < order.index("of")
 
 
-def test_no_line_is_over_80_columns() -> None:
+def test_no_line_is_longer_than_80_columns() -> None:
     long = result(
         "completions trained per second at 48 frames, a name that goes on and on " * 2, 1e-7, AT_LEAST_8
     )
@@ -80,11 +80,11 @@ def test_no_line_is_over_80_columns() -> None:
         (1000.0, "1,000"),
     ],
 )
-def test_numbers_have_three_figures(value: float, text: str) -> None:
+def test_numbers_have_three_significant_figures(value: float, text: str) -> None:
     assert number(value) == text
 
 
-def test_what_is_stored_is_read_back_with_its_machine(tmp_path: Path) -> None:
+def test_stored_results_are_read_back_with_their_machine(tmp_path: Path) -> None:
     results = (result("fast", 1 / 3, AT_LEAST_8), result("plain"))
     store("trl", [result("an earlier one")], folder=tmp_path)
     path = store("trl", results, folder=tmp_path)
@@ -95,14 +95,14 @@ def test_what_is_stored_is_read_back_with_its_machine(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["trl.json"]
 
 
-def test_a_figure_that_is_no_number_is_refused() -> None:
+def test_a_figure_that_is_not_finite_is_refused() -> None:
     with pytest.raises(ValueError, match="finite number"):
         result(value=math.nan)
 
 
-def test_a_file_that_is_missing_or_damaged_is_named_with_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_file_is_named_with_the_remedy(tmp_path: Path) -> None:
     path = store("trl", [result()], folder=tmp_path)
-    with pytest.raises(ResultsError, match=r"other\.json: no such results\. .* one of trl\."):
+    with pytest.raises(ResultsError, match=r"other\.json: there are no such results\. .* one of trl\."):
         load(tmp_path / "other.json")
     path.write_text(path.read_text().replace('"value"', '"valeu"'))
     with pytest.raises(ResultsError, match=r"trl\.json: results\.0\.value: .*again"):
