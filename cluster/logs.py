@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from cluster.config.errors import ConfigError
-from cluster.terminal import error_stream, redirect_messages
+from cluster.terminal import redirect_messages, say_error
 
 LEVEL_ENV = "VIDEOSSR_LOG"
 
@@ -41,15 +41,14 @@ _PACKAGES = (
 )
 
 
-class _Terminal(logging.StreamHandler[TextIO]):
-    """Writes to wherever error messages go at the moment."""
+class _Terminal(logging.Handler):
+    """Shows log lines where error messages are shown at the moment."""
 
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
-
-    @property
-    def stream(self) -> TextIO:  # type: ignore[override]
-        return error_stream()
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            say_error(self.format(record))
+        except Exception:
+            self.handleError(record)
 
 
 def set_up_logging() -> None:

@@ -24,11 +24,18 @@ class _Screen:
         self.errors: TextIO | None = None  # None: sys.stderr
         self.bar: Progress | None = None
 
-    def print(self, text: str, end: str) -> None:
+    def print(self, text: str, end: str = "\n") -> None:
         if self.bar is not None:
             self.bar.console.print(text, end=end, markup=False, highlight=False, soft_wrap=True)
         else:
             print(text, end=end, file=self.output or sys.stdout, flush=True)
+
+    def print_error(self, text: str) -> None:
+        stream = self.errors or sys.stderr
+        if self.bar is not None and stream.isatty():
+            self.print(text)
+        else:
+            print(text, file=stream, flush=True)
 
 
 _SCREEN = _Screen()
@@ -39,14 +46,9 @@ def redirect_messages(output: TextIO | None, errors: TextIO | None) -> None:
     _SCREEN.output, _SCREEN.errors = output, errors
 
 
-def error_stream() -> TextIO:
-    """Return the stream for error messages."""
-    return _SCREEN.errors or sys.stderr
-
-
 def say(text: str) -> None:
     """Print a message, at once."""
-    _SCREEN.print(text, end="\n")
+    _SCREEN.print(text)
 
 
 def write(text: str) -> None:
@@ -56,7 +58,7 @@ def write(text: str) -> None:
 
 def say_error(text: str) -> None:
     """Print a message to standard error, at once."""
-    print(text, file=error_stream(), flush=True)
+    _SCREEN.print_error(text)
 
 
 def progress_bar(title: str, *fields: str) -> "Progress | None":
@@ -73,7 +75,7 @@ def progress_bar(title: str, *fields: str) -> "Progress | None":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     class Bar(Progress):
-        """A bar below which no message is printed while it moves."""
+        """A bar that messages are printed above while it moves."""
 
         def start(self) -> None:
             super().start()
@@ -90,9 +92,9 @@ def progress_bar(title: str, *fields: str) -> "Progress | None":
         *(TextColumn(f"{{task.fields[{field}]}}") for field in fields),
         TimeRemainingColumn(compact=True),
         console=Console(file=output),
-        # What libraries print belongs in the log, not above the bar.
-        redirect_stdout=False,
-        redirect_stderr=False,
+        # What libraries print appears above the bar, unless it goes to a log.
+        redirect_stdout=_SCREEN.output is None,
+        redirect_stderr=_SCREEN.output is None,
     )
 
 
