@@ -42,7 +42,7 @@ class RunProgress:
             if record["file"] == "events":
                 if record["kind"] == "video_set_aside" or record["message"] in _NOT_SHOWN:
                     continue
-                self._show_event(record["message"][:1].upper() + record["message"][1:])
+                self._say(record["message"][:1].upper() + record["message"][1:])
             else:
                 self._show_step(record)
 
@@ -60,9 +60,3 @@ class RunProgress:
             self._logged_at = time.monotonic()
             left = (self._steps - done) * record[STEP_SECONDS]
             self._say(f"step {done}/{self._steps}  {rewards}  {pace}  {left / 60:.1f} min left")
-
-    def _show_event(self, text: str) -> None:
-        if self._bar is not None:
-            self._bar.console.print(text)
-        else:
-            self._say(text)
