@@ -32,10 +32,10 @@ from store.schema.tables import (
     GroupRow,
     MetricNameRow,
     PointRow,
+    RequestRow,
     RunRow,
     WorkerRow,
 )
-from store.schema.tables import RequestRow
 from vocabulary.run_states import RunState
 from vocabulary.stages import BENCH
 

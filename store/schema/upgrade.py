@@ -3,6 +3,7 @@
 A database that is up to date is recognised without Alembic, which takes longer to import than a command should take.
 """
 
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -21,6 +22,7 @@ _ADVISORY_LOCK_ID = 7_205_759_403  # arbitrary, but the same in every process an
 _alembic_lock = threading.Lock()  # Alembic keeps the running migration in global variables
 
 Transaction = Callable[[], AbstractContextManager[Connection]]
+logger = logging.getLogger(__name__)
 
 
 class NewerDatabase(Exception):
@@ -50,6 +52,7 @@ def upgrade(read: Transaction, write: Transaction) -> None:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": _ADVISORY_LOCK_ID})
             # Another process may have upgraded the database while this one waited.
             if not _is_current(connection, scripts):
+                logger.info("Run store: upgrading its tables to version %s.", ", ".join(scripts.get_heads()))
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from sqlalchemy import update
 
-from store.database import Database, StoreUnavailable
+from store.database import Database, StoreUnavailable, display_url
 from store.records import EvaluationRecord, GroupRecord, WorkerStatus, clean
 from store.schema.tables import RunRow
 from store.writing.backlog import Backlog, EventEntry, StateEntry, StepEntry
@@ -50,10 +50,11 @@ class RunWriter:
         self._metric_ids: dict[str, int] = {}
         self._next_heartbeat = 0.0  # by time.monotonic
         self._unavailable = False
-        self._closing = threading.EventRow()
+        self._closing = threading.Event()
         self._deadline = 0.0  # by time.monotonic; set by close
         self._thread = threading.Thread(target=self._work, name=f"run-store-{run_id}", daemon=True)
         self._thread.start()
+        logger.info("Run store: recording run %d in %s.", run_id, display_url(database.engine.url))
 
     def step(self, step: int, time_s: float, metrics: Mapping[str, float]) -> None:
         """Record that step number `step` ended at `time_s`. Values that are not finite are stored as NULL."""
