@@ -136,7 +136,7 @@ def compare(reports: Reports, *, num_frames: int, command: str) -> list[Result]:
     return [
         *(row(name, best(name), "completions/s") for name in (OURS, TUNED, PLAIN)),
         row(f"ours over {TUNED}", best(OURS) / best(TUNED), "times", TARGETS.get(num_frames)),
-        row("the same, inputs at hand", best(OURS, trained) / best(TUNED, trained), "times"),
+        row("the same, without preparing inputs", best(OURS, trained) / best(TUNED, trained), "times"),
         row(f"ours over {PLAIN}", best(OURS) / best(PLAIN), "times"),
         row("largest difference of losses", max(losses) - min(losses), "", SAME_LOSS),
         row("tokens of a prompt, ours", first[0]["prompt_tokens"], ""),

@@ -58,7 +58,7 @@ class Metric:
 
     @property
     def is_per_task(self) -> bool:
-        """Whether this stands for one metric per task."""
+        """Whether this entry covers one metric per task."""
         return self.name.endswith("/{task}")
 
 
@@ -183,7 +183,7 @@ def gauge_of(name: str) -> tuple[MetricGauge, dict[str, str]] | None:
     """
     try:
         gauge = metric(name).gauge
-    except KeyError:  # a metric that somebody adds is recorded, even before it is in the catalogue
+    except KeyError:  # a new metric is recorded even before it is in the catalogue
         return None
     if gauge is None:
         return None

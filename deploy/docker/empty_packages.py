@@ -1,7 +1,7 @@
-"""Create the top-level packages that pyproject.toml names, empty, beside it: enough for an editable install.
+"""Create the top-level packages that pyproject.toml names, empty, next to it: enough for an editable install.
 
 An image installs the dependencies this way before it copies the code, so that a change of the code leaves the large
-layer of dependencies as it is.
+layer of dependencies unchanged.
 """
 
 import sys

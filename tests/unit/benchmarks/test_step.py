@@ -68,7 +68,7 @@ def test_the_best_process_of_each_contender_is_compared() -> None:
     assert ratio.target is not None
     assert ratio.target.met_by(ratio.value)
     assert results["48 frames: ours over TRL, own prompts"].value == 20
-    assert results["48 frames: the same, inputs at hand"].value == 8
+    assert results["48 frames: the same, without preparing inputs"].value == 8
     assert results["48 frames: clock over core's time"].value == 1.2
 
 
