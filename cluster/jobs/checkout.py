@@ -83,9 +83,8 @@ def _is_packed(root: Path, path: Path) -> bool:
         return False
     if path.suffix.lower() in SUFFIXES:
         return False
-    return (
-        whole.is_file() and not whole.is_symlink()
-    )  # what was deleted, or is a repository of its own, is not
+    # git also lists deleted files, symbolic links and nested repositories.
+    return whole.is_file() and not whole.is_symlink()
 
 
 def _relative_path(file: Path | None, root: Path) -> Path | None:

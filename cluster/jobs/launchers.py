@@ -65,9 +65,8 @@ class LocalLauncher:
     def __init__(self, runs_dir: Path, database: Database) -> None:
         self._runs_dir, self._database = runs_dir.absolute(), database
         self._lock = threading.Lock()
-        self._processes: dict[
-            int, subprocess.Popen[bytes]
-        ] = {}  # the last process of each run, by run number
+        # The last process of each run, by run number.
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._asked_to_end: set[int] = set()  # process ids
 
     def configs(self) -> Mapping[str, str]:
@@ -121,7 +120,7 @@ class LocalLauncher:
             launch = _queue(self._database, config, str(folder), again)
             try:
                 folder.mkdir(parents=True)
-                process = self._process(folder, settings, options, by, launch)
+                process = self._start_process(folder, settings, options, by, launch)
             except OSError as error:
                 why = f"{error.filename}: {error.strerror}; so run {config.name!r} was not started."
                 _record_end(self._database, launch, "failed", why)
@@ -142,7 +141,7 @@ class LocalLauncher:
             process.wait(_EXIT_TIMEOUT_S if run.state in ("stopped", "failed") else 0)
         return process.returncode is None
 
-    def _process(
+    def _start_process(
         self, folder: Path, settings: Mapping[str, Any], options: Sequence[str], by: str, launch: Launch
     ) -> subprocess.Popen[bytes]:
         config = folder / "config.yaml"
@@ -307,7 +306,10 @@ def _queue(
         )
     if launch is None:
         raise ConfigError(
-            f"name={config.name!r}: a run of that name goes on, or is being started. Wait, or choose another name=..."
+            "name",
+            config.name,
+            "a run of that name is running or being started",
+            "Wait, or choose another name=...",
         )
     return launch
 

@@ -14,7 +14,7 @@ from pretext.video.info import Skipped
 from tests.unit.pretext.made import sampled
 
 SETTINGS = BenchSettings(videos=("clips",), samples_per_column=6, seed=3)
-REJECTED = [Skipped("bad.mp4", "is empty")]
+SKIPPED = [Skipped("bad.mp4", "is empty")]
 MOVING = FrameStats(colour=20.0, mirrored=20.0, turned=20.0, motion=(20.0,) * 47)
 GREY = FrameStats(colour=0.0, mirrored=20.0, turned=20.0, motion=(20.0,) * 47)
 
@@ -25,7 +25,7 @@ def videos(*stats: FrameStats) -> list[SampledVideo]:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Path:
-    build_bench(videos(MOVING, MOVING, GREY), REJECTED, tmp_path / "bench", settings=SETTINGS)
+    build_bench(videos(MOVING, MOVING, GREY), SKIPPED, tmp_path / "bench", settings=SETTINGS)
     return tmp_path / "bench"
 
 
@@ -40,7 +40,7 @@ def test_every_column_is_a_dataset_with_its_settings(bench: Path) -> None:
         found = Dataset(bench / column.name)
         assert list(found) == list(loaded.recipes)
         assert (found.card.num_samples, found.card.num_videos, found.card.num_skipped) == (6, 3, 1)
-        assert found.skipped() == REJECTED
+        assert found.skipped() == SKIPPED
         assert {recipe.task for recipe in found} == {column.task}
         assert found.card.settings is not None
         assert found.card.settings.params_by_task[column.task] == column.params
@@ -68,11 +68,11 @@ def test_a_video_in_which_an_anomaly_is_invisible_is_skipped_in_that_column_only
 
 def test_the_seed_decides_the_questions(bench: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
-    build_bench(videos(MOVING, MOVING, GREY), REJECTED, again, settings=SETTINGS)
+    build_bench(videos(MOVING, MOVING, GREY), SKIPPED, again, settings=SETTINGS)
     assert recipes_of(again) == recipes_of(bench)
     other = tmp_path / "other"
     settings = SETTINGS.model_copy(update={"seed": 4})
-    build_bench(videos(MOVING, MOVING, GREY), REJECTED, other, settings=settings)
+    build_bench(videos(MOVING, MOVING, GREY), SKIPPED, other, settings=settings)
     assert not {i for ids in recipes_of(other).values() for i in ids} & {
         i for ids in recipes_of(bench).values() for i in ids
     }
@@ -97,7 +97,7 @@ def test_an_interrupted_build_resumes_and_keeps_complete_columns(bench: Path) ->
         load_columns(bench)
     seen: list[tuple[int, int]] = []
     build_bench(
-        videos(MOVING, MOVING, GREY), REJECTED, bench, settings=SETTINGS,
+        videos(MOVING, MOVING, GREY), SKIPPED, bench, settings=SETTINGS,
         report=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
     assert recipes_of(bench) == before
