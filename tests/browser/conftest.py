@@ -1,4 +1,4 @@
-"""A real browser before the real server over a filled store."""
+"""A real browser, on the real server over a filled store."""
 
 import os
 import shutil
@@ -20,16 +20,18 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-WAIT_MS = 60_000  # a shared machine may be slow; what is waited for comes at once on a quiet one
+TIMEOUT_MS = 60_000  # generous, because a shared machine may be slow
 
 
 @dataclass(frozen=True)
 class Dashboard:
+    """A served dashboard and the runs in its store."""
+
     address: str
-    token: str  # of operators; reading needs none
+    token: str  # operators' token; reading needs none
     runs_dir: Path
     database: Database
-    runs: dict[str, tuple[int, RunWriter]]  # number and writer by name
+    runs: dict[str, tuple[int, RunWriter]]  # number and writer of each run, by name
 
     def at(self, view: str) -> str:
         return f"{self.address}#/{view}"
@@ -40,7 +42,7 @@ class Dashboard:
 
 @dataclass
 class Watched:
-    """A page, and whatever it did that it should not."""
+    """A page, and everything it did wrong."""
 
     page: "Page"
     problems: list[str] = field(default_factory=list)
@@ -52,8 +54,8 @@ def browser() -> Iterator["Browser"]:
     if CHROMIUM is None:
         pytest.skip("no Chromium here (Debian: apt-get install chromium)")
     with playwright.sync_playwright() as driver:
-        rootless = [] if os.getuid() else ["--no-sandbox"]  # Chromium's sandbox refuses to be root's
-        launched = driver.chromium.launch(executable_path=CHROMIUM, args=rootless, timeout=2 * WAIT_MS)
+        rootless = [] if os.getuid() else ["--no-sandbox"]  # Chromium's sandbox refuses to run as root
+        launched = driver.chromium.launch(executable_path=CHROMIUM, args=rootless, timeout=2 * TIMEOUT_MS)
         yield launched
         launched.close()
 
@@ -72,7 +74,7 @@ def dashboard(browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @contextmanager
 def served(runs_dir: Path, port: int = 0, **environment: str) -> Iterator[tuple[str, str]]:
-    """The server in a process of its own: its address, and the operators' token that it made, if it made one."""
+    """Serve in a separate process. Yields the address, and the operators' token if the server generated one."""
     command = [sys.executable, "-m", "tests.browser.server", str(runs_dir), str(port)]
     variables = os.environ | {"VIDEOSSR_TOKEN": "", "VIDEOSSR_READ_TOKEN": ""} | environment
     root = Path(__file__).parents[2]
@@ -89,12 +91,12 @@ def served(runs_dir: Path, port: int = 0, **environment: str) -> Iterator[tuple[
 
 @pytest.fixture
 def open_page(browser: "Browser", dashboard: Dashboard) -> Iterator[Callable[..., "Page"]]:
-    """Opens pages of the dashboard; at the end, none of them may have complained or asked another host."""
+    """Return a function that opens pages. At the end, no page may have logged an error or called another host."""
     opened: list[Watched] = []
 
     def open_one(address: str, *, signed_in: bool = False, **options: Any) -> "Page":
         context = browser.new_context(**({"viewport": {"width": 1360, "height": 860}} | options))
-        context.set_default_timeout(WAIT_MS)
+        context.set_default_timeout(TIMEOUT_MS)
         watched = watch(context.new_page(), address)
         opened.append(watched)
         origin = address.split("#")[0]
@@ -111,7 +113,7 @@ def open_page(browser: "Browser", dashboard: Dashboard) -> Iterator[Callable[...
 
 
 def watch(page: "Page", address: str) -> Watched:
-    """Note errors on the console, exceptions, refusals by the content policy and requests to other hosts."""
+    """Record console errors, exceptions, violations of the content policy and requests to other hosts."""
     watched = Watched(page)
     origin = address.split("#")[0]
 
@@ -121,7 +123,7 @@ def watch(page: "Page", address: str) -> Watched:
 
     def request(asked: "Request") -> None:
         if not asked.url.startswith((origin, "data:", "blob:")):
-            watched.problems.append(f"asked another host: {asked.url}")
+            watched.problems.append(f"requested from another host: {asked.url}")
 
     page.on("console", console)
     page.on("pageerror", lambda error: watched.problems.append(f"exception: {error}"))

@@ -1,4 +1,7 @@
-"""Fills a run store as runs do, through store.writing.writer: one run of each state, and one that a test goes on with."""
+"""Fills a run store through store.writing.writer, as runs do: made-up runs, at least one in each state.
+
+Their names begin with "example", so that nobody takes the screenshots' numbers for results.
+"""
 
 import math
 import time
@@ -23,17 +26,21 @@ from vocabulary.run_states import StoredState
 from vocabulary.stages import BENCH
 
 TASKS = tuple(QUESTIONS)
-UNTRAINED = 'eval-Qwen3-VL-8B, "base"'  # a model that a bench was asked of, and no run of ours trained
+UNTRAINED = 'example-Qwen3-VL-8B, "base"'  # an evaluated model that no run here trained
 _HOUR = 3600.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One run to be.
+    """A run to be made.
 
     Attributes:
-        age_s: since it was created; its last step ended `idle_s` ago.
-        silent_s: since its last sign of life.
+        done: number of steps done.
+        step_s: seconds of a step.
+        idle_s: seconds since the last step ended.
+        silent_s: seconds since the last sign of life.
+        rate: number of steps in which most is learnt.
+        rollouts_every: steps from one recorded group to the next; 0: none are recorded.
     """
 
     name: str
@@ -45,30 +52,30 @@ class Plan:
     silent_s: float = 0.0
     tasks: tuple[str, ...] = TASKS
     failure: str | None = None
-    rate: float = 60.0  # steps in which most is learnt
+    rate: float = 60.0
     rollouts_every: int = 0
     job_id: str | None = None
     config: tuple[tuple[str, Any], ...] = ()
 
 
 RUNS = (
-    Plan("demo", "running", 150, 84, rollouts_every=12),
-    Plan("qwen3-vl-8b-shared", "running", 3000, 1720, step_s=41.0, rate=500, config=(("max_staleness", 1),)),
-    Plan("demo-kl", "running", 150, 61, idle_s=260, silent_s=240, config=(("kl_coef", 0.02),)),
+    Plan("example-demo", "running", 150, 84, rollouts_every=12),
+    Plan("example-qwen3-vl-8b-shared", "running", 3000, 1720, step_s=41.0, rate=500, config=(("max_staleness", 1),)),
+    Plan("example-demo-kl", "running", 150, 61, idle_s=260, silent_s=240, config=(("kl_coef", 0.02),)),
     Plan(
-        "qwen3-vl-8b-lr3e-5", "failed", 3000, 402, step_s=40.0, idle_s=7 * _HOUR, rate=500,
+        "example-qwen3-vl-8b-lr3e-5", "failed", 3000, 402, step_s=40.0, idle_s=7 * _HOUR, rate=500,
         config=(("learning_rate", 3e-5),),
         failure="The learner's logprobs and the engine's differ by 0.41 nats (learner.max_logprob_gap=0.05): the "
         "sampled distribution is not the trained one. See parity-failure.json in the run's folder.",
     ),
-    Plan("demo-counting", "stopped", 150, 97, idle_s=2 * _HOUR, tasks=("counting",)),
-    Plan("demo-seed-1", "done", 150, 150, idle_s=27 * _HOUR, rollouts_every=50, config=(("seed", 1),)),
-    Plan("demo-seed-2", "queued", 150, 0, config=(("seed", 2),), job_id="raysubmit_h6Lq2wR8sT4vYc1K"),
+    Plan("example-demo-counting", "stopped", 150, 97, idle_s=2 * _HOUR, tasks=("counting",)),
+    Plan("example-demo-seed-1", "done", 150, 150, idle_s=27 * _HOUR, rollouts_every=50, config=(("seed", 1),)),
+    Plan("example-demo-seed-2", "queued", 150, 0, config=(("seed", 2),), job_id="raysubmit_h6Lq2wR8sT4vYc1K"),
 )  # fmt: skip
 
 
 def fill(database: Database, runs_dir: Path) -> dict[str, tuple[int, RunWriter]]:
-    """Run number and writer by name. The writers of running runs are open, so that these are heard of."""
+    """Make the runs. Returns number and writer by name; writers of running runs stay open and send signs of life."""
     made = {plan.name: _run(database, runs_dir, plan) for plan in reversed(RUNS)}
     _benchmarks(database, runs_dir, {name: writer for name, (_, writer) in made.items()})
     _requests(database, {name: run_id for name, (run_id, _) in made.items()})
@@ -81,7 +88,7 @@ def fill(database: Database, runs_dir: Path) -> dict[str, tuple[int, RunWriter]]
 
 
 def step_metrics(plan: Plan, step: int, rng: np.random.Generator) -> dict[str, float]:
-    """What a step of such a run says."""
+    """Return the metrics of one step of such a run."""
     skill = _skill(plan, step)
     noise = rng.normal(0, 1, 32)
     metrics = {}
@@ -116,7 +123,10 @@ def step_metrics(plan: Plan, step: int, rng: np.random.Generator) -> dict[str, f
 
 
 def _seconds(plan: Plan, step: int, noise: np.ndarray) -> dict[str, float]:
-    """As actors.controller.controller records them: with max_staleness 1 the engines answer while the learner trains."""
+    """Return the seconds of a step's parts, as the controller records them.
+
+    With max_staleness 1 the engines generate while the learner trains.
+    """
     ahead = dict(plan.config).get("max_staleness", 0) == 1
     shares = {
         "push": 0.03,
@@ -129,9 +139,9 @@ def _seconds(plan: Plan, step: int, noise: np.ndarray) -> dict[str, float]:
         phase: plan.step_s * share * float(np.exp(0.08 * noise[10 + place]))
         for place, (phase, share) in enumerate(shares.items())
     }
-    answering = seconds["prompts"] + seconds["rollout"] + seconds["reward"]
-    seconds["waited_for_groups"] = max(0.0, answering - seconds["update"]) if ahead else answering
-    seconds["waited_for_update"] = max(0.0, seconds["update"] - answering) if ahead else seconds["update"]
+    generating = seconds["prompts"] + seconds["rollout"] + seconds["reward"]
+    seconds["waited_for_groups"] = max(0.0, generating - seconds["update"]) if ahead else generating
+    seconds["waited_for_update"] = max(0.0, seconds["update"] - generating) if ahead else seconds["update"]
     if step % 20 == 0 and step:
         seconds["save"] = 0.15 * plan.step_s
     mine = ("push", "waited_for_groups", "update", "save")
@@ -166,7 +176,7 @@ def _run(database: Database, runs_dir: Path, plan: Plan) -> tuple[int, RunWriter
 
 
 def _groups(writer: RunWriter, folder: Path, plan: Plan, step: int) -> None:
-    """Prompts that are asked once."""
+    """Record groups of prompts that are sampled once."""
     skill, behind = 0.2 + 0.6 * _skill(plan, step), dict(plan.config).get("max_staleness", 0)
     for task in plan.tasks:
         for prompt in range(3 * step, 3 * step + 3):
@@ -185,11 +195,13 @@ def _events(writer: RunWriter, plan: Plan, began: float) -> None:
         when = began + 55 * plan.step_s
         writer.event(
             "worker_lost",
-            "rollout worker 1 on node gpu-b died (exit code -9); its 6 prompts go to others",
+            "rollout worker 1 on node gpu-b died (exit code -9); its 6 prompts go to other workers",
             when,
         )
         writer.event(
-            "worker_restarted", "rollout worker 1 serves again with policy 55, after 14.8 s", when + 15
+            "worker_restarted",
+            "rollout worker 1 is ready again with policy version 55, after 14.8 s",
+            when + 15,
         )
         writer.event("checkpoint", "checkpoint of step 60 in 0.3 s", began + 60 * plan.step_s)
     if plan.failure:
@@ -197,7 +209,7 @@ def _events(writer: RunWriter, plan: Plan, began: float) -> None:
 
 
 def workers(writer: RunWriter, version: int, at: float) -> None:
-    """What each process says at time `at`, when policy `version` is the newest."""
+    """Report every worker's status at time `at`, when policy `version` is the newest."""
     roles = {"prompts": 2, "rollout": 3, "rewards": 1, "learner": 2}
     for role, number in roles.items():
         for index in range(number):
@@ -231,10 +243,10 @@ def _evaluations(writer: RunWriter, plan: Plan, folder: Path) -> None:
 
 
 def _benchmarks(database: Database, runs_dir: Path, writers: Mapping[str, RunWriter]) -> None:
-    """As `videossr eval` writes them: scores are made up, what was published and what guessing earns is not."""
+    """Write benchmark results as `videossr eval` does. Scores are made up; published scores and guessing are real."""
     now = time.time()
-    _bench(writers["demo-seed-1"], 0.35, now, step=1)
-    _bench(writers["qwen3-vl-8b-shared"], 0.72, now, step=1)
+    _bench(writers["example-demo-seed-1"], 0.35, now, step=1)
+    _bench(writers["example-qwen3-vl-8b-shared"], 0.72, now, step=1)
     asked = register_run(
         database, name=UNTRAINED, folder=str(runs_dir), steps=0, config={}, environment={}, state="done"
     )
@@ -256,26 +268,26 @@ def _bench(writer: RunWriter, gain: float, time_s: float, step: int) -> None:
 
 
 def _requests(database: Database, numbers: Mapping[str, int]) -> None:
-    """What people asked before the tests do."""
+    """Write requests that people made earlier."""
     asked: list[tuple[str | None, Action, str, str]] = [
-        ("qwen3-vl-8b-lr3e-5", "resume", "Mia (operator) at 10.0.3.17",
+        ("example-qwen3-vl-8b-lr3e-5", "resume", "Mia (operator) at 10.0.3.17",
          "refused: parity-failure.json is there. Look at it first."),
-        (None, "start", "operator at 127.0.0.1", "Run demo-seed-2 is queued as raysubmit_h6Lq2wR8sT4vYc1K."),
-        ("demo", "checkpoint", "Jun (operator) at 10.0.3.22", "a checkpoint was written after step 60"),
+        (None, "start", "operator at 127.0.0.1", "Run example-demo-seed-2 is queued as raysubmit_h6Lq2wR8sT4vYc1K."),
+        ("example-demo", "checkpoint", "Jun (operator) at 10.0.3.22", "a checkpoint was written after step 60"),
     ]  # fmt: skip
     for name, action, by, outcome in asked:
         finish_request(database, add_request(database, numbers[name] if name else None, action, by), outcome)
 
 
 def _guess(column: PaperColumn) -> float | None:
-    """None for grounding, where it depends on the samples."""
+    """Return the score of guessing; None for grounding, where it depends on the samples."""
     if isinstance(column.params, JigsawParams):
         return 100 / math.factorial(column.params.num_clips)
     return random_guess(column.task, [], column.params) if column.task == "counting" else None
 
 
 def _set_times(database: Database, run_id: int, plan: Plan) -> None:
-    """The store notes when it was told; these runs are older than the test."""
+    """Move the runs into the past: the store records the time of each call."""
     now = time.time()
     ended = plan.state in ("done", "failed", "stopped")
     created = now - max(plan.idle_s, plan.silent_s) - plan.done * plan.step_s - 120
@@ -283,7 +295,7 @@ def _set_times(database: Database, run_id: int, plan: Plan) -> None:
     if ended:
         values |= {"ended_at": now - plan.idle_s, "heartbeat_at": now - plan.idle_s}
     if plan.state == "queued":
-        values["heartbeat_at"] = now + _HOUR  # whoever starts it goes on saying so while the tests run
+        values["heartbeat_at"] = now + _HOUR  # as if its launcher kept it alive while the tests run
     with database.write() as connection:
         connection.execute(update(RunRow).where(RunRow.id == run_id).values(**values))
 

@@ -1,4 +1,4 @@
-"""Sampled groups of three tasks, with frames on disk, as a run would record them."""
+"""Groups of three tasks with frames on disk, as a run records them."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from store.records import ClipRecord, CompletionRecord, FrameRecord, GroupRecord
 from tests.browser import pictures
 
 _FRAMES = 12
-_SECONDS = 2.5  # from one frame to the next
+_FRAME_INTERVAL_S = 2.5
 _COMPLETIONS = 8
 _SCENES = 9
 QUESTIONS = {
@@ -21,10 +21,10 @@ QUESTIONS = {
 def group(
     folder: Path, *, step: int, task: str, prompt: int, skill: float, behind: int = 0, held_out: bool = False
 ) -> GroupRecord:
-    """What prompt number `prompt` was answered at `step` by a policy that is right with probability `skill`.
+    """Return a group of prompt number `prompt` at `step`, from a policy that is right with probability `skill`.
 
     Args:
-        behind: steps by which that policy is older than the one that is trained.
+        behind: number of steps by which the sampling policy is older than the trained one.
     """
     clips, answer, wrong = _SHOWN[task](folder, prompt % _SCENES)
     rng = np.random.default_rng([step, prompt, list(QUESTIONS).index(task)])
@@ -60,7 +60,7 @@ def group(
 def _completion(
     answer: str, wrong: list[str], rng: np.random.Generator, skill: float
 ) -> tuple[str, float, bool]:
-    """(text, reward, whether it has the task's form)"""
+    """Return (text, reward, whether the completion is valid)."""
     luck = rng.uniform()
     if luck < skill:
         return answer, 1.0, True
@@ -81,8 +81,10 @@ def _grounding(folder: Path, prompt: int) -> tuple[tuple[ClipRecord, ...], str, 
         picture = pictures.frame(prompt, place / _FRAMES)
         edited = first <= place <= last
         picture = pictures.upside_down(picture) if edited else picture
-        frames.append(_frame(folder, f"grounding-{prompt}-{place}", picture, place * _SECONDS, edited))
-    start, end = first * _SECONDS, (last + 1) * _SECONDS
+        frames.append(
+            _frame(folder, f"grounding-{prompt}-{place}", picture, place * _FRAME_INTERVAL_S, edited)
+        )
+    start, end = first * _FRAME_INTERVAL_S, (last + 1) * _FRAME_INTERVAL_S
     wrong = [f"{start - 2.5} - {end}", f"{start - 5} - {end + 5}", "0.0 - 2.5"]
     return (ClipRecord(label="", frames=tuple(frames)),), f"{start} - {end}", wrong
 
@@ -96,7 +98,7 @@ def _jigsaw(folder: Path, prompt: int) -> tuple[tuple[ClipRecord, ...], str, lis
                 folder,
                 f"jigsaw-{prompt}-{number}-{place}",
                 pictures.frame(prompt + 5, (3 * part + place) / _FRAMES),
-                place * _SECONDS,
+                place * _FRAME_INTERVAL_S,
                 False,
             )
             for place in range(3)
@@ -117,7 +119,7 @@ def _counting(folder: Path, prompt: int) -> tuple[tuple[ClipRecord, ...], str, l
             picture, boxes = pictures.with_shapes(picture, kind, number, rng)
             counts[kind] += number
         name = f"counting-{prompt}-{place}"
-        frames.append(_frame(folder, name, picture, place * _SECONDS, bool(boxes), tuple(boxes)))
+        frames.append(_frame(folder, name, picture, place * _FRAME_INTERVAL_S, bool(boxes), tuple(boxes)))
     circles, squares, triangles = counts
     wrong = [f"{circles},{squares},{triangles + 1}", f"{circles + 1},{squares},0", "1,1,1"]
     return (ClipRecord(label="", frames=tuple(frames)),), f"{circles},{squares},{triangles}", wrong

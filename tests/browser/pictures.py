@@ -1,4 +1,4 @@
-"""Drawn videos for the tests: a sun rises over a landscape and a ball rolls, so frames differ as real ones do."""
+"""Drawn videos for the tests: the sun rises over a landscape and a ball rolls, so frames differ as in real videos."""
 
 import math
 from pathlib import Path
@@ -16,7 +16,7 @@ _SHAPES = ("circle", "square", "triangle")
 
 
 def frame(seed: int, progress: float) -> Frame:
-    """The scene `seed` at `progress`, 0 to 1, of its video."""
+    """Return the frame of scene `seed` at `progress`, 0 to 1, of its video."""
     top, bottom = (np.array(colour, float) for colour in _SKIES[seed % len(_SKIES)])
     down = np.linspace(0, 1, HEIGHT)[:, None, None]
     sky = (1 - down) * top + down * bottom
@@ -41,7 +41,7 @@ def upside_down(picture: Frame) -> Frame:
 
 
 def with_shapes(picture: Frame, kind: int, number: int, rng: np.random.Generator) -> tuple[Frame, list[Box]]:
-    """`number` shapes of one kind, side by side, and where they stand."""
+    """Return the picture with `number` shapes of one kind side by side, and their boxes."""
     image = Image.fromarray(picture)
     pen = ImageDraw.Draw(image)
     boxes: list[Box] = []

@@ -1,4 +1,4 @@
-"""The dashboard's real server over a folder of runs, in a process of its own: `python -m tests.browser.server RUNS`."""
+"""The dashboard's real server over a folder of runs: `python -m tests.browser.server RUNS PORT`."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from store.records import RunDetail
 from store.runs import register_run
 
 
-class Registers:
-    """Starts a run as far as the store is concerned: it is queued, and nothing trains."""
+class StoreOnlyLauncher:
+    """A launcher that only writes to the store: a started run is queued, and nothing trains."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -29,7 +29,7 @@ class Registers:
         return Launched(run_id, "Run started-here is queued.")
 
     def resume(self, run: RunDetail, by: str) -> Launched:
-        return Launched(run.id, f"Run {run.name} goes on from its last checkpoint.")
+        return Launched(run.id, f"Run {run.name} resumes from its last checkpoint.")
 
     def end(self, run: RunDetail) -> str:
         return f"{run.name} was told to end."
@@ -42,7 +42,7 @@ def main() -> None:
     runs_dir = Path(sys.argv[1])
     database = open_database(database_url(runs_dir))
     settings = from_environment(runs_dir=runs_dir, port=int(sys.argv[2]))
-    serve(settings, database, Registers(database), say=lambda line: print(line, flush=True))
+    serve(settings, database, StoreOnlyLauncher(database), say=lambda line: print(line, flush=True))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The page's files: what it loads is there, comes from nowhere else, and is what the vendors released."""
+"""The page's files: every import exists, nothing comes from other hosts, and libraries are as released."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ PAGE = ROOT / "dashboard" / "page"
 NPM = Path(__file__).parent / "npm"
 _IMPORT = re.compile(r'(?:from|import)\s*"(\.[^"]+)"')
 _LATER = re.compile(r'=> import\("(\.[^"]+)"\)')
-_TYPES_ONLY = "types.js"  # nothing in it runs
+_TYPES_ONLY = "types.js"  # holds types alone
 
 
 def _modules() -> set[Path]:
@@ -23,7 +23,7 @@ def _imports(module: Path, pattern: re.Pattern[str]) -> set[Path]:
     return {(module.parent / name).resolve() for name in pattern.findall(module.read_text(encoding="utf-8"))}
 
 
-def test_each_import_is_a_file_and_each_file_is_imported() -> None:
+def test_each_import_exists_and_each_file_is_imported() -> None:
     imported = {PAGE / "app.js"}
     for module in _modules():
         for target in _imports(module, _IMPORT) | _imports(module, _LATER):
@@ -32,7 +32,7 @@ def test_each_import_is_a_file_and_each_file_is_imported() -> None:
     assert imported == _modules()
 
 
-def test_what_the_list_needs_is_loaded_at_once() -> None:
+def test_all_modules_of_the_list_are_preloaded() -> None:
     html = (PAGE / "index.html").read_text(encoding="utf-8")
     listed = set(re.findall(r'(?:modulepreload" href|script type="module" src)="([^"]+)"', html))
     needed, new = set(), {PAGE / "app.js"}
@@ -42,7 +42,7 @@ def test_what_the_list_needs_is_loaded_at_once() -> None:
     assert listed == {str(path.relative_to(PAGE)) for path in needed}
 
 
-def test_nothing_stands_in_the_page_that_the_content_policy_forbids() -> None:
+def test_the_page_contains_nothing_that_the_content_policy_forbids() -> None:
     for path in [PAGE / "index.html", *(path for path in _modules() if "vendor" not in path.parts)]:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"<style|\sstyle=|\son[a-z]+=\"|https?://(?!www\.w3\.org)|<script>", text), path
@@ -62,7 +62,7 @@ def _npm(*arguments: str) -> None:
             ["npm", "ci", "--no-audit", "--no-fund"], cwd=NPM, capture_output=True, text=True
         )
         if made.returncode:
-            pytest.skip(f"npm packages cannot be had: {made.stderr[-300:]}")
+            pytest.skip(f"npm packages cannot be installed: {made.stderr[-300:]}")
     subprocess.run(["npm", "run", "--silent", *arguments], cwd=NPM, check=True)
 
 
@@ -77,7 +77,7 @@ def test_libraries_are_as_released(tmp_path: Path) -> None:
     assert made == ours
 
 
-def test_types_hold() -> None:
+def test_types_are_correct() -> None:
     _npm("check")
 
 

@@ -1,4 +1,4 @@
-"""What happens while a page is open shows on it, without a reload."""
+"""Changes show on an open page without a reload."""
 
 import time
 from collections.abc import Callable
@@ -18,8 +18,8 @@ _PLAN = {plan.name: plan for plan in RUNS}
 _LEGEND = "[...document.querySelectorAll('.chart .u-legend')][0].querySelector('td').textContent"
 
 
-def test_new_steps_make_the_curve_grow_and_the_end_shows(dashboard: Dashboard, open_page: Open) -> None:
-    plan = _PLAN["demo-counting"]
+def test_new_steps_extend_the_curve_and_the_end_is_shown(dashboard: Dashboard, open_page: Open) -> None:
+    plan = _PLAN["example-demo-counting"]
     run_id, _ = dashboard.runs[plan.name]
     page = open_page(dashboard.run(plan.name))
     page.get_by_role("img", name="Reward over steps").locator("canvas").wait_for()
@@ -47,10 +47,8 @@ def test_new_steps_make_the_curve_grow_and_the_end_shows(dashboard: Dashboard, o
     assert all("since_step" in url for url in series)
 
 
-def test_an_update_of_the_list_touches_only_the_row_it_is_about(
-    dashboard: Dashboard, open_page: Open
-) -> None:
-    plan = _PLAN["demo"]
+def test_an_update_of_the_list_changes_only_its_row(dashboard: Dashboard, open_page: Open) -> None:
+    plan = _PLAN["example-demo"]
     run_id, writer = dashboard.runs[plan.name]
     page = open_page(dashboard.at("runs"))
     page.locator(f"tr[data-run='{run_id}'] canvas").wait_for()
@@ -61,7 +59,7 @@ def test_an_update_of_the_list_touches_only_the_row_it_is_about(
           new MutationObserver((changes) => {
             for (const change of changes) {
               const at = change.target.nodeType === 1 ? change.target : change.target.parentElement;
-              if (at.closest("time")) continue; // ages go on by themselves
+              if (at.closest("time")) continue; // ages update on their own
               const row = at.closest("tr")?.dataset.run ?? "elsewhere";
               (window.touched[row] ??= []).push(`${change.type} ${at.outerHTML.slice(0, 80)}`);
             }
@@ -79,20 +77,22 @@ def test_an_update_of_the_list_touches_only_the_row_it_is_about(
     touched = page.evaluate("window.touched")
     assert len(touched.pop(str(run_id))) < 30
     others = {
-        row: count for row, count in touched.items() if row != str(dashboard.runs["qwen3-vl-8b-shared"][0])
+        row: count
+        for row, count in touched.items()
+        if row != str(dashboard.runs["example-qwen3-vl-8b-shared"][0])
     }
-    assert not others  # the other running run may have stalled meanwhile
+    assert not others  # the other running run may have stalled in the meantime
 
 
-def test_a_lost_connection_shows_and_mends_itself(dashboard: Dashboard, browser: "Browser") -> None:
-    # Not by open_page: a refused connection is an error on the console, and is meant to be.
+def test_a_lost_connection_is_shown_and_restored(dashboard: Dashboard, browser: "Browser") -> None:
+    # Without open_page, because a refused connection is an error on the console, as it should be.
     with served(dashboard.runs_dir) as (address, _):
         page = browser.new_page()
         page.set_default_timeout(90_000)
         page.goto(f"{address}#/runs")
         page.locator(".line.live").wait_for()
     page.locator(".line.lost").wait_for()
-    assert page.locator("tr[data-run]").count() >= len(RUNS)  # what was known stays
+    assert page.locator("tr[data-run]").count() >= len(RUNS)  # known runs stay on the page
     port = int(address.rstrip("/").rsplit(":", 1)[1])
     with served(dashboard.runs_dir, port=port):
         page.locator(".line.live").wait_for()
@@ -113,11 +113,11 @@ _HOLD = """() => {
 }"""
 
 
-def test_events_of_two_changes_within_one_round_trip_come_once_and_many_come_all(
+def test_overlapping_changes_show_each_event_once_and_none_is_missing(
     dashboard: Dashboard, open_page: Open
 ) -> None:
-    _, writer = dashboard.runs["demo"]
-    page = open_page(dashboard.run("demo", "events"))
+    _, writer = dashboard.runs["example-demo"]
+    page = open_page(dashboard.run("example-demo", "events"))
     entry = page.locator(".events li")
     entry.first.wait_for()
     page.locator(".line.live").wait_for()
@@ -128,7 +128,7 @@ def test_events_of_two_changes_within_one_round_trip_come_once_and_many_come_all
         page.wait_for_function("(number) => window.asked === number", arg=number)
     page.evaluate("window.letGo()")
     page.get_by_text("Number 2.").wait_for()
-    page.wait_for_timeout(1000)  # the other answer
+    page.wait_for_timeout(1000)  # the other response
     assert entry.count() == before + 2
     for number in range(450):
         writer.event("note", f"Of many {number}.")
@@ -136,8 +136,8 @@ def test_events_of_two_changes_within_one_round_trip_come_once_and_many_come_all
     assert entry.count() == before + 452
 
 
-def test_a_session_that_is_over_leads_to_the_entrance(browser: "Browser", dashboard: Dashboard) -> None:
-    # Not by open_page: a refusal is an error on the console.
+def test_an_expired_session_leads_to_the_log_in(browser: "Browser", dashboard: Dashboard) -> None:
+    # Without open_page, because a refusal is an error on the console.
     tokens = {"VIDEOSSR_TOKEN": "operator-token-of-tests", "VIDEOSSR_READ_TOKEN": "read-token-of-the-tests"}
     page = browser.new_page()
     page.set_default_timeout(90_000)
@@ -146,29 +146,27 @@ def test_a_session_that_is_over_leads_to_the_entrance(browser: "Browser", dashbo
         page.locator(".line.live").wait_for()
     page.locator(".line.lost").wait_for()
     port = int(address.rstrip("/").rsplit(":", 1)[1])
-    with served(dashboard.runs_dir, port=port, **{name: f"{token}-anew" for name, token in tokens.items()}):
+    with served(dashboard.runs_dir, port=port, **{name: f"{token}-new" for name, token in tokens.items()}):
         page.get_by_text("This dashboard asks for a token").wait_for()
         assert page.locator(".line.lost").count() == 0
-        page.get_by_label("Token").fill(f"{tokens['VIDEOSSR_READ_TOKEN']}-anew")
-        page.get_by_role("button", name="Enter").click()
+        page.get_by_label("Token").fill(f"{tokens['VIDEOSSR_READ_TOKEN']}-new")
+        page.get_by_role("button", name="Log in").click()
         page.locator(".line.live").wait_for()
     page.close()
 
 
-def test_a_refused_stream_is_told_and_the_page_looks_by_itself(
-    browser: "Browser", dashboard: Dashboard
-) -> None:
-    # Not by open_page: a refusal is an error on the console.
+def test_a_refused_stream_is_reported_and_the_page_polls(browser: "Browser", dashboard: Dashboard) -> None:
+    # Without open_page, because a refusal is an error on the console.
     page = browser.new_page()
     page.set_default_timeout(90_000)
-    refused = "too many pages are open. Close some, or ask again later."
+    refused = "too many pages are open. Close some, or try again later."
     page.route("**/api/stream*", lambda route: route.fulfill(status=503, json={"detail": refused}))
     page.goto(dashboard.at("runs"))
     page.locator("tr[data-run]").first.wait_for()
     page.get_by_text(refused).wait_for()
     page.locator(".line.polling").wait_for()
     with page.expect_request(lambda request: "/api/runs?" in request.url, timeout=60_000):
-        pass  # it looks again, though it was told nothing
+        pass  # it fetches again, though no change arrived
     page.unroute("**/api/stream*")
     page.locator(".line.live").wait_for()
     assert page.get_by_text(refused).count() == 0

@@ -1,6 +1,6 @@
-"""The page with 50 runs of 10 000 steps: how long it takes, and what an update of it costs.
+"""How long the page takes to open with 50 runs of 10 000 steps.
 
-The figure is printed (-s). It is asserted generously, as other work may share the machine; the goal is a second.
+The time is printed (-s). The limit is generous, because other work may share the machine; the goal is one second.
 """
 
 import time
@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from store.database import Database, database_url, open_database
 from store.runs import register_run
-from tests.browser.conftest import WAIT_MS, served
+from tests.browser.conftest import TIMEOUT_MS, served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Open = Callable[..., "Page"]
 _RUNS, _STEPS, _METRICS = 50, 10_000, ("reward/mean", "reward/grounding", "policy/entropy", "seconds/step")
 _LIMIT_S = 20.0
-# When every row that can be seen has its curve, in milliseconds since the navigation began.
+# Milliseconds from the start of the navigation until every visible row has its curve.
 _DRAWN = """() => {
   const seen = (row) => row.getBoundingClientRect().top < innerHeight;
   const rows = [...document.querySelectorAll("tr[data-run]")].filter(seen);
@@ -42,7 +42,7 @@ def test_fifty_long_runs_open_fast(many: str, open_page: Open) -> None:
     times_ms = []
     for _ in range(3):
         page = open_page(f"{many}#/runs")
-        times_ms.append(page.wait_for_function(_DRAWN, timeout=WAIT_MS).json_value())
+        times_ms.append(page.wait_for_function(_DRAWN, timeout=TIMEOUT_MS).json_value())
         assert page.locator("tr[data-run]").count() == _RUNS
     print(
         f"50 runs of 10 000 steps, until all visible rows have curves: {sorted(times_ms)[1]:.0f} ms ({times_ms})"
@@ -59,7 +59,7 @@ def test_a_long_run_opens_fast(many: str, open_page: Open) -> None:
 
 
 def _fill(database: Database) -> None:
-    """By the database itself: millions of rows through Python would take minutes."""
+    """Write the runs in SQL: millions of rows through Python would take minutes."""
     numbers = "WITH RECURSIVE n(step) AS (SELECT 0 UNION ALL SELECT step + 1 FROM n WHERE step + 1 < :steps) "
     value = "((n.step * 7919 + m.id * 104729) % 10007) / 10007.0"
     points = f"SELECT :run, m.id, n.step, {value} FROM metric_names m CROSS JOIN n"

@@ -1,4 +1,4 @@
-"""Everything by keyboard, at phone width, in both themes, and to be read."""
+"""Every view works by keyboard, at phone width and in both themes, and its text is readable."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ VIEWS = (
 )
 PHONE = {"viewport": {"width": 360, "height": 740}}
 
-# Contrast of every text with what is behind it, as WCAG 2 counts it: those below 4.5 : 1 (3 : 1 for large ones).
+# Returns the texts whose contrast with their background is below WCAG 2's 4.5 : 1 (3 : 1 for large text).
 _FAINT = """() => {
   const light = (rgb) => {
     const [r, g, b] = rgb.map((v) => ((v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
@@ -58,20 +58,20 @@ _FAINT = """() => {
 }"""
 
 
-def test_a_walk_by_keyboard_alone(dashboard: Dashboard, open_page: Open) -> None:
+def test_the_keyboard_alone_is_enough(dashboard: Dashboard, open_page: Open) -> None:
     page = open_page(dashboard.at("runs"))
-    page.get_by_role("link", name="demo-seed-1").wait_for()
-    _tab_to(page, "demo-seed-1")
+    page.get_by_role("link", name="example-demo-seed-1").wait_for()
+    _tab_to(page, "example-demo-seed-1")
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
     page.keyboard.press("Enter")
-    page.get_by_role("heading", name="demo-seed-1").wait_for()
+    page.get_by_role("heading", name="example-demo-seed-1").wait_for()
     page.get_by_role("img", name="Reward over steps").locator("canvas").wait_for()
-    _tab_to(page, "grounding")  # of a chart's legend: hides its line
+    _tab_to(page, "grounding")  # the legend's entry, which hides its line
     page.keyboard.press("Enter")
     page.locator(".u-series.u-off:not(.u-aux)").wait_for()
     page.keyboard.press("Shift+Tab")
-    page.goto(dashboard.run("demo-seed-1", "rollouts"))
+    page.goto(dashboard.run("example-demo-seed-1", "rollouts"))
     page.locator(".group .frame").first.wait_for()
     assert page.locator(".stepper select").input_value() == "149"
     page.locator("body").press("ArrowLeft")
@@ -83,8 +83,10 @@ def test_a_walk_by_keyboard_alone(dashboard: Dashboard, open_page: Open) -> None
     )
 
 
-def test_arrows_are_the_pages_where_there_is_nothing_to_go_to(dashboard: Dashboard, open_page: Open) -> None:
-    page = open_page(dashboard.run("demo-seed-1", "rollouts"))
+def test_arrow_keys_scroll_the_page_where_there_is_nothing_to_go_to(
+    dashboard: Dashboard, open_page: Open
+) -> None:
+    page = open_page(dashboard.run("example-demo-seed-1", "rollouts"))
     page.locator(".group .frame").first.wait_for()
     page.evaluate("addEventListener('keydown', (event) => (window.taken = event.defaultPrevented))")
     steps = page.locator(".stepper option").count()
@@ -98,9 +100,9 @@ def test_arrows_are_the_pages_where_there_is_nothing_to_go_to(dashboard: Dashboa
         assert page.evaluate("window.taken") is True
 
 
-def test_a_dialog_keeps_the_focus_and_gives_it_back(dashboard: Dashboard, open_page: Open) -> None:
-    page = open_page(dashboard.run("demo-seed-1"), signed_in=True)
-    page.goto(dashboard.run("qwen3-vl-8b-lr3e-5", "config"))
+def test_a_dialog_keeps_the_focus_and_returns_it(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.run("example-demo-seed-1"), signed_in=True)
+    page.goto(dashboard.run("example-qwen3-vl-8b-lr3e-5", "config"))
     button = page.get_by_role("button", name="Resume")
     button.focus()
     page.keyboard.press("Enter")
@@ -123,7 +125,7 @@ def test_no_view_scrolls_sideways_on_a_phone(dashboard: Dashboard, open_page: Op
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_text_can_be_read(dashboard: Dashboard, open_page: Open, theme: str) -> None:
+def test_every_text_has_enough_contrast(dashboard: Dashboard, open_page: Open, theme: str) -> None:
     page = open_page(dashboard.at("runs"), color_scheme=theme)
     for view in ("runs", "benchmarks", "log", *VIEWS):
         page.goto(_address(dashboard, view))
@@ -131,7 +133,7 @@ def test_every_text_can_be_read(dashboard: Dashboard, open_page: Open, theme: st
         assert page.evaluate(_FAINT) == []
 
 
-def test_the_switch_of_colours_is_remembered(dashboard: Dashboard, open_page: Open) -> None:
+def test_the_chosen_theme_is_remembered(dashboard: Dashboard, open_page: Open) -> None:
     page = open_page(dashboard.at("runs"), color_scheme="light")
     page.get_by_role("button", name="Switch to dark colours").click()
     page.reload()
@@ -140,11 +142,15 @@ def test_the_switch_of_colours_is_remembered(dashboard: Dashboard, open_page: Op
 
 
 def _address(dashboard: Dashboard, view: str) -> str:
-    return dashboard.at(view) if view in ("runs", "benchmarks", "log") else dashboard.run("demo-seed-1", view)
+    return (
+        dashboard.at(view)
+        if view in ("runs", "benchmarks", "log")
+        else dashboard.run("example-demo-seed-1", view)
+    )
 
 
 def _settled(page: "Page") -> None:
-    """Until what was asked for is there."""
+    """Wait until the view has loaded."""
     page.locator(".page").wait_for()
     page.wait_for_function("() => !document.querySelector('.loading')")
     page.wait_for_timeout(300)

@@ -1,4 +1,4 @@
-"""Each view shows what the store holds, without a complaint from the browser."""
+"""Each view shows what is in the store, without errors in the browser."""
 
 import csv
 import io
@@ -25,17 +25,15 @@ def test_the_list_shows_each_run_with_its_state_in_words(dashboard: Dashboard, o
         row = page.locator(f"tr[data-run='{run.id}']")
         row.get_by_text(f"{run.step:,} / {run.steps:,}".replace(",", "\u202f")).wait_for()
         assert row.locator(".state").inner_text().split()[-1] == run.state
-    # One canvas for each run that has a curve.
+    # One canvas per run with a curve.
     page.wait_for_function(
         f"() => document.querySelectorAll('.spark canvas').length === {sum(run.step > 0 for run in runs)}"
     )
-    failed = page.locator(f"tr[data-run='{dashboard.runs['qwen3-vl-8b-lr3e-5'][0]}']")
+    failed = page.locator(f"tr[data-run='{dashboard.runs['example-qwen3-vl-8b-lr3e-5'][0]}']")
     assert "0.41 nats" in failed.inner_text()
 
 
-def test_the_list_is_filtered_and_sorted_and_its_address_keeps_that(
-    dashboard: Dashboard, open_page: Open
-) -> None:
+def test_the_address_keeps_the_lists_filter_and_order(dashboard: Dashboard, open_page: Open) -> None:
     page = open_page(dashboard.at("runs"))
     page.get_by_placeholder("Find a run…").fill("seed")
     page.wait_for_function("() => document.querySelectorAll('tr[data-run]').length === 2")
@@ -44,30 +42,30 @@ def test_the_list_is_filtered_and_sorted_and_its_address_keeps_that(
     page.reload()
     page.wait_for_function("() => document.querySelectorAll('tr[data-run]').length === 1")
     page.get_by_placeholder("Find a run…").fill("nothing is called that")
-    page.get_by_text("No run is like that").wait_for()
+    page.get_by_text("No run matches").wait_for()
     page.get_by_role("button", name="Show all runs").click()
     page.get_by_role("button", name="Progress").click()
     page.wait_for_function(
-        "() => document.querySelector('tr[data-run] .name a').textContent === 'qwen3-vl-8b-shared'"
+        "() => document.querySelector('tr[data-run] .name a').textContent === 'example-qwen3-vl-8b-shared'"
     )
     assert page.locator("th[aria-sort=descending]").inner_text().startswith("Progress")
 
 
 def test_ticked_runs_share_a_chart(dashboard: Dashboard, open_page: Open) -> None:
     page = open_page(dashboard.at("runs"))
-    for name in ("demo-kl", "demo-seed-1"):
+    for name in ("example-demo-kl", "example-demo-seed-1"):
         page.get_by_role("checkbox", name=f"Compare {name}", exact=True).check()
     legend = page.locator(".compare .u-legend")
-    legend.get_by_text("demo-seed-1").wait_for()
-    assert legend.get_by_text("demo-kl").count() == 1
+    legend.get_by_text("example-demo-seed-1").wait_for()
+    assert legend.get_by_text("example-demo-kl").count() == 1
     page.get_by_label("Metric").select_option("policy/entropy")
-    page.get_by_text("2 runs: policy/entropy").wait_for()
+    page.get_by_text("2 runs: Entropy").wait_for()
     page.get_by_role("button", name="Time").click()
     page.locator(".compare .u-legend").get_by_text("time").wait_for()
 
 
-def test_curves_zoom_together_and_come_back(dashboard: Dashboard, open_page: Open) -> None:
-    page = open_page(dashboard.run("demo-seed-1"))
+def test_curves_zoom_together_and_reset(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.run("example-demo-seed-1"))
     reward = page.get_by_role("img", name="Reward over steps").locator(".u-over")
     reward.wait_for()
     assert page.locator(".chart").count() > 12
@@ -88,7 +86,7 @@ def test_curves_zoom_together_and_come_back(dashboard: Dashboard, open_page: Ope
 
 
 def test_a_chart_is_saved_as_csv_and_png(dashboard: Dashboard, open_page: Open) -> None:
-    page = open_page(dashboard.run("demo-seed-1"))
+    page = open_page(dashboard.run("example-demo-seed-1"))
     page.get_by_role("img", name="Reward over steps").locator("canvas").wait_for()
     with page.expect_download() as saved:
         page.get_by_role("link", name="Reward as CSV").click()
@@ -100,8 +98,8 @@ def test_a_chart_is_saved_as_csv_and_png(dashboard: Dashboard, open_page: Open) 
     assert saved.value.path().read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_queued_run_says_in_every_tab_what_it_waits_for(dashboard: Dashboard, open_page: Open) -> None:
-    page = open_page(dashboard.run("demo-seed-2"))
+def test_a_queued_run_shows_in_every_tab_what_it_waits_for(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.run("example-demo-seed-2"))
     for tab in ("Curves", "Clock", "Rollouts", "Evaluations", "Workers"):
         page.locator(".tabs").get_by_role("link", name=tab).click()
         page.locator(".tabs a[aria-current]").get_by_text(tab).wait_for()
@@ -111,59 +109,61 @@ def test_a_queued_run_says_in_every_tab_what_it_waits_for(dashboard: Dashboard, 
     page.get_by_text("prompts_per_step").wait_for()
 
 
-@pytest.mark.parametrize("name", ["demo-seed-1", "qwen3-vl-8b-shared"])  # max_staleness 0 and 1
+@pytest.mark.parametrize(
+    "name", ["example-demo-seed-1", "example-qwen3-vl-8b-shared"]
+)  # max_staleness 0 and 1
 def test_each_side_of_the_clock_adds_up_to_a_step(dashboard: Dashboard, open_page: Open, name: str) -> None:
     page = open_page(dashboard.run(name, "clock"))
-    page.get_by_text("take turns" if name == "demo-seed-1" else "work at once").wait_for()
+    page.get_by_text("take turns" if name == "example-demo-seed-1" else "work at once").wait_for()
     for side in ("Learner", "Engines"):
         shares = page.get_by_role("region", name=side).locator("td.share")
         shares.first.wait_for()
         percents = [float(text.replace("\u202f%", "")) for text in shares.all_inner_texts()]
         assert len(percents) >= 4
         assert 98 <= sum(percents) <= 102  # each is rounded
-    rollout = page.get_by_role("row", name="rollout answered")
+    rollout = page.get_by_role("row", name="Rollout generated completions")
     share = float(rollout.locator("td.share").inner_text().replace("\u202f%", ""))
-    assert 55 <= share <= 75 if name == "demo-seed-1" else share > 80  # as tests/browser/fill.py has it
-    page.get_by_role("img", name="Seconds of each phase").locator("canvas").wait_for()
+    assert 55 <= share <= 75 if name == "example-demo-seed-1" else share > 80  # see tests/browser/fill.py
+    page.get_by_role("img", name="Seconds of each part").locator("canvas").wait_for()
     legend = page.locator(".chart .u-legend")
-    assert legend.get_by_text("waited for groups").count() == 1
-    page.get_by_role("group", name="Whose phases").get_by_role("button", name="Engines").click()
-    legend.get_by_text("waited for update").wait_for()
+    assert legend.get_by_text("Learner waited for groups").count() == 1
+    page.get_by_role("group", name="Whose parts").get_by_role("button", name="Engines").click()
+    legend.get_by_text("Engines waited for the update").wait_for()
 
 
-def test_charts_that_are_not_there_are_named_with_the_reason(dashboard: Dashboard, open_page: Open) -> None:
-    page = open_page(dashboard.run("demo-seed-1"))
-    page.get_by_text("KL: not computed, grpo.kl_coef is 0.").wait_for()
-    page.goto(dashboard.run("demo-kl"))
+def test_missing_charts_are_listed_with_the_reason(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.run("example-demo-seed-1"))
+    page.get_by_text("KL: not computed, because grpo.kl_coef is 0.").wait_for()
+    page.goto(dashboard.run("example-demo-kl"))
     page.get_by_role("heading", name="KL", exact=True).wait_for()
     assert page.get_by_text("not computed").count() == 0
 
 
-def test_workers_events_and_config_are_told(dashboard: Dashboard, open_page: Open) -> None:
-    page = open_page(dashboard.run("demo-kl", "workers"))
+def test_workers_events_and_config_are_shown(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.run("example-demo-kl", "workers"))
     page.get_by_text("Rollout workers").wait_for()
-    assert page.locator("tr.silent").count() == 8  # its last word was minutes ago
+    assert page.locator("tr.silent").count() == 8  # the run was last seen minutes ago
     assert page.locator(".workers .pill.warn").all_inner_texts() == ["silent"] * 8
     page.get_by_role("link", name="Events").click()
     page.locator("li.bad").get_by_text("exit code -9").wait_for()
     page.locator(".chips").get_by_role("button", name="checkpoint").click()
     page.wait_for_function("() => document.querySelectorAll('.events li').length === 1")
     page.get_by_role("link", name="Config").click()
-    page.get_by_label("Compare with").select_option(str(dashboard.runs["demo-seed-1"][0]))
+    page.get_by_label("Compare with").select_option(str(dashboard.runs["example-demo-seed-1"][0]))
     page.get_by_role("row", name="grpo.kl_coef").wait_for()
     assert "0.02" in page.get_by_role("row", name="grpo.kl_coef").inner_text()
 
 
-def test_workers_of_a_run_that_ended_do_not_run(dashboard: Dashboard, open_page: Open) -> None:
-    page = open_page(dashboard.run("demo-seed-1", "workers"))
+def test_workers_of_an_ended_run_are_shown_as_ended(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.run("example-demo-seed-1", "workers"))
     page.get_by_text("Rollout workers").wait_for()
     assert page.locator(".workers .pill").all_inner_texts() == ["ended"] * 8
     assert page.locator(".workers .pill.warn, .workers .pill.bad").count() == 0
 
 
 @pytest.mark.parametrize("task", ["grounding", "jigsaw", "counting"])
-def test_a_group_shows_what_was_seen_and_answered(dashboard: Dashboard, open_page: Open, task: str) -> None:
-    page = open_page(dashboard.run("demo-seed-1", f"rollouts?step=100&task={task}"))
+def test_a_group_shows_its_clips_and_completions(dashboard: Dashboard, open_page: Open, task: str) -> None:
+    page = open_page(dashboard.run("example-demo-seed-1", f"rollouts?step=100&task={task}"))
     page.locator(".frame img").first.wait_for()
     page.wait_for_function(
         "() => [...document.querySelectorAll('.frame img')].some((one) => one.naturalWidth === 256)"
@@ -174,7 +174,7 @@ def test_a_group_shows_what_was_seen_and_answered(dashboard: Dashboard, open_pag
         assert page.locator(".frame.edited").count() >= 3
     elif task == "jigsaw":
         assert page.locator(".clip").count() == 4
-        assert page.get_by_text("truly").count() >= 2
+        assert page.get_by_text("really").count() >= 2
     else:
         page.locator(".box").first.wait_for()
         box, picture = (page.locator(one).first.bounding_box() for one in (".box", ".picture:has(.box)"))
@@ -182,20 +182,20 @@ def test_a_group_shows_what_was_seen_and_answered(dashboard: Dashboard, open_pag
         assert picture is not None
         assert picture["x"] < box["x"] < picture["x"] + picture["width"]
         assert 10 < box["width"] < 30  # 24 to 40 pixels of 256, shown smaller
-    page.get_by_text("training step 100, answered by the weights after 100 steps").wait_for()
-    page.get_by_text("Training asked this prompt once.").wait_for()
+    page.get_by_text("training step 100, generated by the weights after 100 steps").wait_for()
+    page.get_by_text("Training sampled this prompt once.").wait_for()
     page.get_by_role("link", name=f"held-out groups of {task}").click()
     page.locator(".history tr.here").wait_for()
     assert page.locator(".history tbody tr").count() == 4  # before, after 50, after 100, after 150
     assert page.locator(".groups li").count() == 2
-    page.get_by_text("evaluation after 150 steps, which trained nothing").wait_for()
+    page.get_by_text("evaluation after 150 steps, not trained on").wait_for()
 
 
-def test_training_and_held_out_groups_stand_apart(dashboard: Dashboard, open_page: Open) -> None:
-    page = open_page(dashboard.run("demo-seed-1", "rollouts"))
+def test_training_and_held_out_groups_are_separate(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.run("example-demo-seed-1", "rollouts"))
     page.locator(".group .frame").first.wait_for()
     step = page.locator(".stepper select")
-    assert step.input_value() == "149"  # of training, though the evaluation after it came later
+    assert step.input_value() == "149"  # the last training step, though an evaluation came later
     assert page.locator(".groups li").count() == 9
     page.get_by_role("button", name="Held out").click()
     page.get_by_role("group", name="Evaluation after steps").wait_for()
@@ -203,44 +203,49 @@ def test_training_and_held_out_groups_stand_apart(dashboard: Dashboard, open_pag
     page.locator(".groups li").nth(5).wait_for()
     page.reload()
     page.get_by_role("button", name="Held out").and_(page.locator("[aria-pressed=true]")).wait_for()
-    page.goto(dashboard.run("demo", "rollouts?kind=held-out&step=50"))
+    page.goto(dashboard.run("example-demo", "rollouts?kind=held-out&step=50"))
     page.get_by_text("evaluation after 50 steps").wait_for()
 
 
-def test_comparing_asks_for_a_runs_config_once(dashboard: Dashboard, open_page: Open) -> None:
+def test_comparing_fetches_each_run_once(dashboard: Dashboard, open_page: Open) -> None:
     page = open_page(dashboard.at("runs"))
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url.split("/api/")[-1]))
-    for name in ("demo", "demo-seed-1"):
+    for name in ("example-demo", "example-demo-seed-1"):
         page.get_by_role("checkbox", name=f"Compare {name}", exact=True).check()
-    page.locator(".compare .u-legend").get_by_text("demo-seed-1").wait_for()
-    run_id, writer = dashboard.runs["demo"]
+    page.locator(".compare .u-legend").get_by_text("example-demo-seed-1").wait_for()
+    run_id, writer = dashboard.runs["example-demo"]
     for message in ("one", "another"):
         with page.expect_response(lambda response: "/api/runs?" in response.url):
             writer.event("note", message)
         page.wait_for_timeout(500)
-    whole = [url for url in asked if url in (f"runs/{run_id}", f"runs/{dashboard.runs['demo-seed-1'][0]}")]
+    whole = [
+        url for url in asked if url in (f"runs/{run_id}", f"runs/{dashboard.runs['example-demo-seed-1'][0]}")
+    ]
     assert len(whole) == len(set(whole)) == 2
 
 
 def test_evaluations_and_benchmarks(dashboard: Dashboard, open_page: Open) -> None:
-    page = open_page(dashboard.run("demo-seed-1", "evaluations"))
+    page = open_page(dashboard.run("example-demo-seed-1", "evaluations"))
     page.get_by_role("row", name="jigsaw after 150").wait_for()
     page.get_by_role("link", name="Benchmarks").click()
     page.get_by_role("row", name="VideoSSR-8B, published 29.0").wait_for()
-    assert page.locator(".benchmarks").get_by_role("row", name="demo-seed-1").inner_text().count("10.1") == 1
+    assert (
+        page.locator(".benchmarks").get_by_role("row", name="example-demo-seed-1").inner_text().count("10.1")
+        == 1
+    )
     page.get_by_role("img", name="Scores of each benchmark").locator("canvas").wait_for()
     untrained = page.get_by_role("row", name=UNTRAINED)
-    assert untrained.get_by_role("link").count() == 0  # there is no run to look at
-    assert untrained.locator(".when").count() == 0  # nor is it known when
-    assert page.get_by_role("row", name="demo-seed-1").get_by_role("link").count() == 1
+    assert untrained.get_by_role("link").count() == 0  # no run to open
+    assert untrained.locator(".when").count() == 0  # and its time is unknown
+    assert page.get_by_role("row", name="example-demo-seed-1").get_by_role("link").count() == 1
     with page.expect_download() as saved:
         page.get_by_role("button", name="Scores as CSV").click()
     rows = list(csv.DictReader(io.StringIO(saved.value.path().read_text())))
     assert {row["model"] for row in rows} >= {UNTRAINED, "VideoSSR-8B, published", "Guessing"}
-    assert all(None not in row for row in rows)  # no cell too many
+    assert all(None not in row for row in rows)  # no row has too many cells
 
 
-def test_what_is_not_there_is_said(dashboard: Dashboard, open_page: Open) -> None:
+def test_an_unknown_address_is_reported(dashboard: Dashboard, open_page: Open) -> None:
     page = open_page(dashboard.at("nowhere"))
     page.get_by_text("There is nothing at this address").wait_for()

@@ -23,7 +23,7 @@ const PANELS = [
   { title: "Logprob gap", note: "engine against learner, nats", take: /^policy\/logprob_gap/, range: "zero" },
   {
     title: "Spread of rewards",
-    note: "within a group; share of groups without any",
+    note: "within a group, per task",
     take: /^spread\/|^groups\/without_spread$/,
     range: "share",
   },

@@ -1,5 +1,5 @@
-// Copies the released files that the page loads from node_modules (as package-lock.json pins them) to dashboard/page/vendor,
-// and writes README.md there. `npm run vendor -- DIR` puts them elsewhere, for a comparison.
+// Copies the released files that the page loads from node_modules (pinned by package-lock.json) to dashboard/page/vendor,
+// and writes README.md there. `npm run vendor -- DIR` copies them elsewhere, for a comparison.
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 const here = dirname(fileURLToPath(import.meta.url));
 const target = process.argv[2] ?? join(here, "../../../dashboard/page/vendor");
 
-/** [file here, package, file there] */
+/** [file in the page, package, file in the package] */
 const FILES = [
   ["preact.js", "preact", "dist/preact.mjs"],
   ["preact-hooks.js", "preact", "hooks/dist/hooks.mjs"],
@@ -33,11 +33,11 @@ writeFileSync(
   join(target, "README.md"),
   `# Libraries of the page
 
-Released files from npm, made again by \`npm ci && npm run vendor\` in tests/browser/npm. Two things are changed, because
-a browser without an import map and without source maps is to load them: \`from"preact"\` names the file beside it, and
-the line that names a source map is left out. The checksums are those of the released files.
+Released files from npm, copied by \`npm ci && npm run vendor\` in tests/browser/npm. Two things are changed so that a
+browser can load them without an import map and source maps: \`from"preact"\` names the file in this folder, and the
+line with the source map is removed. The checksums are those of the released files.
 
-| file | package | file there | licence | sha256 of the released file |
+| file | package | file in the package | licence | sha256 of the released file |
 |---|---|---|---|---|
 ${rows.join("\n")}
 `,

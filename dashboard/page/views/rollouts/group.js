@@ -118,7 +118,7 @@ function History({ run, group, heldOut }) {
       (round) => html`<tr key=${round.id} class=${round.id === group.id ? "here" : ""}>
       <td data-head="Step" class="num">${round.step}${round.id === group.id && html`<span class="soft"> this one</span>`}</td>
       <td data-head="Mean reward" class="right num">${score(round.mean_reward)}</td>
-      <td class="answers">${frequent(round.completions).map(([text, count, reward]) => html`<span key=${text} class="said ${(reward ?? 0) > 0.5 ? "good" : ""}"><code>${text.length > 60 ? `${text.slice(0, 58)}…` : text || "(empty)"}</code>${count > 1 && html`<span class="soft num"> ×${count}</span>`}</span>`)}</td>
+      <td class="texts">${frequent(round.completions).map(([text, count, reward]) => html`<span key=${text} class="said ${(reward ?? 0) > 0.5 ? "good" : ""}"><code>${text.length > 60 ? `${text.slice(0, 58)}…` : text || "(empty)"}</code>${count > 1 && html`<span class="soft num"> ×${count}</span>`}</span>`)}</td>
     </tr>`,
     )}</tbody>
   </table></section>`;

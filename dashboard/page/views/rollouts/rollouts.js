@@ -177,7 +177,7 @@ function Entry({ group, chosen, to }) {
     if (chosen) box.current?.scrollIntoView({ block: "nearest" });
   }, [chosen]);
   return html`<li><a ref=${box} href=${to} aria-current=${chosen ? "true" : undefined}>
-    <span class="what"><b>${group.task}</b><span class="soft answer">${group.truth}</span></span>
+    <span class="what"><b>${group.task}</b><span class="soft entry-truth">${group.truth}</span></span>
     <span class="num both" title="mean reward; spread"><b>${score(group.mean_reward)}</b><span class="soft">spread ${score(group.spread)}</span></span>
   </a></li>`;
 }

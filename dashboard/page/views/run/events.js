@@ -90,7 +90,10 @@ function severity(event) {
   return BAD.test(event.kind) ? "bad" : WARN.test(event.kind) ? "warn" : "";
 }
 
+/** @type {Record<string, string>} kinds whose stored names differ from today's words */
+const WORDS = { video_set_aside: "video skipped" };
+
 /** @param {string} kind */
 function words(kind) {
-  return kind.replaceAll("_", " ");
+  return WORDS[kind] ?? kind.replaceAll("_", " ");
 }
