@@ -7,6 +7,6 @@
 - `text`: shortening error messages.
 - `over_http`: which values a setting may have in a configuration that arrives over HTTP.
 
-Standard library only; every package may import it. The page's titles and panels are in `dashboard/page/views/`, and
-Grafana's in `deploy/grafana/videossr.json`; tests compare both with these modules.
+Standard library only; every package may import it. The page gets the metrics from here (`/api/metrics`). Tests compare
+the page's other words, and the Grafana dashboard (`deploy/grafana/videossr.json`), with these modules.
 """
