@@ -15,6 +15,7 @@ import yaml
 ROOT = Path(__file__).parents[3]
 K8S = ROOT / "deploy" / "k8s"
 OVERLAYS = ("single-node-8gpu", "multi-node", "cpu-demo")
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where there is one: 10 times faster
 DATA = "data"  # not an overlay, but the pod that copies videos
 Manifest = dict[str, Any]
 
@@ -31,7 +32,7 @@ def render(folder: Path) -> list[Manifest]:
         )
     done = subprocess.run([*command, str(folder)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+    return [manifest for manifest in yaml.load_all(done.stdout, Loader=LOADER) if manifest]
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import pytest
 import ray
 
 from tests.unit.deploy.manifests import ROOT
-from vocabulary.metrics import PROMETHEUS_PREFIX, gauges
+from vocabulary.metrics import METRICS, PROMETHEUS_PREFIX, gauges
 
 # Ray's own metrics of nodes and GPUs.
 RAY_METRICS = {
@@ -51,6 +51,19 @@ def test_queries_group_by_the_labels_of_their_gauge(board: dict[str, Any]) -> No
             assert set(grouped[1].split(", ")) == labels[name[0]], query["expr"]
             assert set(re.findall(r"{{(\w+)}}", query["legendFormat"])) == labels[name[0]], query["expr"]
             assert '{run=~"$run"}' in query["expr"]
+
+
+def test_a_panel_of_one_metric_has_its_title(board: dict[str, Any]) -> None:
+    compared = 0
+    for panel in board["panels"]:
+        drawn = set(re.findall(r"ray_videossr\w+", json.dumps(panel.get("targets", ()))))
+        titles = [
+            each.title for each in METRICS if each.gauge and PROMETHEUS_PREFIX + each.gauge.name in drawn
+        ]
+        if len(titles) == 1:
+            assert panel["title"] == titles[0]
+            compared += 1
+    assert compared >= 8
 
 
 def test_panels_have_unique_numbers_and_do_not_overlap(board: dict[str, Any]) -> None:

@@ -9,7 +9,18 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.unit.deploy.manifests import DATA, K8S, OVERLAYS, ROOT, Manifest, of_kind, overlay, pods, render
+from tests.unit.deploy.manifests import (
+    DATA,
+    K8S,
+    LOADER,
+    OVERLAYS,
+    ROOT,
+    Manifest,
+    of_kind,
+    overlay,
+    pods,
+    render,
+)
 from tests.unit.deploy.test_pods import documented_secrets
 
 KUBERAY = ROOT.parent / "shared" / "kuberay"
@@ -36,12 +47,19 @@ def ray_schemas() -> dict[str, Any]:
         pytest.skip(f"{KUBERAY} does not exist: these tests need KubeRay's own definitions")
     found = {}
     for path in KUBERAY.glob("ray.io_*.yaml"):
-        definition = yaml.safe_load(path.read_text())
+        definition = yaml.load(path.read_text(), Loader=LOADER)
         (version,) = [each for each in definition["spec"]["versions"] if each["name"] == "v1"]
         schema = strict(version["schema"]["openAPIV3Schema"])
         schema["properties"]["metadata"] = {"type": "object"}  # defined by Kubernetes
         found[definition["spec"]["names"]["kind"]] = schema
     return found
+
+
+def check_ray(manifest: Manifest, ray_schemas: dict[str, Any]) -> None:
+    schema = ray_schemas[manifest["kind"]]
+    jsonschema.validators.validator_for(schema)(schema).validate(
+        manifest
+    )  # without checking the schema first
 
 
 def check_kubernetes(manifest: Manifest) -> None:
@@ -65,14 +83,14 @@ def test_manifests_of_kuberay_kinds_are_valid(name: str, ray_schemas: dict[str, 
     assert len(rays) == 1
     for manifest in rays:
         assert manifest["apiVersion"] == "ray.io/v1"
-        jsonschema.validate(manifest, ray_schemas[manifest["kind"]])
+        check_ray(manifest, ray_schemas)
 
 
 def test_a_misspelt_field_is_found(ray_schemas: dict[str, Any]) -> None:
     (job,) = copy.deepcopy(of_kind(overlay("cpu-demo"), "RayJob"))
     job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]["resource"] = {}
     with pytest.raises(jsonschema.ValidationError, match="'resource' was unexpected"):
-        jsonschema.validate(job, ray_schemas["RayJob"])
+        check_ray(job, ray_schemas)
     (deployment,) = copy.deepcopy(of_kind(overlay("cpu-demo"), "Deployment"))
     deployment["spec"]["replica"] = 1
     with pytest.raises(jsonschema.ValidationError, match="'replica' was unexpected"):
@@ -135,6 +153,6 @@ def test_with_a_bucket_runs_write_to_it_and_the_page_reads_from_it(
     assert documented == set(head.values()) | set(reads.values())
     for manifest in after:
         if manifest["apiVersion"].startswith("ray.io/"):
-            jsonschema.validate(manifest, ray_schemas[manifest["kind"]])
+            check_ray(manifest, ray_schemas)
         else:
             check_kubernetes(manifest)
