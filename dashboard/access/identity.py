@@ -26,12 +26,12 @@ class Caller:
 
 
 def cleaned_name(text: str) -> str | None:
-    """Return a name on one line, of at most MAX_NAME_LENGTH visible characters; None if nothing is left.
+    r"""Return a name on one line, of at most MAX_NAME_LENGTH visible characters; None if nothing is left.
 
     In the log the name is followed by "(operator) at ADDRESS", so it must not hold brackets that imitate this.
     Control characters, line ends and marks that turn the direction of writing become spaces.
 
-    >>> cleaned_name(" Ann\\nB. (operator) ")
+    >>> cleaned_name(" Ann\nB. (operator) ")
     'Ann B. operator'
     """
     visible = "".join(c if c.isprintable() and c not in "()" else " " for c in text)
