@@ -1,37 +1,38 @@
-"""What the actors say to each other. Frozen, picklable, without behaviour.
+"""The data that actors exchange: frozen, picklable, without behaviour.
 
-Prompts' frames and patches travel through Ray's object store: messages carry references to them
-(`Ref`), so the actor in the middle never holds a video.
+Frames and patches of prompts stay in Ray's object store. Messages hold references to them (`Ref`), so the controller
+never holds a video. What the controller tells the learner is in `learner/commands.py`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
-from actors.process_info import Place
+from actors.process_info import ProcessInfo
+from pretext.recipe import Recipe
 from pretext.source import Split
+from vocabulary.stages import EvaluationPoint
+from vocabulary.workers import Liveness, WorkerRole
 
 Ref = Any  # a ray.ObjectRef in a run; the value itself in tests without Ray
-Stage = Literal["before", "during", "after"]
 
 
 @dataclass(frozen=True)
 class PromptMeta:
-    """What is known of a prompt besides its pixels."""
+    """Everything about a prompt except its pixels."""
 
     split: Split
     index: int  # number in its split's stream of recipes
     task: str
-    question: str  # the text, with [video] where a clip stands
-    answer: str  # the true one
-    recipe: str  # JSON, from which the frames can be rendered again
+    question: str  # the text, with [video] in place of each clip
+    truth: str
+    recipe: Recipe  # from which the frames can be rendered again
     num_tokens: int
-    rejected: tuple[str, ...]  # videos that were tried first and could not be read, with the reasons
+    rejected: tuple[str, ...]  # unreadable videos that were skipped for this prompt, each with the reason
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt: its description, and references to what engine and learner take."""
+    """A prompt's description, and references to what the engine and the learner take."""
 
     meta: PromptMeta
     engine_input: Ref  # rollout.prompt.EngineInput
@@ -40,11 +41,11 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Score:
-    """What a completion earned."""
+    """The result of scoring one completion."""
 
     reward: float  # in [0, 1]
-    valid: bool  # the text has the form of an answer
-    error: str = ""  # what was wrong with the user's own reward, which then counts as 0; empty: nothing
+    valid: bool  # whether the text has the form that the task asks for
+    error: str = ""  # error of the user's own reward function, which then counts as 0; empty: no error
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,15 @@ class Rollout:
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]  # from vLLM, nats
     text: str
-    finish_reason: str
+    finish_reason: str  # "stop" or "length"
     reward: float  # in [0, 1]
-    valid: bool  # the text has the form of an answer
-    reward_failed: bool = False  # see Score.error
+    valid: bool  # whether the text has the form that the task asks for
+    reward_failed: bool = False  # whether the user's own reward function failed
 
 
 @dataclass(frozen=True)
 class Group:
-    """The n rollouts of one prompt, sampled from one version of the policy."""
+    """The n rollouts of one prompt, all from one version of the policy."""
 
     group_id: str
     prompt: Prompt
@@ -72,87 +73,26 @@ class Group:
 
 
 @dataclass(frozen=True)
-class EvaluationAnswers:
-    """How held-out samples of one task were answered at one point of a run."""
+class TaskEvaluation:
+    """The results on the held-out samples of one task at one point of a run."""
 
-    stage: Stage
-    step: int  # steps taken, which is the policy version
+    point: EvaluationPoint
+    step: int  # number of steps taken, which is the policy version
     task: str
     greedy: tuple[tuple[float, bool], ...]  # (reward, valid), one per sample
     sampled: tuple[tuple[float, bool], ...]  # (reward, valid), several per sample
-    truths: tuple[str, ...]  # the true answers, one per sample
-    groups: tuple["Group", ...] = ()  # some of them with their sampled answers, whole
-
-
-@dataclass(frozen=True)
-class Member:
-    """A rollout worker in one of its lives: a restarted one is another member."""
-
-    worker: Any  # actor handle
-    index: int
-    life: str
-    num_ranks: int  # engine processes that receive weights
+    truths: tuple[str, ...]  # one per sample
+    groups: tuple[Group, ...] = ()  # a few samples with all their sampled completions
 
 
 @dataclass(frozen=True)
 class WorkerState:
-    """How one process of a run is, for people who watch."""
+    """The state of one process of a run, for the page and the metrics."""
 
-    role: str  # "learner", "rollout", "prompts", "rewards"
-    index: int  # within its role
-    state: str  # "starting", "running", "lost"
-    place: Place | None = None  # None: not known yet
-    policy_version: int | None = None  # that it holds
-    queue: int | None = None  # prompts that it was given and has not answered
+    role: WorkerRole
+    index: int  # number within its role
+    state: Liveness
+    process: ProcessInfo | None = None  # None: not known yet
+    policy_version: int | None = None  # version that it holds; None for workers without weights
+    queue: int | None = None  # number of prompts that it is generating for
     restarts: int = 0
-
-
-@dataclass(frozen=True)
-class PushOrder:
-    """To the learner: send the current weights, which are `policy_version`, to these members."""
-
-    policy_version: int
-    members: tuple[Member, ...]
-
-
-@dataclass(frozen=True)
-class TrainOrder:
-    """To the learner: take one step on these groups. `step` counts from 0."""
-
-    step: int
-    groups: tuple[Group, ...]
-
-
-@dataclass(frozen=True)
-class SaveOrder:
-    """To the learner: write a checkpoint of the current weights, from which step number `step` is next."""
-
-    step: int
-    cursor: int  # number of the training prompt that step `step` begins with
-    score: float | None  # held-out score of these weights; None: they were not evaluated
-
-
-@dataclass(frozen=True)
-class StopOrder:
-    """To the learner: all steps are done."""
-
-
-Order = PushOrder | TrainOrder | SaveOrder | StopOrder
-
-
-@dataclass(frozen=True)
-class ParityFailure:
-    """The learner's logprobs are too far from the engine's: the run must not go on."""
-
-    message: str  # one line, for the user
-    sample: Mapping[str, Any]  # what shows it, as JSON can hold it
-
-
-@dataclass(frozen=True)
-class Report:
-    """What the learner says of an order."""
-
-    failure: str | None = None  # of a push, which is tried again; None: carried out
-    metrics: Mapping[str, float] = field(default_factory=dict)  # of a step
-    seconds: float = 0.0
-    parity_failure: ParityFailure | None = None

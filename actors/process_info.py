@@ -1,20 +1,20 @@
-"""Where a process of a run is."""
+"""Where a process of a run is running."""
 
 import os
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Place:
-    """A Ray worker process."""
+class ProcessInfo:
+    """The host, process id and GPUs of a Ray worker process."""
 
-    node: str  # address of its node
+    node: str  # IP address of its node
     pid: int
-    gpus: str | None = None  # numbers of those it was given; None: none
+    gpus: str | None = None  # numbers of the GPUs assigned to it, as "0, 1"; None: no GPU
 
 
-def here() -> Place:
-    """Of this Ray worker process."""
+def current_process() -> ProcessInfo:
+    """Describe the current process. Callable only inside a Ray task or actor."""
     import ray
 
     context = ray.get_runtime_context()
@@ -22,4 +22,4 @@ def here() -> Place:
     node = next(
         (each["NodeManagerAddress"] for each in ray.nodes() if each["NodeID"] == context.get_node_id()), "?"
     )
-    return Place(node, os.getpid(), gpus or None)
+    return ProcessInfo(node, os.getpid(), gpus or None)

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import torch
 
+from weight_sync.rollout_client import RolloutClient
+
 # One message's size. On a CPU that is what stays warm in two slots on either side; on GPUs it bounds the memory
 # that a push takes beside engine and learner, which have filled theirs.
 BUCKET_BYTES = {"gloo": 32 * 2**20, "nccl": 256 * 2**20, "ipc": 256 * 2**20}
@@ -23,25 +25,6 @@ class PushedPolicy(Protocol):
     def named_parameters(self, *, trained_only: bool) -> Iterator[tuple[str, torch.Tensor]]: ...
 
     def parameter_shapes(self, *, trained_only: bool) -> list[tuple[str, torch.dtype, tuple[int, ...]]]: ...
-
-
-class RolloutClient(Protocol):
-    """The rollout engines' side of a push, as vLLM's trainer engines drive it (vLLM's VLLMWeightSyncClient).
-
-    Every call reaches all engines and returns when all have answered, or raises naming who did not; what went
-    wrong with `start_weight_update` may be raised by the call after it.
-    """
-
-    @property
-    def num_ranks(self) -> int: ...  # engine processes that receive weights
-
-    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None: ...
-
-    def start_weight_update(self) -> None: ...
-
-    def update_weights(self, update_info: dict[str, Any]) -> None: ...
-
-    def finish_weight_update(self, weight_version: str | None = None) -> None: ...
 
 
 class PushHung(RuntimeError):

@@ -1,331 +1,347 @@
-"""The producer side of a run: makes each step's scored groups and tells the learner what to do next.
+"""The controller of a run: makes each step's scored groups and tells the learner what to do next.
 
-    prompt makers ──► rollout pool ──► reward workers ──► groups ──► TrainOrder ─┐
-                          ▲                                                      ▼
-                          └──────────── PushOrder ◄─────────────────────────  learner ──► SaveOrder
+    prompt workers ──► rollout pool ──► reward workers ──► groups ──► Train ─┐
+                           ▲                                                 ▼
+                           └──────────── Push ◄────────────────────────── learner ──► Save
 
-    max_staleness 0   push s │ sample s │ train s │ push s+1 │ sample s+1 │ train s+1 │ ...
-    max_staleness 1   push s │ train s               │ push s+1 │ train s+1  │ ...
-                             │ sample s+1 from v. s  │          │ sample s+2 │ ...
+    max_staleness 0   push s │ generate s │ train s │ push s+1 │ generate s+1 │ train s+1 │ ...
+    max_staleness 1   push s │ train s                  │ push s+1 │ train s+1     │ ...
+                             │ generate s+1 with v. s   │          │ generate s+2  │ ...
 
-The next step's prompts are made while this one's are answered, and a prompt's answers are scored as soon as
-they are there, while others are still being sampled.
+The prompts of the next step are made while the engines generate for this one, and a prompt's completions are scored as
+soon as they are there, while others are still being generated.
 """
 
 import asyncio
+import logging
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal
 
-from actors.controller.batches import Batch, Batches, BatchPlan, MakePrompt
-from actors.controller.command_queue import Orders
-from actors.controller.held_out import EvaluationPlan, HeldOut, held_out_score
+from actors.config import EvaluationConfig, TrainConfig
+from actors.controller.batches import Batch, Batches, MakePrompt
+from actors.controller.command_queue import CommandQueue
+from actors.controller.held_out import HeldOut, held_out_score
 from actors.controller.sampler import Sampler, ScoreAll
 from actors.controller.step_metrics import Stopwatch, batch_metrics, step_metrics
-from actors.controller.weight_sync import Pushes
-from actors.messages import (
-    EvaluationAnswers,
-    Group,
-    Order,
-    ParityFailure,
-    Report,
-    SaveOrder,
-    Stage,
-    StopOrder,
-    TrainOrder,
-)
+from actors.controller.weight_sync import WeightSync
+from actors.record.recorder import Recorder
 from actors.workers.rollout_pool import RolloutPool
+from learner.commands import Command, CommandReport, ParityFailure, Save, Stop, Train
+from learner.config import GrpoConfig
+from rollout.config import RolloutConfig
+from rollout.engine import Sampling
+from vocabulary import stages
+from vocabulary.metrics import SECONDS_PREFIX
+from vocabulary.stages import EvaluationPoint, Stage
+
+logger = logging.getLogger(__name__)
+
+RequestedAction = Literal["stop", "checkpoint"]
 
 
 @dataclass(frozen=True)
-class ExperiencePlan:
-    """What to produce.
+class ControllerConfig:
+    """The sections of the configuration that the controller reads, and facts of the run."""
 
-    Args:
-        steps: of the whole run.
-        max_staleness: 0 or 1: steps by which the policy that samples may be behind the one that is trained.
-        checkpoint_every: steps from one checkpoint to the next.
-        shared_gpus: engines sleep while the learner trains; with max_staleness 0 only.
-        recorded_groups: per step, whose rollouts are written down.
-    """
+    train: TrainConfig
+    evaluation: EvaluationConfig
+    grpo: GrpoConfig
+    rollout: RolloutConfig
+    tasks: tuple[str, ...]  # of the mix
+    seed: int
+    shared_gpus: bool  # engines sleep while the learner trains; only with max_staleness 0
 
-    steps: int
-    max_staleness: int
-    checkpoint_every: int
-    shared_gpus: bool
-    recorded_groups: int
-    batch: BatchPlan
-    evaluation: EvaluationPlan
-
-
-Wish = Literal["stop", "checkpoint"]
+    @property
+    def sampling(self) -> Sampling:
+        """How the completions of training prompts are sampled."""
+        return Sampling(self.grpo.group_size, self.rollout.temperature, self.rollout.max_tokens, self.seed)
 
 
 class ParityBroken(RuntimeError):
-    """The learner's logprobs differ from the engine's by more than the configuration allows."""
+    """The learner's logprobs differ from the engine's by more than learner.max_logprob_gap."""
 
 
-class Recorder(Protocol):
-    """Where a run's record goes."""
-
-    async def event(self, kind: str, message: str) -> None: ...
-
-    async def step(self, step: int, metrics: dict[str, float], groups: Sequence[Group]) -> None: ...
-
-    async def evaluation(self, answers: EvaluationAnswers) -> None: ...
-
-    async def parity_failure(self, sample: Mapping[str, Any]) -> None: ...
-
-    async def forget(self, step: int) -> None: ...  # steps from this one on are taken again
-
-
-class Experience:
+class Controller:
     """Decides what happens next, and in which order.
 
     Invariants:
-    - Orders form one sequence per learner session; each is given only after the one before is reported done.
-    - The groups of TrainOrder(step) are sampled from version `step` (max_staleness 0), or `step - 1` or newer
-      (max_staleness 1), which a PushOrder brought to the members that sampled them; a member that comes up later
-      gets a PushOrder of its own before it is given prompts.
-    - No engine is generating while it is being pushed to.
-    - The prompts of a step follow from the number its first one has, which a SaveOrder has the learner keep.
-      So a run that goes on from a checkpoint takes the same prompts in the same order; with max_staleness 0 from
-      the same weights. (With 1, the first step after a checkpoint is sampled from the checkpoint's own weights:
-      those before it are gone.)
-    - A SaveOrder comes after its step is recorded, so no step that was saved is missing from the record.
-    - A learner that starts over (from its last checkpoint) begins a new session: what the old session had
-      under way is dropped, and the new one starts with a push.
+    - The commands of a learner session form one sequence; each is given after the report on the one before.
+    - The groups of Train(step) are generated by version `step` (max_staleness 0), or by `step - 1` or newer
+      (max_staleness 1), which a Push brought to the workers that generated them. A worker that comes up later gets a
+      Push of its own before it gets prompts.
+    - No engine generates while it is pushed to.
+    - The prompts of a step follow from the number of its first one, which every checkpoint holds. So a run that
+      resumes takes the same prompts in the same order, and with max_staleness 0 from the same weights. (With 1, the
+      first step after a checkpoint is generated by the checkpoint's own weights: older ones are gone.)
+    - Save comes after its step is recorded, so the record has every step before a checkpoint.
+    - A restarted learner (from its last checkpoint) begins a new session: the work of the old session is cancelled,
+      and the new one starts with a push.
 
     Args:
-        make_prompt: (split, index, task or None) to Prompt.
-        score: [(task, text, answer)] to scores.
-        record: told of every step, evaluation and event.
+        make_prompt: takes (split, index, task or None).
+        score: scores a list of (task, completion text, truth).
+        record: receives every step, evaluation and event.
     """
 
     def __init__(
         self,
-        plan: ExperiencePlan,
+        config: ControllerConfig,
         *,
         make_prompt: MakePrompt,
         pool: RolloutPool,
         score: ScoreAll,
         record: Recorder,
     ) -> None:
-        self._plan, self._pool, self._make_prompt, self._record = plan, pool, make_prompt, record
-        self._orders = Orders()
-        self._pushes = Pushes(self._orders, pool, record.event)
-        self._sampler = Sampler(pool, self._pushes, score, record.event)
-        self._held_out = HeldOut(plan.evaluation, make_prompt, self._sampler)
-        self._producing: asyncio.Task[None] | None = None
+        self._config, self._pool, self._make_prompt, self._record = config, pool, make_prompt, record
+        self._commands = CommandQueue()
+        self._weight_sync = WeightSync(self._commands, pool, record.event)
+        self._sampler = Sampler(pool, self._weight_sync, score, record.event)
+        self._held_out = HeldOut(
+            config.evaluation,
+            config.tasks,
+            config.sampling,
+            num_recorded=config.train.recorded_groups,
+            make_prompt=make_prompt,
+            sampler=self._sampler,
+        )
+        self._running: asyncio.Task[None] | None = None  # the current session
         self._evaluated_before = False
-        self._asked: set[Wish] = set()
+        self._requested: set[RequestedAction] = set()
         self._steps_began = False
         self._stopped = False
 
-    # --- what the learner calls ---------------------------------------------------------------------
+    # --- called by the learner
 
     async def begin(self, session: str, step: int, cursor: int) -> None:
-        """A learner session starts: it holds the weights of version `step` and wants orders from there.
+        """Start a learner session that holds the weights of version `step` and waits for commands from there.
 
         Args:
             cursor: number of the training prompt that step `step` begins with.
         """
-        if self._producing is not None:
-            self._orders.drop()
-            self._producing.cancel()
-            await asyncio.gather(self._producing, return_exceptions=True)
-            await self._record.event("learner_restarted", f"the learner goes on from step {step}")
+        if self._running is None:
+            self._pool.start()
+        else:
+            self._commands.cancel()
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+            await self._record.event("learner_restarted", f"the learner resumes from step {step}")
+        logger.info("learner session %s begins at step %d, prompt %d", session, step, cursor)
         await self._record.forget(step)
-        await self._orders.begin(session, step)
-        await self._pool.invalidate()
-        self._producing = asyncio.ensure_future(self._produce(step, cursor))
+        await self._commands.begin(session, step)
+        await self._pool.forget_versions()
+        self._running = asyncio.ensure_future(self._run_session(step, cursor))
 
-    async def order(self, session: str, number: int, wait_s: float) -> Order | None:
-        """See Orders.order."""
-        return await self._orders.order(session, number, wait_s)
+    async def command(self, session: str, number: int, wait_s: float) -> Command | None:
+        """Return a command of the session; see CommandQueue.command."""
+        return await self._commands.command(session, number, wait_s)
 
-    async def report(self, session: str, number: int, report: Report) -> None:
-        """The learner's rank 0 has carried out order `number`, or says why it could not.
+    async def report(self, session: str, number: int, report: CommandReport) -> None:
+        """Take the report of the learner's rank 0 on command `number`.
 
-        Any rank may report that parity is broken, which ends the run.
+        Any rank may report a parity failure, which ends the run.
         """
-        if report.parity_failure is not None and self._orders.is_of(session):
-            await self._stop_for_parity(report.parity_failure)
-        self._orders.report(session, number, report)
+        if report.parity_failure is not None and self._commands.is_current(session):
+            await self._end_for_parity(report.parity_failure)
+        self._commands.report(session, number, report)
 
-    # --- what people call
+    # --- called by the driver
 
-    def ask(self, wish: Wish) -> bool:
-        """A checkpoint after the step under way, or also the run's end there; False: no step has begun yet."""
-        if self._steps_began:
-            self._asked.add(wish)
-        return self._steps_began
+    def request(self, action: RequestedAction) -> str | None:
+        """Take a person's request: a checkpoint after the current step, or also the end of the run there.
+
+        Returns:
+            What will happen, for that person. None: no step has begun, so there is nothing to save.
+        """
+        if not self._steps_began:
+            return None
+        logger.info("requested: %s", action)
+        self._requested.add(action)
+        what = "The run ends, with a checkpoint," if action == "stop" else "A checkpoint is written"
+        return f"{what} after the current step."
 
     def failure(self) -> str | None:
-        """Why the run had to stop early; None while all is well."""
-        return self._orders.failure()
+        """Return why the run had to end early; None if it did not."""
+        return self._commands.failure()
+
+    def stopped(self) -> bool:
+        """Return whether the run ended before its last step because of a request."""
+        return self._stopped
 
     @property
     def version(self) -> int:
-        """Of the weights that the learner holds."""
-        return self._orders.version
+        """Version of the learner's weights."""
+        return self._commands.version
 
-    def stopped(self) -> bool:
-        """Whether the run ended before its last step because it was asked to."""
-        return self._stopped
+    # --- a session
 
-    # --- producing ----------------------------------------------------------------------------------
+    async def _run_session(self, first_step: int, cursor: int) -> None:
+        """Run all steps of a session, then tell the learner to stop. After an error every command is Stop."""
+        try:
+            await self._pool.all_started()
+            await self._weight_sync.push()
+            await self._evaluate_before(first_step)
+            await self._enter(stages.TRAINING)
+            cursor = await self._run_steps(first_step, cursor)
+            if not self._stopped:
+                await self._evaluate_after(cursor)
+            await self._enter(stages.STOPPED if self._stopped else stages.DONE)
+            await self._give(Stop())
+        except Exception as error:  # whatever it is, the learner must not wait for ever
+            logger.exception("the session ends early")
+            await self._commands.fail(error)
 
-    async def _produce(self, first_step: int, cursor: int) -> None:
-        """All steps of a session; what it cannot go on from is told to the learner as the order to stop."""
+    async def _run_steps(self, first_step: int, cursor: int) -> int:
+        """Take all steps from `first_step` on; return the number of the first prompt that they did not use."""
+        config = self._config
         batches = Batches(
-            self._plan.batch,
+            config.train,
+            config.grpo,
+            config.sampling,
             make_prompt=self._make_prompt,
             sampler=self._sampler,
             cursor=cursor,
             on_event=self._record.event,
         )
-        try:
-            await self._pool.all_started()
-            await self._pushes.push()
-            await self._evaluate_before(first_step)
-            await self._record.event("stage", "training")
-            cursor = await self._steps(first_step, cursor, batches)
-            if not self._stopped:
-                await self._evaluate_after(cursor)
-            await self._record.event("stage", "stopped" if self._stopped else "done")
-            await self._give(StopOrder())
-        except Exception as error:  # whatever it is: the learner must not wait for ever
-            await self._orders.fail(error)
-        finally:
-            await batches.close()
-
-    async def _steps(self, first_step: int, cursor: int, batches: Batches) -> int:
-        """Steps `first_step` to the last; the number of the first prompt that they left."""
-        plan = self._plan
         self._steps_began = True
-        making: asyncio.Task[Batch] | None = None  # the next step's, while the learner trains
-        watch = Stopwatch()
+        timer = Stopwatch()
         try:
-            for step in range(first_step, plan.steps):
-                if making is not None:
-                    with watch.timed("waited_for_groups"):
-                        await making
-                with watch.timed("push"):
-                    await self._pushes.push()
-                if step > first_step and plan.evaluation.is_due(step):
-                    with watch.timed("evaluation"):
-                        await self._evaluate_and_save("during", step, cursor)
-                        await self._record.event("stage", "training")
-                with watch.timed("waited_for_groups"):
-                    batch = await (making or batches.make(step, oldest=step, last=step + 1 == plan.steps))
-                making = None
-                if plan.max_staleness and step + 1 < plan.steps:
-                    following = batches.make(step + 1, oldest=step, last=step + 2 == plan.steps)
-                    making = asyncio.ensure_future(following)
-                with watch.timed("learner"):
-                    update = await self._train(step, batch)
-                await self._record_step(step, batch, update, watch, making)
-                cursor = batch.next_cursor
-                watch = Stopwatch()
+            for step in range(first_step, config.train.steps):
+                evaluates = step > first_step and config.evaluation.is_due(step)
+                batch = await self._step(step, cursor, batches, timer, evaluates=evaluates)
+                cursor, timer = batch.next_cursor, Stopwatch()
                 if self._is_saved_without_score(step + 1):
-                    with watch.timed("save"):
+                    with timer.timed("save"):
                         await self._save(step + 1, cursor)
-                if "stop" in self._asked and step + 1 < plan.steps:
+                if "stop" in self._requested and step + 1 < config.train.steps:
                     self._stopped = True
                     break
             return cursor
         finally:
-            if making is not None:
-                making.cancel()
-                await asyncio.gather(making, return_exceptions=True)
+            await batches.close()
 
-    async def _give(self, order: Order) -> Report:
-        async with self._orders.turn:
-            return await self._orders.give(order)
+    async def _step(
+        self, step: int, cursor: int, batches: Batches, timer: Stopwatch, *, evaluates: bool
+    ) -> Batch:
+        """Take one RL step: push the weights, generate and score groups, train on them, record the result.
 
-    async def _save(self, step: int, cursor: int) -> None:
-        await self._give(SaveOrder(step, cursor, None))
-        if self._asked:
-            await self._record.event("checkpoint", f"a checkpoint was written after step {step}, as asked")
-            self._asked.discard("checkpoint")
+        Consumes the training prompts from number `cursor` on. Waits for groups that are still being generated (only
+        with max_staleness 1, since no engine may generate during a push), then for the push, the step's groups and
+        the learner's update. Unblocked by rollout and reward workers (groups) and the learner (reports).
 
-    async def _train(self, step: int, batch: Batch) -> Report:
-        assert all(0 <= step - group.policy_version <= self._plan.max_staleness for group in batch.groups)
-        if self._plan.shared_gpus:
-            await self._pool.on_all("sleep")
+        Args:
+            evaluates: evaluate the weights, and save them with their score, before the step.
+        """
+        train = self._config.train
+        with timer.timed("waited_for_groups"):
+            await batches.wait_until_generated()
+        with timer.timed("push"):
+            await self._weight_sync.push()
+        if evaluates:
+            with timer.timed("evaluation"):
+                await self._evaluate_and_save("during", step, cursor)
+                await self._enter(stages.TRAINING)
+        with timer.timed("waited_for_groups"):
+            batch = await batches.batch(step)
+        if train.max_staleness and step + 1 < train.steps:
+            batches.generate_ahead(step + 1, oldest=step)
+        with timer.timed("learner"):
+            update = await self._train(step, batch)
+        engines_idle_s = batches.idle_s(timer.seconds["learner"])
+        await self._record_step(step, batch, update, timer, engines_idle_s)
+        return batch
+
+    async def _train(self, step: int, batch: Batch) -> CommandReport:
+        max_staleness = self._config.train.max_staleness
+        assert all(0 <= step - group.policy_version <= max_staleness for group in batch.groups)
+        if not self._config.shared_gpus:
+            return await self._give(Train(step, batch.for_learner()))
+        await self._pool.sleep_all()
         try:
-            return await self._give(TrainOrder(step, batch.groups))
-        finally:  # also where the learner died over it: the next session pushes to engines that are awake
-            if self._plan.shared_gpus:
-                await self._pool.on_all("wake_up")
+            return await self._give(Train(step, batch.for_learner()))
+        finally:  # also when the learner died: the next session pushes to engines that must be awake
+            await self._pool.wake_up_all()
 
     async def _record_step(
-        self, step: int, batch: Batch, update: Report, watch: Stopwatch, making: "asyncio.Task[Batch] | None"
+        self, step: int, batch: Batch, update: CommandReport, timer: Stopwatch, engines_idle_s: float
     ) -> None:
-        """Write a step down.
+        """Record a step with its metrics.
 
-        Its seconds, by `seconds/...`: `step` from the end of the step before, evaluation left out; in it `save`
-        (after the step before), `push`, `waited_for_groups` (the learner stood still), `waited_for_update` (the
-        engines stood still) and `update`, the learner's own. `prompts` (not ready before), `rollout` and `reward`
-        are those of the step's groups; with max_staleness 1 they passed during the step before.
+        `seconds/step` runs from the end of the step before to the end of this one, without evaluation. It includes
+        `save` (after the step before), `push`, `waited_for_groups` (the learner was idle), `waited_for_update` (the
+        engines were idle) and `update`, as the learner measured it. `prompts` (waited for), `rollout` and `reward`
+        belong to the step's groups; with max_staleness 1 they passed during the step before.
         """
-        plan, seconds = self._plan, watch.seconds
-        learner_s, evaluation_s = seconds.pop("learner"), seconds.pop("evaluation", 0.0)
-        seconds |= {"update": update.seconds, "waited_for_update": _idle_s(making, learner_s)}
-        seconds |= {**batch.seconds, "step": time.perf_counter() - watch.started - evaluation_s}
-        metrics = step_metrics(batch.drawn, plan.batch.reward_tolerance)
-        metrics |= batch_metrics(step, batch.groups, batch.drawn) | dict(update.metrics)
-        metrics |= {f"seconds/{phase}": value for phase, value in seconds.items()}
-        await self._record.step(step, metrics, batch.groups[: plan.recorded_groups])
+        seconds = timer.seconds
+        del seconds["learner"]
+        whole_s = time.perf_counter() - timer.started - seconds.pop("evaluation", 0.0)
+        seconds |= {"update": update.seconds, "waited_for_update": engines_idle_s, **batch.seconds}
+        seconds |= {"step": whole_s}
+        metrics = step_metrics(batch.sampled, self._config.grpo.reward_tolerance)
+        metrics |= batch_metrics(step, batch.groups, batch.sampled) | dict(update.metrics)
+        metrics |= {f"{SECONDS_PREFIX}{part}": value for part, value in seconds.items()}
+        logger.info("step %d took %.2f s", step, whole_s)
+        await self._record.step(step, metrics, batch.groups[: self._config.train.recorded_groups])
+
+    # --- checkpoints, failures and stages
+
+    async def _give(self, command: Command) -> CommandReport:
+        async with self._commands.turn:
+            return await self._commands.give(command)
+
+    async def _save(self, step: int, cursor: int) -> None:
+        await self._give(Save(step, cursor, None))
+        if self._requested:
+            await self._record.event(
+                "checkpoint", f"a checkpoint was written after step {step}, as requested"
+            )
+            self._requested.discard("checkpoint")
 
     def _is_saved_without_score(self, step: int) -> bool:
-        """After an evaluation a checkpoint is written anyway. The last step's is not left to hang on that one."""
-        plan = self._plan
-        if step == plan.steps or self._asked:
+        """Return whether to write a checkpoint after `step` steps that does not wait for an evaluation.
+
+        An evaluation writes its own. The last step is saved anyway, so that it is not lost if its evaluation fails.
+        """
+        train = self._config.train
+        if step == train.steps or self._requested:
             return True
-        return step % plan.checkpoint_every == 0 and not plan.evaluation.is_due(step)
+        return step % train.checkpoint_every == 0 and not self._config.evaluation.is_due(step)
 
-    async def _stop_for_parity(self, broken: ParityFailure) -> None:
-        if self._orders.failure() is not None:
-            return  # another rank was faster
-        await self._record.parity_failure(broken.sample)
-        await self._orders.fail(ParityBroken(broken.message))
-        assert self._producing is not None
-        self._producing.cancel()
+    async def _end_for_parity(self, failure: ParityFailure) -> None:
+        if self._commands.failure() is not None:
+            return  # another rank reported it before
+        logger.error("parity is broken: %s", failure.message)
+        await self._record.parity_failure(failure.sample)
+        await self._commands.fail(ParityBroken(failure.message))
+        assert self._running is not None
+        self._running.cancel()
 
-    # --- evaluation ---------------------------------------------------------------------------------
+    async def _enter(self, stage: Stage) -> None:
+        logger.info("stage: %s", stage)
+        await self._record.event(stages.STAGE_EVENT, stage)
+
+    # --- evaluation
 
     async def _evaluate_before(self, first_step: int) -> None:
-        if first_step == 0 and self._plan.evaluation.samples_per_task > 0 and not self._evaluated_before:
+        if first_step == 0 and self._config.evaluation.samples_per_task > 0 and not self._evaluated_before:
             await self._evaluate("before", 0)
             self._evaluated_before = True
 
     async def _evaluate_after(self, cursor: int) -> None:
-        if self._plan.evaluation.samples_per_task > 0:
-            await self._pushes.push()
-            await self._evaluate_and_save("after", self._plan.steps, cursor)
+        if self._config.evaluation.samples_per_task > 0:
+            await self._weight_sync.push()
+            await self._evaluate_and_save("after", self._config.train.steps, cursor)
 
-    async def _evaluate_and_save(self, stage: Stage, step: int, cursor: int) -> None:
-        """Evaluate the weights after `step` steps, which all members hold, and keep them with their score."""
-        score = await self._evaluate(stage, step)
-        await self._give(SaveOrder(step, cursor, score))
+    async def _evaluate_and_save(self, point: EvaluationPoint, step: int, cursor: int) -> None:
+        """Evaluate the weights after `step` steps, which all workers hold, and save them with their score."""
+        score = await self._evaluate(point, step)
+        await self._give(Save(step, cursor, score))
 
-    async def _evaluate(self, stage: Stage, step: int) -> float:
-        await self._record.event("stage", f"evaluating {stage} training")
-        answers = await self._held_out.ask(stage, step)
-        for each in answers:
+    async def _evaluate(self, point: EvaluationPoint, step: int) -> float:
+        await self._enter(stages.EVALUATING[point])
+        evaluations = await self._held_out.evaluate(point, step)
+        for each in evaluations:
             await self._record.evaluation(each)
-        score = held_out_score(answers)
+        score = held_out_score(evaluations)
         await self._record.event("held_out_score", f"held-out score after step {step}: {score:.3f}")
         return score
-
-
-def _idle_s(making: "asyncio.Task[Batch] | None", learner_s: float) -> float:
-    """Seconds of the learner's `learner_s` in which the engines had nothing to do."""
-    if making is None:
-        return learner_s
-    if not making.done():
-        return 0.0
-    return min(learner_s, time.perf_counter() - making.result().ready_at)

@@ -1,82 +1,80 @@
-"""Evaluation while a run goes on: held-out samples, answered greedily and sampled."""
+"""Evaluation during a run: held-out samples, with greedy and with sampled completions."""
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import fmean
 
+from actors.config import EvaluationConfig
 from actors.controller.batches import MakePrompt
-from actors.controller.sampler import Answers, Sampler
-from actors.messages import EvaluationAnswers, Group, Prompt, Stage
+from actors.controller.sampler import Sampler
+from actors.messages import Group, Prompt, TaskEvaluation
 from rollout.engine import Sampling
-
-
-@dataclass(frozen=True)
-class EvaluationPlan:
-    """When is asked what.
-
-    Args:
-        tasks: of the mix.
-        samples_per_task: held out, always the same; 0: no evaluation.
-        completions: per sample, for the sampled score.
-        every: steps from one evaluation to the next; 0: before the first step and after the last only.
-        recorded: samples of a task whose sampled answers are written down whole, always the same.
-        sampling: temperature and length of the sampled answers; the seed is the run's.
-    """
-
-    tasks: tuple[str, ...]
-    samples_per_task: int
-    completions: int
-    every: int
-    recorded: int
-    sampling: Sampling
-
-    def is_due(self, step: int) -> bool:
-        """Whether the weights after `step` steps are evaluated on the way, whatever comes before and after."""
-        return self.samples_per_task > 0 and self.every > 0 and step > 0 and step % self.every == 0
+from vocabulary.stages import EvaluationPoint
 
 
 class HeldOut:
-    """Asks the held-out samples."""
+    """Evaluates the held-out samples, the same ones each time.
 
-    def __init__(self, plan: EvaluationPlan, make_prompt: MakePrompt, sampler: Sampler) -> None:
-        self._plan, self._make_prompt, self._sampler = plan, make_prompt, sampler
-
-    async def ask(self, stage: Stage, step: int) -> list[EvaluationAnswers]:
-        """Every task's answers from the weights after `step` steps, which all rollout workers hold."""
-        plan = self._plan
-        answers = []
-        for task in plan.tasks:
-            prompts = await asyncio.gather(
-                *[self._make_prompt("held_out", index, task) for index in range(plan.samples_per_task)]
-            )
-            greedy = await self._answers(prompts, 1, 0.0, step)
-            sampled = await self._answers(prompts, plan.completions, plan.sampling.temperature, step)
-            groups = tuple(
-                Group(f"held-out-{stage}-{task}-{place}", prompt, each.rollouts, each.policy_version)
-                for place, (prompt, each) in enumerate(zip(prompts[: plan.recorded], sampled, strict=False))
-            )
-            truths = tuple(prompt.meta.answer for prompt in prompts)
-            answers.append(
-                EvaluationAnswers(stage, step, task, _rewards(greedy), _rewards(sampled), truths, groups)
-            )
-        return answers
-
-    async def _answers(
-        self, prompts: Sequence[Prompt], count: int, temperature: float, step: int
-    ) -> list[Answers]:
-        sampling = replace(self._plan.sampling, num_completions=count, temperature=temperature)
-        answers, _ = await self._sampler.sample(prompts, sampling, oldest=step)
-        return answers
-
-
-def _rewards(answers: Sequence[Answers]) -> tuple[tuple[float, bool], ...]:
-    return tuple((rollout.reward, rollout.valid) for each in answers for rollout in each.rollouts)
-
-
-def held_out_score(answers: Sequence[EvaluationAnswers]) -> float:
-    """What the best checkpoint is chosen by: the mean over tasks of the mean reward of sampled answers.
-
-    Sampled rather than greedy ones, as there are several per sample and the mean is that much steadier.
+    Args:
+        tasks: tasks of the mix.
+        sampling: temperature and length of sampled completions; its seed is the run's.
+        num_recorded: number of samples per task whose sampled completions are recorded in full.
     """
-    return fmean(fmean(reward for reward, _ in each.sampled) for each in answers)
+
+    def __init__(
+        self,
+        evaluation: EvaluationConfig,
+        tasks: Sequence[str],
+        sampling: Sampling,
+        *,
+        num_recorded: int,
+        make_prompt: MakePrompt,
+        sampler: Sampler,
+    ) -> None:
+        self._evaluation, self._tasks, self._sampling = evaluation, tasks, sampling
+        self._num_recorded, self._make_prompt, self._sampler = num_recorded, make_prompt, sampler
+
+    async def evaluate(self, point: EvaluationPoint, step: int) -> list[TaskEvaluation]:
+        """Return the results of the weights after `step` steps, which all rollout workers hold, one per task."""
+        return [await self._evaluate(point, step, task) for task in self._tasks]
+
+    async def _evaluate(self, point: EvaluationPoint, step: int, task: str) -> TaskEvaluation:
+        prompts = await asyncio.gather(
+            *[
+                self._make_prompt("held_out", index, task)
+                for index in range(self._evaluation.samples_per_task)
+            ]
+        )
+        ids = [f"held-out-{point}-{task}-{place}" for place in range(len(prompts))]
+        greedy = replace(self._sampling, num_completions=1, temperature=0.0)
+        sampled = replace(self._sampling, num_completions=self._evaluation.sampled_completions)
+        greedy_groups = await self._groups(prompts, ids, greedy, step)
+        sampled_groups = await self._groups(prompts, ids, sampled, step)
+        return TaskEvaluation(
+            point,
+            step,
+            task,
+            _results(greedy_groups),
+            _results(sampled_groups),
+            tuple(prompt.meta.truth for prompt in prompts),
+            tuple(sampled_groups[: self._num_recorded]),
+        )
+
+    async def _groups(
+        self, prompts: Sequence[Prompt], ids: Sequence[str], sampling: Sampling, step: int
+    ) -> list[Group]:
+        groups, _ = await self._sampler.sample(prompts, ids, sampling, oldest=step)
+        return groups
+
+
+def _results(groups: Sequence[Group]) -> tuple[tuple[float, bool], ...]:
+    return tuple((rollout.reward, rollout.valid) for group in groups for rollout in group.rollouts)
+
+
+def held_out_score(evaluations: Sequence[TaskEvaluation]) -> float:
+    """Return the score by which the best checkpoints are kept: the mean over tasks of the mean sampled reward.
+
+    Sampled rather than greedy rewards, because there are several per sample and their mean varies less.
+    """
+    return fmean(fmean(reward for reward, _ in each.sampled) for each in evaluations)

@@ -1,4 +1,4 @@
-"""What a step's groups say about the policy, and what a step waited for. Pure."""
+"""The metrics of a step's groups, and the time that the parts of a step take. Pure."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -7,29 +7,25 @@ from statistics import fmean
 
 from actors.messages import Group
 from learner.algorithm import advantages
+from vocabulary.metrics import GROUPS_WITHOUT_SPREAD, MEAN_REWARD, STEP_TOKENS
 
 
 def step_metrics(groups: Sequence[Group], reward_tolerance: float) -> dict[str, float]:
-    """Means over the rollouts of all groups drawn for a step, overall and per task, by metric name.
+    """Return the metrics of all groups sampled for a step, by metric name, overall and per task.
 
-    `reward/TASK` and `reward/mean`: mean reward. `spread/TASK`: mean over groups of max - min.
-    `valid/TASK`: share of answers of the task's form. `groups/without_spread`: share of groups whose rewards
-    differ by no more than `reward_tolerance`, which train nothing. `completion/tokens`: mean length.
-    `completion/cut`: share that ran into the length limit. `completion/reward_failed`: share for which the user's
-    own reward failed. `step/tokens`: of prompts and completions, as the engine sees them: a prompt counts for
-    each of its completions.
+    `vocabulary/metrics.py` gives each one's meaning. All but the counts are means over rollouts or over groups.
     """
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     metrics = {
-        "reward/mean": fmean(rollout.reward for rollout in rollouts),
+        MEAN_REWARD: fmean(rollout.reward for rollout in rollouts),
         "valid/mean": fmean(rollout.valid for rollout in rollouts),
-        "groups/without_spread": fmean(not has_spread(group, reward_tolerance) for group in groups),
+        GROUPS_WITHOUT_SPREAD: fmean(not has_spread(group, reward_tolerance) for group in groups),
         "completion/tokens": fmean(len(rollout.token_ids) for rollout in rollouts),
         "completion/cut": fmean(rollout.finish_reason == "length" for rollout in rollouts),
         "completion/reward_failed": fmean(rollout.reward_failed for rollout in rollouts),
         "prompt/tokens": fmean(group.prompt.meta.num_tokens for group in groups),
         "step/completions": float(len(rollouts)),
-        "step/tokens": float(
+        STEP_TOKENS: float(
             sum(group.prompt.meta.num_tokens * len(group.rollouts) for group in groups)
             + sum(len(rollout.token_ids) for rollout in rollouts)
         ),
@@ -42,22 +38,22 @@ def step_metrics(groups: Sequence[Group], reward_tolerance: float) -> dict[str, 
     return metrics
 
 
-def batch_metrics(step: int, groups: Sequence[Group], drawn: Sequence[Group]) -> dict[str, float]:
-    """How the trained groups came about.
+def batch_metrics(step: int, groups: Sequence[Group], sampled: Sequence[Group]) -> dict[str, float]:
+    """Return how the trained groups came about: their staleness, and how many groups were sampled and refilled.
 
-    `staleness/mean`: steps between the policy that sampled a group and the one that is trained on it.
-    `groups/drawn`: sampled for the step. `groups/refilled`: trained ones that stand in the place of another.
+    Args:
+        sampled: all groups generated for the step, in order; the first ones are those before any refill.
     """
-    first = {group.prompt.meta.index for group in drawn[: len(groups)]}
+    first = {group.prompt.meta.index for group in sampled[: len(groups)]}
     return {
         "staleness/mean": fmean(step - group.policy_version for group in groups),
-        "groups/drawn": float(len(drawn)),
+        "groups/drawn": float(len(sampled)),
         "groups/refilled": float(sum(group.prompt.meta.index not in first for group in groups)),
     }
 
 
 def has_spread(group: Group, tolerance: float) -> bool:
-    """Whether the group trains anything; see learner.algorithm.advantages.has_spread."""
+    """Return whether the rewards differ enough to train on; see learner.algorithm.advantages.has_spread."""
     return advantages.has_spread(_rewards(group), tolerance=tolerance)
 
 
@@ -66,15 +62,15 @@ def _rewards(group: Group) -> list[float]:
 
 
 class Stopwatch:
-    """Seconds per phase."""
+    """Measures the seconds that the parts of a step take."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.started = time.perf_counter()
 
     @contextmanager
-    def timed(self, phase: str) -> Iterator[None]:
-        """Add the body's seconds to `phase`."""
+    def timed(self, part: str) -> Iterator[None]:
+        """Add the seconds that the block takes to those of `part`."""
         started = time.perf_counter()
         yield
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - started
+        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - started

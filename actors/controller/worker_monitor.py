@@ -1,4 +1,4 @@
-"""Looks at a run's processes now and then, for people who watch it."""
+"""Reports the state of a run's workers every few seconds, for the page and the metrics."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,51 +7,52 @@ from typing import Any
 
 from actors.messages import WorkerState
 from actors.workers.rollout_pool import RolloutPool
+from vocabulary.workers import PROMPTS, REWARDS, RUNNING, STARTING, WorkerRole
 
-_EVERY_S = 2.0  # between two looks at what the pool knows
-_LOOKS_PER_ROUND = 5  # of those, until the others are asked where they are
+_REPORT_INTERVAL_S = 2.0
+_REPORTS_PER_POLL = 5  # prompt and reward workers are polled once per so many reports
 
 
-class Watch:
-    """How rollout workers are is what the pool knows; prompt makers and reward workers are asked.
+class WorkerMonitor:
+    """Reports worker states: rollout workers from the pool, prompt and reward workers by polling them.
 
     Args:
-        makers, scorers: actor handles; each has `place`.
-        tell: takes all states, as often as they are looked at.
+        prompt_workers, reward_workers: actor handles with a method `process_info`.
+        report: called with the states of all workers.
     """
 
     def __init__(
         self,
         pool: RolloutPool,
         *,
-        makers: Sequence[Any],
-        scorers: Sequence[Any],
-        tell: Callable[[Sequence[WorkerState]], Awaitable[None]],
+        prompt_workers: Sequence[Any],
+        reward_workers: Sequence[Any],
+        report: Callable[[Sequence[WorkerState]], Awaitable[None]],
     ) -> None:
-        self._pool, self._tell = pool, tell
+        self._pool, self._report = pool, report
+        by_role: dict[WorkerRole, Sequence[Any]] = {PROMPTS: prompt_workers, REWARDS: reward_workers}
         self._handles = {
-            (role, index): handle
-            for role, handles in (("prompts", makers), ("rewards", scorers))
-            for index, handle in enumerate(handles)
+            (role, index): handle for role, handles in by_role.items() for index, handle in enumerate(handles)
         }
-        self._states = {key: WorkerState(*key, "starting") for key in self._handles}
+        self._states = {key: WorkerState(*key, STARTING) for key in self._handles}
 
-    async def keep_watching(self) -> None:
+    async def run(self) -> None:
+        """Report until cancelled."""
         while True:
-            asking = [asyncio.ensure_future(self._ask(*key)) for key in self._handles]
-            for _ in range(_LOOKS_PER_ROUND):
-                await self._tell([*self._pool.states(), *self._states.values()])
-                await asyncio.sleep(_EVERY_S)
-            await asyncio.gather(*asking)  # one that is busy answers when it is not
+            polls = [asyncio.ensure_future(self._poll(*key)) for key in self._handles]
+            for _ in range(_REPORTS_PER_POLL):
+                await self._report([*self._pool.states(), *self._states.values()])
+                await asyncio.sleep(_REPORT_INTERVAL_S)
+            await asyncio.gather(*polls)  # a busy worker answers when it has finished its call
 
-    async def _ask(self, role: str, index: int) -> None:
+    async def _poll(self, role: WorkerRole, index: int) -> None:
         state = self._states[role, index]
         try:
-            place = await self._handles[role, index].place.remote()
-        except Exception:  # it is being restarted, which Ray does, or the run is over
-            self._states[role, index] = replace(state, state="starting")
+            process = await self._handles[role, index].process_info.remote()
+        except Exception:  # Ray is restarting it, or the run is over
+            self._states[role, index] = replace(state, state=STARTING)
             return
-        moved = state.place is not None and place.pid != state.place.pid
+        restarted = state.process is not None and process.pid != state.process.pid
         self._states[role, index] = replace(
-            state, state="running", place=place, restarts=state.restarts + moved
+            state, state=RUNNING, process=process, restarts=state.restarts + restarted
         )

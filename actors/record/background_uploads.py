@@ -1,5 +1,6 @@
-"""Files that are written while their writer does something else."""
+"""Files that are uploaded in the background, while their writer continues."""
 
+import logging
 import queue
 import threading
 import time
@@ -9,47 +10,49 @@ from dataclasses import dataclass
 
 from store.files import Files
 
-_THREADS = 4
-_MOST_WAITING = 32  # batches; one of 48 frames of 256x256 takes about half a megabyte
+logger = logging.getLogger(__name__)
+
+_NUM_THREADS = 4
+_MAX_WAITING = 32  # batches; one of 48 frames of 256x256 px takes about half a megabyte
 
 
 @dataclass(frozen=True)
-class _Batch:
+class _UploadBatch:
     files: Mapping[str, bytes]
     then: Callable[[], None]
 
 
-class BackgroundFiles:
-    """Writes batches of files on threads of its own, so that a slow bucket holds up nobody.
+class BackgroundUploads:
+    """Writes batches of files on its own threads, so that a slow bucket delays nothing else.
 
-    A batch that cannot be written, or that comes while too many wait, is lost. That is raised at the next call, for
-    what goes wrong on another thread has nobody to tell.
+    A batch is lost if it cannot be written, or if too many are waiting. An error on a thread is raised by the next
+    call of `write` or `close`.
     """
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self._waiting: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
-        self._failures: deque[Exception] = deque()
+        self._waiting: queue.SimpleQueue[_UploadBatch | None] = queue.SimpleQueue()
+        self._failures: deque[Exception] = deque(maxlen=_MAX_WAITING)
         self._given_up = threading.Event()
-        # Daemons: a process must be able to end though a bucket does not answer.
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(_THREADS)]
+        # Daemon threads: the process must be able to end even if a bucket does not answer.
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(_NUM_THREADS)]
         for thread in self._threads:
             thread.start()
 
     def write(self, files: Mapping[str, bytes], then: Callable[[], None]) -> None:
-        """Write them, soon; `then` is called on another thread when all are there.
+        """Write the files soon; `then` is called on another thread when all are written.
 
         Raises:
-            OSError: too many batches wait, so this one is lost.
-            Exception: whatever befell an earlier batch.
+            OSError: too many batches are waiting, so this one is lost.
+            Exception: the error of an earlier batch.
         """
-        if self._waiting.qsize() >= _MOST_WAITING:
-            raise OSError(f"{self._files.address} is slower than the run: pictures are left out.")
-        self._waiting.put(_Batch(files, then))
+        if self._waiting.qsize() >= _MAX_WAITING:
+            raise OSError(f"{self._files.address} is slower than the run: frames are left out.")
+        self._waiting.put(_UploadBatch(files, then))
         self._raise_failure()
 
     def close(self, timeout_s: float) -> None:
-        """Wait for what is not written yet, but no longer than `timeout_s`. Raises as `write`."""
+        """Wait until everything is written, but no longer than `timeout_s`. Raises as `write` does."""
         deadline = time.monotonic() + timeout_s
         for _ in self._threads:
             self._waiting.put(None)
@@ -57,7 +60,7 @@ class BackgroundFiles:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._given_up.set()
         if any(thread.is_alive() for thread in self._threads):
-            raise OSError(f"{self._files.address} did not take the last pictures within {timeout_s:g} s.")
+            raise OSError(f"{self._files.address} did not take the last frames within {timeout_s:g} s.")
         self._raise_failure()
 
     def _raise_failure(self) -> None:
@@ -69,7 +72,9 @@ class BackgroundFiles:
             try:
                 for name, data in batch.files.items():
                     self._files.write(name, data)
-                if not self._given_up.is_set():  # or what is to be told may be closed by now
+                if not self._given_up.is_set():  # whoever is called by `then` may be closed by now
                     batch.then()
-            except Exception as error:  # whatever it is, the next batch may fare better
+                logger.debug("uploaded %d files", len(batch.files))
+            except Exception as error:  # whatever it is, the next batch may succeed
+                logger.warning("an upload failed: %s", error)
                 self._failures.append(error)

@@ -1,5 +1,6 @@
-"""The two kinds of workers that answer a bench: CPU processes that build prompts, and engines."""
+"""The two workers of `videossr eval`: CPU processes that build prompts, and engines that generate."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,23 +10,27 @@ from pretext.video import VideoError
 from rollout.engine import Completion, EngineOptions, Sampling, VllmEngine
 from rollout.prompt import EngineInput
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A question that cannot be asked, as its video cannot be read after all."""
+    """A question that cannot be evaluated because its video cannot be read."""
 
     path: str
     reason: str
 
 
 class BenchPrompts(RecipePrompts):
-    """Builds prompts; whoever builds one, it is the same."""
+    """Builds the prompts of a bench; every worker builds the same ones."""
 
     def build_all(self, recipes: Sequence[Recipe]) -> tuple[list[str | Unreadable], list[EngineInput | None]]:
-        """The questions as a person reads them, and what the engine is given; as two Ray objects.
+        """Return the questions as a person reads them and the engine's inputs, as two Ray objects.
 
-        The driver needs the first, the engine the second, so frames never pass through the driver. Raises
-        PromptError as RecipePrompts does.
+        The driver needs the first and the engine the second, so frames never pass through the driver.
+
+        Raises:
+            PromptError: see RecipePrompts.build.
         """
         questions: list[str | Unreadable] = []
         inputs: list[EngineInput | None] = []
@@ -33,6 +38,7 @@ class BenchPrompts(RecipePrompts):
             try:
                 question, engine_input, _ = self.build(recipe)
             except VideoError as error:
+                logger.warning("skipped a question: %s", error)
                 questions.append(Unreadable(error.path, error.reason))
                 inputs.append(None)
             else:
@@ -42,20 +48,21 @@ class BenchPrompts(RecipePrompts):
 
 
 class BenchEngine:
-    """A vLLM engine with the model's own weights. It keeps nothing, so a lost batch is simply answered again."""
+    """A vLLM engine with the model's own weights. It is stateless, so a lost batch is repeated."""
 
     def __init__(self, options: EngineOptions) -> None:
         self._engine = VllmEngine(options)
+        logger.info("bench engine is ready")
 
-    def answer(
+    def generate(
         self, inputs: Sequence[EngineInput | None], samplings: Sequence[Sampling]
     ) -> list[Completion | None]:
-        """One completion for each input; None for None."""
-        asked = [number for number, entry in enumerate(inputs) if entry is not None]
-        answers: list[Completion | None] = [None] * len(inputs)
+        """Return one completion for each input, and None for None."""
+        readable = [number for number, entry in enumerate(inputs) if entry is not None]
+        completions: list[Completion | None] = [None] * len(inputs)
         groups = self._engine.generate(
-            [entry for entry in inputs if entry is not None], [samplings[number] for number in asked]
+            [entry for entry in inputs if entry is not None], [samplings[number] for number in readable]
         )
-        for number, (completion,) in zip(asked, groups, strict=True):
-            answers[number] = completion
-        return answers
+        for number, (completion,) in zip(readable, groups, strict=True):
+            completions[number] = completion
+        return completions

@@ -1,13 +1,14 @@
-"""Makes prompts: recipe, frames, tokens. One CPU process; any number can share a stream."""
+"""Makes prompts: recipe to frames to tokens. One CPU process; any number of them can share a stream of recipes."""
 
+import logging
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from actors.messages import PromptMeta
-from actors.process_info import Place, here
-from dataset.view.thumbnails import ClipPictures, pictures
+from actors.process_info import ProcessInfo, current_process
+from dataset.view.thumbnails import ClipThumbnails, thumbnails
 from pretext.recipe import Recipe
 from pretext.source import RecipeSource, Split
 from pretext.stream import render
@@ -15,23 +16,25 @@ from pretext.video import VideoError
 from pretext.video.cache import FrameCache
 from rollout.prompt import EngineInput, ModelInput, PromptBuilder
 
-_ATTEMPTS = 20  # unreadable videos in a row before the data, not a video, is what is wrong
-_CACHE_BYTES = 2**29  # of decoded frames, per maker
-_ATTEMPT_STRIDE = 2**40  # recipe numbers of second attempts lie far beyond those of any run
+logger = logging.getLogger(__name__)
+
+_MAX_ATTEMPTS = 20  # unreadable videos in a row; then the data is wrong, not a video
+_CACHE_BYTES = 2**29  # size of each worker's cache of decoded frames
+_ATTEMPT_STRIDE = 2**40  # recipe numbers of further attempts lie beyond those of any run
 
 
 @dataclass(frozen=True)
 class PromptSpec:
-    """All that determines the prompts of a run."""
+    """Everything that determines the prompts of a run."""
 
-    model_path: str  # for processor and config
+    model_path: str  # folder or hub id of the processor and the config
     source: RecipeSource
     system_prompt: str
     max_prompt_tokens: int
 
 
 class RecipePrompts:
-    """Recipes to prompts of one model; frames read once are kept.
+    """Builds the prompts of recipes for one model, and caches decoded frames.
 
     Args:
         model_path: Hugging Face folder or hub id, for processor and config.
@@ -49,9 +52,11 @@ class RecipePrompts:
         )
 
     def build(self, recipe: Recipe) -> tuple[str, EngineInput, ModelInput]:
-        """The question as a person reads it ("[video]" where a clip stands), and both inputs.
+        """Return the question as a person reads it ("[video]" in place of each clip), and both inputs.
 
-        Raises VideoError where its frames cannot be read, and PromptError as PromptBuilder does.
+        Raises:
+            VideoError: the frames cannot be read.
+            PromptError: see PromptBuilder.build.
         """
         sample = render(recipe, self._cache)
         engine, model = self._builder.build(
@@ -60,13 +65,13 @@ class RecipePrompts:
         question = "\n".join("[video]" if isinstance(part, int) else part for part in sample.content)
         return question, engine, model
 
-    def pictures(self, recipe: Recipe) -> tuple[ClipPictures, ...]:
-        """Its frames as a page shows them. Raises VideoError where they cannot be read."""
-        return pictures(render(recipe, self._cache))
+    def pictures(self, recipe: Recipe) -> tuple[ClipThumbnails, ...]:
+        """Return the frames as the page shows them. Raises VideoError if they cannot be read."""
+        return thumbnails(render(recipe, self._cache))
 
 
-class PromptMaker:
-    """Prompt number `index` of a split is the same whoever makes it, and whenever."""
+class PromptWorker:
+    """Makes the prompts of a run. Prompt number `index` of a split is the same in every worker and at any time."""
 
     def __init__(self, spec: PromptSpec) -> None:
         self._spec = spec
@@ -77,52 +82,61 @@ class PromptMaker:
     def make(
         self, split: Split, index: int, task: str | None = None
     ) -> tuple[PromptMeta, EngineInput, ModelInput]:
-        """Prompt `index`; of the given task, or of the one the mix gives it.
+        """Return prompt `index`, of the given task or else of the task that the mix assigns to it.
 
-        A video that cannot be read after all is passed over for another, and named in the answer.
+        If the video cannot be read, another one is used, and `PromptMeta.rejected` names the first.
 
         Raises:
-            PromptError: the prompt is too long (every prompt of this configuration would be).
+            PromptError: the prompt is too long, as every prompt of this configuration would be.
             ValueError: twenty videos in a row could not be read.
         """
         rejected: list[str] = []
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(_MAX_ATTEMPTS):
             recipe = self._spec.source.recipe(split, index + attempt * _ATTEMPT_STRIDE, task)
             task = recipe.task
             try:
                 question, engine, model = self._prompts.build(recipe)
             except VideoError as error:
+                logger.warning("skipped a video: %s", error)
                 rejected.append(str(error))
                 continue
             meta = PromptMeta(
-                split, index, recipe.task, question, recipe.answer, recipe.to_json(),
-                len(model.token_ids), tuple(rejected),
-            )  # fmt: skip
+                split=split,
+                index=index,
+                task=recipe.task,
+                question=question,
+                truth=recipe.truth,
+                recipe=recipe,
+                num_tokens=len(model.token_ids),
+                rejected=tuple(rejected),
+            )
             return meta, engine, model
-        raise ValueError(f"{_ATTEMPTS} videos in a row could not be read, the last: {rejected[-1]}")
+        raise ValueError(f"{_MAX_ATTEMPTS} videos in a row could not be read, the last: {rejected[-1]}")
 
-    def pictures(self, recipe: str) -> tuple[ClipPictures, ...]:
-        """The frames of a recipe, which is JSON, as a page shows them."""
-        return self._prompts.pictures(Recipe.from_json(recipe))
+    def pictures(self, recipe: Recipe) -> tuple[ClipThumbnails, ...]:
+        """Return the frames of a recipe as the page shows them."""
+        return self._prompts.pictures(recipe)
 
-    def place(self) -> Place:
-        return here()
+    def process_info(self) -> ProcessInfo:
+        """Describe the process."""
+        return current_process()
 
 
-class PromptMakerActor(PromptMaker):
-    """PromptMaker as a Ray actor.
+class PromptWorkerActor(PromptWorker):
+    """PromptWorker as a Ray actor.
 
     Args:
-        spec_file: a pickled PromptSpec in the run's folder. It names every video and can be large; from a file a
-            restarted actor has it again, where Ray could have dropped it from the object store.
+        spec_file: a pickled PromptSpec in the run's folder. It names every video and can be large. A restarted actor
+            reads the file again; from Ray's object store it could be gone.
     """
 
     def __init__(self, spec_file: str) -> None:
         super().__init__(pickle.loads(Path(spec_file).read_bytes()))
+        logger.info("prompt worker is ready")
 
 
 def read_model_facts(model_path: str, max_prompt_tokens: int) -> dict[str, Any]:
-    """What other parts must know of a model folder: forbidden ids, padding id, pixel statistics.
+    """Return what ModelSpec needs from a model folder: forbidden ids, padding id, pixel statistics.
 
     Raises ValueError as PromptBuilder does.
     """

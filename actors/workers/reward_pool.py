@@ -1,22 +1,25 @@
-"""Has completions scored in few calls: what comes while the reward workers are busy goes together in the next."""
+"""Has completions scored in few calls: what arrives while all reward workers are busy shares the next call."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from actors.messages import Score
-from actors.workers.reward_worker import ANSWER_TIMEOUT_S
+from actors.workers.reward_worker import CUSTOM_REWARD_TIMEOUT_S
 
-_TIMEOUT_S = 60.0  # of a call, beside what each answer may take
+logger = logging.getLogger(__name__)
 
-Items = Sequence[tuple[str, str, str]]  # (task, completion text, true answer)
+_CALL_TIMEOUT_S = 60.0  # of a call, in addition to CUSTOM_REWARD_TIMEOUT_S per completion
+
+Items = Sequence[tuple[str, str, str]]  # (task, completion text, truth)
 
 
 class RewardPool:
     """The reward workers of a run, each busy with one call at a time.
 
-    A prompt's completions are a call of a millisecond, most of it Ray's: 64 prompts that are finished at once cost
-    as many calls as there are workers, not 64.
+    Scoring a prompt's completions takes about a millisecond, most of it Ray's. So 64 prompts that are finished at the
+    same time cost as many calls as there are workers, not 64.
 
     Args:
         workers: handles of RewardWorker actors; Ray restarts a dead one and repeats its call.
@@ -28,39 +31,40 @@ class RewardPool:
         self._calls: set[asyncio.Task[None]] = set()
 
     async def score(self, items: Items) -> list[Score]:
-        """The score of each item.
+        """Return the score of each item.
 
         Raises:
             TimeoutError: they were not scored in time.
         """
         future: asyncio.Future[list[Score]] = asyncio.get_running_loop().create_future()
         self._waiting.append((items, future))
-        # What else is finished in this turn of the loop goes along.
+        # Later, so that everything that arrives in this turn of the event loop shares the calls.
         asyncio.get_running_loop().call_soon(self._hand_out)
         return await future
 
     def _hand_out(self) -> None:
-        """Share what waits among the workers that are idle."""
+        """Divide what is waiting among the idle workers."""
         while self._idle and self._waiting:
             share = -(-len(self._waiting) // len(self._idle))
             batch, self._waiting = self._waiting[:share], self._waiting[share:]
             call = asyncio.ensure_future(self._call(self._idle.pop(), batch))
-            self._calls.add(call)
+            self._calls.add(call)  # asyncio itself does not keep a task alive
             call.add_done_callback(self._calls.discard)
 
     async def _call(self, worker: Any, batch: Sequence[tuple[Items, "asyncio.Future[list[Score]]"]]) -> None:
         items = [item for part, _ in batch for item in part]
-        deadline_s = _TIMEOUT_S + ANSWER_TIMEOUT_S * len(items)
+        timeout_s = _CALL_TIMEOUT_S + CUSTOM_REWARD_TIMEOUT_S * len(items)
+        logger.debug("scoring %d completions", len(items))
         try:
-            scores = iter(await asyncio.wait_for(worker.score.remote(items), deadline_s))
+            scores = iter(await asyncio.wait_for(worker.score.remote(items), timeout_s))
             for part, future in batch:
                 found = [next(scores) for _ in part]
-                if not future.done():  # nobody may wait for it any more
+                if not future.done():  # its caller may have been cancelled
                     future.set_result(found)
         except TimeoutError:
-            late = TimeoutError(f"{len(items)} answers were not scored within {deadline_s:.0f} s.")
+            late = TimeoutError(f"{len(items)} completions were not scored within {timeout_s:.0f} s.")
             _fail(batch, late)
-        except Exception as error:  # raised where the scores are waited for
+        except Exception as error:  # raised where the scores are awaited
             _fail(batch, error)
         finally:
             self._idle.append(worker)

@@ -1,36 +1,41 @@
-"""Scores completions, by rule or by a function of the user's own."""
+"""Scores completions, by rule or by the user's own function."""
 
+import logging
 from collections.abc import Sequence
 
+from actors.config import RewardConfig
 from actors.messages import Score
-from actors.process_info import Place, here
+from actors.process_info import ProcessInfo, current_process
 from reward import is_valid, score
 from reward.custom import custom_score, load_reward
 
-ANSWER_TIMEOUT_S = 30.0  # for the user's function, which may ask another service
+logger = logging.getLogger(__name__)
+
+CUSTOM_REWARD_TIMEOUT_S = 30.0  # for one completion; the user's function may call another service
 
 
 class RewardWorker:
-    """Stateless: any worker scores anything, and a lost batch is simply scored again.
+    """Scores completions. It is stateless: any worker can score anything, and a lost call is repeated.
 
     Args:
-        function: import path of the user's own reward; None: the tasks' rules. Whether an answer is of the
-            task's form is a matter of the rules either way.
+        config: without `function` the tasks' rules score. Whether a completion is valid is always decided by the rules.
     """
 
-    def __init__(self, function: str | None = None) -> None:
-        self._function = None if function is None else load_reward(function)
+    def __init__(self, config: RewardConfig) -> None:
+        self._function = None if config.function is None else load_reward(config.function)
+        logger.info("reward worker is ready, reward function: %s", config.function or "the tasks' rules")
 
     def score(self, items: Sequence[tuple[str, str, str]]) -> list[Score]:
-        """The score of each (task, completion text, true answer)."""
+        """Return the score of each (task, completion text, truth)."""
         return [self._score(*item) for item in items]
 
-    def place(self) -> Place:
-        return here()
+    def process_info(self) -> ProcessInfo:
+        """Describe the process."""
+        return current_process()
 
-    def _score(self, task: str, text: str, answer: str) -> Score:
-        valid = is_valid(task, text, answer)
+    def _score(self, task: str, text: str, truth: str) -> Score:
+        valid = is_valid(task, text, truth)
         if self._function is None:
-            return Score(score(task, text, answer), valid)
-        reward, error = custom_score(self._function, task, text, answer, timeout_s=ANSWER_TIMEOUT_S)
+            return Score(score(task, text, truth), valid)
+        reward, error = custom_score(self._function, task, text, truth, timeout_s=CUSTOM_REWARD_TIMEOUT_S)
         return Score(reward, valid, error)

@@ -8,9 +8,11 @@ from typing import Any
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors.messages import Prompt, PromptMeta
-from actors.process_info import Place
+from actors.process_info import ProcessInfo
 from actors.workers.rollout_pool import RolloutPool
+from pretext.recipe import Recipe
 from pretext.source import Split
+from rollout.config import RolloutConfig
 from rollout.engine import Completion, Sampling
 
 
@@ -95,9 +97,9 @@ class FakeWorker:
         self.life, self.asleep = self.life + 1, False
         self.describing, self.after_kill = self.after_kill, []
 
-    async def _describe(self) -> tuple[str, int, Place]:
+    async def _describe(self) -> tuple[str, int, ProcessInfo]:
         await _meet(self.describing)
-        return f"{self.index}.{self.life}", 1, Place("10.0.0.1", 100 + self.life)
+        return f"{self.index}.{self.life}", 1, ProcessInfo("10.0.0.1", 100 + self.life)
 
     async def _generate(
         self, version: int, samplings: Sequence[Sampling], *inputs: Any
@@ -172,20 +174,22 @@ def pool_of(
     events: Events,
     *,
     start_timeout_s: float = 5.0,
-    generate_timeout_s: float = 5.0,
+    timeout_s: float = 5.0,
 ) -> RolloutPool:
-    return RolloutPool(
-        fakes,
-        start_timeout_s=start_timeout_s,
-        generate_timeout_s=generate_timeout_s,
-        on_event=events,
-        kill=FakeWorker.kill,
-    )
+    """Return a pool of fake workers that has not been started."""
+    config = RolloutConfig(start_timeout_s=start_timeout_s, timeout_s=timeout_s)
+    return RolloutPool(fakes, config, on_event=events, kill=FakeWorker.kill)
+
+
+def recipe(task: str = "jigsaw") -> Recipe:
+    """Return a recipe of two frames."""
+    return Recipe(task, "a.mp4", "pyav", (0, 1), (0.0, 0.5), 8, 8, {"gap": 1}, 0, "truth")
 
 
 def prompt(index: int, *, split: Split = "train", task: str = "jigsaw") -> Prompt:
-    """Its engine input is its index."""
-    return Prompt(PromptMeta(split, index, task, "question", "answer", "{}", 10, ()), index, None)
+    """Return a prompt whose engine input is its index."""
+    meta = PromptMeta(split, index, task, "question", "truth", recipe(task), 10, ())
+    return Prompt(meta, index, None)
 
 
 def died() -> RayActorError:

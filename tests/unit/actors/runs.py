@@ -1,50 +1,42 @@
-"""An Experience with fakes all round it, and a learner that carries out its orders."""
+"""A Controller surrounded by fakes, and a learner that carries out its commands."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from actors.controller.batches import BatchPlan
-from actors.controller.controller import Experience, ExperiencePlan
-from actors.controller.held_out import EvaluationPlan
-from actors.messages import (
-    EvaluationAnswers,
-    Group,
-    Order,
-    Prompt,
-    PushOrder,
-    Report,
-    SaveOrder,
-    Score,
-    StopOrder,
-    TrainOrder,
-)
+from actors.config import EvaluationConfig, TrainConfig
+from actors.controller.controller import Controller, ControllerConfig
+from actors.messages import Group, Prompt, Score, TaskEvaluation
+from learner.commands import Command, CommandReport, Push, Save, Stop, Train, TrainingGroup
+from learner.config import GrpoConfig
 from pretext.source import Split
-from rollout.engine import Sampling
+from rollout.config import RolloutConfig
 from tests.unit.actors.fakes import Events, pool_of, prompt, workers
 
-SAMPLING = Sampling(num_completions=2, temperature=0.7, max_tokens=8, seed=11)
-PLAN = ExperiencePlan(
-    steps=3,
-    max_staleness=0,
-    checkpoint_every=100,
+CONFIG = ControllerConfig(
+    train=TrainConfig(steps=3, prompts_per_step=4, checkpoint_every=100, recorded_groups=2),
+    evaluation=EvaluationConfig(samples_per_task=0, sampled_completions=3),
+    grpo=GrpoConfig(group_size=2),
+    rollout=RolloutConfig(temperature=0.7, max_tokens=8),
+    tasks=("counting", "jigsaw"),
+    seed=11,
     shared_gpus=False,
-    recorded_groups=2,
-    batch=BatchPlan(prompts=4, sampling=SAMPLING, max_refills=0, reward_tolerance=1e-6),
-    evaluation=EvaluationPlan(
-        tasks=("counting", "jigsaw"),
-        samples_per_task=0,
-        completions=3,
-        every=0,
-        recorded=2,
-        sampling=SAMPLING,
-    ),
 )
 
 
-def evaluating(plan: ExperiencePlan = PLAN, **changes: Any) -> ExperiencePlan:
-    return replace(plan, evaluation=replace(plan.evaluation, **changes))
+def changed(config: ControllerConfig = CONFIG, **settings: Any) -> ControllerConfig:
+    """Return `config` with other settings, each given by its name within its section."""
+    for name, value in settings.items():
+        section = next(
+            (key for key, part in vars(config).items() if name in getattr(part, "model_fields", ())), None
+        )
+        if section is None:
+            config = replace(config, **{name: value})
+        else:
+            part = getattr(config, section).model_copy(update={name: value})
+            config = replace(config, **{section: part})
+    return config
 
 
 @dataclass
@@ -52,7 +44,7 @@ class FakeRecord(Events):
     """A run log that keeps everything, and the pool's events too."""
 
     steps: list[tuple[int, dict[str, float], list[Group]]] = field(default_factory=list)
-    evaluations: list[EvaluationAnswers] = field(default_factory=list)
+    evaluations: list[TaskEvaluation] = field(default_factory=list)
     parity_failures: list[Mapping[str, Any]] = field(default_factory=list)
     forgotten: list[int] = field(default_factory=list)
 
@@ -62,8 +54,8 @@ class FakeRecord(Events):
     async def step(self, step: int, metrics: dict[str, float], groups: Sequence[Group]) -> None:
         self.steps.append((step, metrics, list(groups)))
 
-    async def evaluation(self, answers: EvaluationAnswers) -> None:
-        self.evaluations.append(answers)
+    async def evaluation(self, evaluation: TaskEvaluation) -> None:
+        self.evaluations.append(evaluation)
 
     async def forget(self, step: int) -> None:
         self.forgotten.append(step)
@@ -73,9 +65,9 @@ class FakeRecord(Events):
 
 
 class Run:
-    """An Experience with fakes all round it."""
+    """A Controller surrounded by fakes."""
 
-    def __init__(self, plan: ExperiencePlan = PLAN, *, num_workers: int = 2) -> None:
+    def __init__(self, config: ControllerConfig = CONFIG, *, num_workers: int = 2) -> None:
         self.workers = workers(num_workers)
         self.log = self.workers[0].log
         self.record = FakeRecord()
@@ -83,10 +75,10 @@ class Run:
         self.bad_prompt: Exception | None = None
         self.dull: Callable[[int], bool] = lambda index: False  # whose completions all earn the same
         self.reward_error = ""
-        self.passed_over: tuple[str, ...] = ()
-        self.overlapping = plan.max_staleness > 0
-        self.experience = Experience(
-            plan,
+        self.skipped: tuple[str, ...] = ()
+        self.overlapping = config.train.max_staleness > 0
+        self.controller = Controller(
+            config,
             make_prompt=self._make_prompt,
             pool=pool_of(self.workers, self.record),
             score=self._score,
@@ -97,8 +89,8 @@ class Run:
         self.prompts_made.append((split, index, task))
         if self.bad_prompt is not None:
             raise self.bad_prompt
-        made = prompt(index, split=split, task=task or PLAN.evaluation.tasks[index % 2])
-        return replace(made, meta=replace(made.meta, rejected=self.passed_over))
+        made = prompt(index, split=split, task=task or CONFIG.tasks[index % 2])
+        return replace(made, meta=replace(made.meta, rejected=self.skipped))
 
     async def _score(self, items: Sequence[tuple[str, str, str]]) -> list[Score]:
         """Every second completion is right, the texts being "INDEX/N"; of dull prompts, none is."""
@@ -124,74 +116,100 @@ class Run:
 
 @dataclass
 class Learner:
-    """Carries out orders as rank 0 does; `push_failures` are what its next pushes end in."""
+    """Carries out commands as rank 0 does; `push_failures` are the reasons why its next pushes fail."""
 
     run: Run
     session: str = "first"
     push_failures: list[str] = field(default_factory=list)
-    orders: list[Order] = field(default_factory=list)
-    busy: list[asyncio.Event] = field(default_factory=list)  # how long its next steps take
-    sending: list[asyncio.Event] = field(default_factory=list)  # and its next pushes, once they are given
+    commands: list[Command] = field(default_factory=list)
+    busy: list[asyncio.Event] = field(default_factory=list)  # what its next steps wait for
+    sending: list[asyncio.Event] = field(default_factory=list)  # what its next pushes wait for
 
     async def learn(
         self,
         *,
         step: int = 0,
         cursor: int | None = None,
-        die_at: type[Order] | None = None,
+        die_at: type[Command] | None = None,
         step_of_death: int = 0,
     ) -> None:
-        """From `step` to the end, or until it dies with an order of that kind in its hands."""
-        await self.run.experience.begin(self.session, step, 4 * step if cursor is None else cursor)
+        """Learn from `step` to the end, or until it dies with a command of type `die_at` in its hands."""
+        controller = self.run.controller
+        await controller.begin(self.session, step, 4 * step if cursor is None else cursor)
         while True:
-            number = len(self.orders)
-            order = await self.run.experience.order(self.session, number, 10.0)
-            assert order is not None
-            self.orders.append(order)
-            if die_at is not None and isinstance(order, die_at) and step_of(order) == step_of_death:
+            number = len(self.commands)
+            command = await controller.command(self.session, number, 10.0)
+            assert command is not None
+            self.commands.append(command)
+            if die_at is not None and isinstance(command, die_at) and step_of(command) == step_of_death:
                 return
-            report = await self._carry_out(order)
-            await self.run.experience.report(self.session, number, report)
-            if isinstance(order, StopOrder):
+            report = await self._carry_out(command)
+            await controller.report(self.session, number, report)
+            if isinstance(command, Stop):
                 return
 
-    async def _carry_out(self, order: Order) -> Report:
-        if isinstance(order, PushOrder):
-            failure = self.push_failures.pop(0) if self.push_failures else None
-            # The others may be: a late one is refitted beside them.
-            assert all(member.worker.running == 0 for member in order.members)
-            lives = " ".join(member.life for member in order.members)
-            suffix = " failed" if failure else ""
-            self.run.log.append(f"push v{order.policy_version} {lives}{suffix}")
-            if self.sending:
-                await self.sending.pop(0).wait()
-            return Report(failure, {}, 0.25)
-        if isinstance(order, TrainOrder):
-            assert self.run.overlapping or all(worker.running == 0 for worker in self.run.workers)
-            self.run.log.append(f"train {order.step}")
-            if self.busy:
-                await self.busy.pop(0).wait()
-            return Report(None, {"policy/loss": order.step + 0.5}, 1.5)
-        if isinstance(order, SaveOrder):
-            self.run.log.append(f"save {order.step}")
-            return Report()
-        self.run.log.append("stop")
-        return Report()
+    async def _carry_out(self, command: Command) -> CommandReport:
+        log = self.run.log
+        match command:
+            case Push():
+                failure = self.push_failures.pop(0) if self.push_failures else None
+                # Other workers may be generating while a late one is pushed to.
+                assert all(worker.actor.running == 0 for worker in command.workers)
+                lives = " ".join(worker.life for worker in command.workers)
+                log.append(f"push v{command.policy_version} {lives}{' failed' if failure else ''}")
+                if self.sending:
+                    await self.sending.pop(0).wait()
+                return CommandReport(failure, {}, 0.25)
+            case Train():
+                assert self.run.overlapping or all(worker.running == 0 for worker in self.run.workers)
+                log.append(f"train {command.step}")
+                if self.busy:
+                    await self.busy.pop(0).wait()
+                return CommandReport(None, {"policy/loss": command.step + 0.5}, 1.5)
+            case Save():
+                log.append(f"save {command.step}")
+            case Stop():
+                log.append("stop")
+        return CommandReport()
 
     @property
-    def trained(self) -> list[TrainOrder]:
-        return [order for order in self.orders if isinstance(order, TrainOrder)]
+    def trained(self) -> list[Train]:
+        """All Train commands so far."""
+        return [command for command in self.commands if isinstance(command, Train)]
 
     @property
-    def saved(self) -> list[SaveOrder]:
-        return [order for order in self.orders if isinstance(order, SaveOrder)]
+    def saved(self) -> list[Save]:
+        """All Save commands so far."""
+        return [command for command in self.commands if isinstance(command, Save)]
 
 
-def step_of(order: Order) -> int:
-    return order.step if isinstance(order, TrainOrder | SaveOrder) else getattr(order, "policy_version", -1)
+def step_of(command: Command) -> int:
+    """Return the step of a command, or the policy version of a push."""
+    return command.step if isinstance(command, Train | Save) else getattr(command, "policy_version", -1)
+
+
+def prompt_index(group: TrainingGroup) -> int:
+    """Return the number of a group's prompt, which the fake worker puts into every completion."""
+    return group.completions[0][0]
+
+
+def prompt_indices(commands: Sequence[Train]) -> list[int]:
+    """Return the numbers of all prompts trained on, in order."""
+    return [prompt_index(group) for command in commands for group in command.groups]
+
+
+class Clock:
+    """A `time.perf_counter` that a test moves by hand: `monkeypatch.setattr(time, "perf_counter", Clock())`."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        self.now_s += 1e-6  # so that no duration is 0
+        return self.now_s
 
 
 async def settled() -> None:
-    """All that can happen without anyone's help has happened. Counted in turns: a busy machine has no clock."""
+    """Let everything happen that needs no help. It counts turns of the loop, because a busy machine has no clock."""
     for _ in range(500):
         await asyncio.sleep(0)

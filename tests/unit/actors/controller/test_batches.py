@@ -1,17 +1,12 @@
 """`actors.controller.batches`: which prompts a step is made of."""
 
 import asyncio
-from dataclasses import replace
 
-from actors.messages import TrainOrder
+from learner.commands import Train
 from tests.unit.actors.fakes import Partly, died
-from tests.unit.actors.runs import PLAN, Learner, Run, settled
+from tests.unit.actors.runs import Learner, Run, changed, prompt_indices, settled
 
-REFILLING = replace(PLAN, batch=replace(PLAN.batch, max_refills=2))
-
-
-def indices(order: TrainOrder) -> list[int]:
-    return [group.prompt.meta.index for group in order.groups]
+REFILLING = changed(max_refills=2)
 
 
 async def test_groups_without_spread_are_replaced_in_their_places_by_further_prompts() -> None:
@@ -20,7 +15,11 @@ async def test_groups_without_spread_are_replaced_in_their_places_by_further_pro
     learner = Learner(run)
     await learner.learn()
     # 1 and 2 give way to 4 and 5, and 5 to 6; then 7 to 10; then 11 to 14.
-    assert [indices(order) for order in learner.trained] == [[0, 4, 6, 3], [7, 8, 9, 10], [11, 12, 13, 14]]
+    assert [prompt_indices([command]) for command in learner.trained] == [
+        [0, 4, 6, 3],
+        [7, 8, 9, 10],
+        [11, 12, 13, 14],
+    ]
     first = learner.trained[0]
     assert [group.group_id for group in first.groups] == ["0-0", "0-1", "0-2", "0-3"]
     _, metrics, _ = run.record.steps[0]
@@ -31,12 +30,12 @@ async def test_groups_without_spread_are_replaced_in_their_places_by_further_pro
 
 
 async def test_after_the_last_refill_what_has_no_spread_is_trained_as_it_is() -> None:
-    run = Run(replace(REFILLING, steps=1))
+    run = Run(changed(REFILLING, steps=1))
     run.dull = lambda index: index >= 2
     learner = Learner(run)
     await learner.learn()
     # 2 and 3, then 4 and 5, then 6 and 7: all dull.
-    assert indices(learner.trained[0]) == [0, 1, 6, 7]
+    assert prompt_indices([learner.trained[0]]) == [0, 1, 6, 7]
     assert run.record.steps[0][1]["groups/refilled"] == 2.0
 
 
@@ -45,7 +44,11 @@ async def test_without_refills_no_group_is_replaced() -> None:
     run.dull = lambda index: True
     learner = Learner(run)
     await learner.learn()
-    assert [indices(order) for order in learner.trained] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert [prompt_indices([command]) for command in learner.trained] == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [8, 9, 10, 11],
+    ]
     assert run.record.steps[0][1]["groups/refilled"] == 0.0
 
 
@@ -57,7 +60,7 @@ async def test_the_prompts_do_not_depend_on_who_finishes_first() -> None:
         run.workers[-1].generating = [Partly(1, died())]
         learner = Learner(run)
         await learner.learn()
-        taken.append([indices(order) for order in learner.trained])
+        taken.append([prompt_indices([command]) for command in learner.trained])
     assert taken[0] == taken[1] == taken[2]
 
 
@@ -75,23 +78,23 @@ async def test_a_refills_prompts_are_made_before_they_are_wanted() -> None:
 async def test_the_next_steps_prompts_are_ready_whatever_refills_took() -> None:
     run = Run(REFILLING)
     run.dull = lambda index: index == 1
-    await Learner(run).learn(die_at=TrainOrder, step_of_death=0)
+    await Learner(run).learn(die_at=Train, step_of_death=0)
     await settled()
     assert [index for _, index, _ in run.prompts_made] == list(range(5 + 4))
 
 
 async def test_a_run_goes_on_from_a_checkpoint_with_the_prompts_it_would_have_taken() -> None:
-    plan = replace(REFILLING, checkpoint_every=1)
-    whole = Run(plan)
+    config = changed(REFILLING, checkpoint_every=1)
+    whole = Run(config)
     whole.dull = lambda index: index % 3 == 0
     learner = Learner(whole)
     await learner.learn()
     for saved in learner.saved[:-1]:
-        again = Run(plan)
+        again = Run(config)
         again.dull = whole.dull
         resumed = Learner(again)
         await resumed.learn(step=saved.step, cursor=saved.cursor)
-        assert [indices(order) for order in resumed.trained] == [
-            indices(order) for order in learner.trained[saved.step :]
+        assert [prompt_indices([command]) for command in resumed.trained] == [
+            prompt_indices([command]) for command in learner.trained[saved.step :]
         ]
     assert [saved.cursor for saved in learner.saved] != [4, 8, 12]  # else the cursor would say nothing

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError
 
-from actors.messages import PushOrder, Report, StopOrder, TrainOrder
+from actors.controller.batches import training_group
+from learner.commands import CommandReport, Push, Stop, Train
 from rollout.prompt import PromptError
 from tests.unit.actors.fakes import Partly, died, engine_error
-from tests.unit.actors.runs import PLAN, SAMPLING, Learner, Run, evaluating, settled
+from tests.unit.actors.runs import CONFIG, Learner, Run, changed, prompt_indices, settled
 
 # --- all is well -----------------------------------------------------------------------------------
 
@@ -29,13 +30,14 @@ async def test_each_step_is_sampled_from_the_weights_of_the_one_before() -> None
         *("generate 0.0 v1 [4, 5]", "generate 1.0 v1 [6, 7]"),
         *("generate 0.0 v2 [8, 9]", "generate 1.0 v2 [10, 11]"),
     ]
-    assert run.experience.failure() is None
+    assert run.controller.failure() is None
 
 
 async def test_groups_keep_prompts_completions_and_rewards_together() -> None:
-    learner = Learner(Run())
+    run = Run(changed(recorded_groups=4))
+    learner = Learner(run)
     await learner.learn()
-    groups = learner.trained[1].groups
+    _, _, groups = run.record.steps[1]
     assert [group.group_id for group in groups] == ["1-0", "1-1", "1-2", "1-3"]
     assert {group.policy_version for group in groups} == {1}
     for index, group in zip((4, 5, 6, 7), groups, strict=True):
@@ -44,6 +46,7 @@ async def test_groups_keep_prompts_completions_and_rewards_together() -> None:
         assert [rollout.token_ids for rollout in group.rollouts] == [(index, 0), (index, 1)]
         assert [rollout.text for rollout in group.rollouts] == [f"{index}/0", f"{index}/1"]
         assert [rollout.reward for rollout in group.rollouts] == [1.0, 0.0]
+    assert learner.trained[1].groups == tuple(map(training_group, groups))
 
 
 async def test_a_step_is_recorded_with_its_metrics_and_seconds() -> None:
@@ -66,7 +69,7 @@ async def test_a_step_is_recorded_with_its_metrics_and_seconds() -> None:
 async def test_the_next_steps_prompts_are_made_while_the_learner_trains() -> None:
     run = Run()
     learner = Learner(run)
-    await learner.learn(die_at=TrainOrder, step_of_death=0)
+    await learner.learn(die_at=Train, step_of_death=0)
     await settled()
     assert [index for _, index, _ in run.prompts_made] == list(range(8))
 
@@ -83,15 +86,15 @@ async def test_a_prompts_sampling_seed_depends_on_the_prompt_alone() -> None:
         run = Run(num_workers=num_workers)
         await Learner(run).learn()
         samplings = [sampling for worker in run.workers for sampling in worker.samplings]
-        assert {replace(sampling, seed=0) for sampling in samplings} == {replace(SAMPLING, seed=0)}
+        assert {replace(sampling, seed=0) for sampling in samplings} == {replace(CONFIG.sampling, seed=0)}
         seeds.append(sorted(sampling.seed for sampling in samplings))
     assert seeds[0] == seeds[1]
     assert len(set(seeds[0])) == 12
 
 
-async def test_videos_that_were_passed_over_are_named() -> None:
-    run = Run(replace(PLAN, steps=1, batch=replace(PLAN.batch, prompts=1)))
-    run.passed_over = ("a.mp4: broken",)
+async def test_videos_that_were_skipped_are_named() -> None:
+    run = Run(changed(steps=1, prompts_per_step=1))
+    run.skipped = ("a.mp4: broken",)
     await Learner(run).learn()
     assert ("video_rejected", "a.mp4: broken") in run.record.said
 
@@ -100,10 +103,10 @@ async def test_videos_that_were_passed_over_are_named() -> None:
 
 
 async def test_evaluation_comes_before_the_first_step_and_after_the_last() -> None:
-    run = Run(evaluating(replace(PLAN, steps=1), samples_per_task=5))
+    run = Run(changed(steps=1, samples_per_task=5))
     await Learner(run).learn()
     run.check_versions()
-    assert [(answers.stage, answers.task) for answers in run.record.evaluations] == [
+    assert [(answers.point, answers.task) for answers in run.record.evaluations] == [
         *(("before", "counting"), ("before", "jigsaw"), ("after", "counting"), ("after", "jigsaw"))
     ]
     first_train = run.log.index("train 0")
@@ -113,9 +116,7 @@ async def test_evaluation_comes_before_the_first_step_and_after_the_last() -> No
     assert sum(index > first_train for index in generated) == 8
     assert {line.split()[2] for line in run.log[first_train:] if line.startswith("generate")} == {"v1"}
     held_out = [made for made in run.prompts_made if made[0] == "held_out"]
-    assert held_out[:10] == [
-        ("held_out", index, task) for task in PLAN.evaluation.tasks for index in range(5)
-    ]
+    assert held_out[:10] == [("held_out", index, task) for task in CONFIG.tasks for index in range(5)]
     assert held_out[:10] == held_out[10:]
     assert [message for kind, message in run.record.said if kind == "stage"] == [
         *("evaluating before training", "training", "evaluating after training", "done")
@@ -123,30 +124,30 @@ async def test_evaluation_comes_before_the_first_step_and_after_the_last() -> No
 
 
 async def test_evaluation_answers_are_greedy_once_and_sampled_several_times() -> None:
-    run = Run(evaluating(replace(PLAN, steps=1), samples_per_task=5), num_workers=1)
+    run = Run(changed(steps=1, samples_per_task=5), num_workers=1)
     await Learner(run).learn()
     answers = run.record.evaluations[0]
     assert answers.greedy == ((1.0, True),) * 5  # completion 0 of each
     assert answers.sampled == ((1.0, True), (0.0, True), (1.0, True)) * 5
-    assert answers.truths == ("answer",) * 5
+    assert answers.truths == ("truth",) * 5
     greedy, sampled = run.workers[0].samplings[0], run.workers[0].samplings[5]
     assert (greedy.num_completions, greedy.temperature) == (1, 0.0)
     assert (sampled.num_completions, sampled.temperature) == (3, 0.7)
 
 
 async def test_a_resumed_run_is_not_evaluated_before() -> None:
-    run = Run(evaluating(samples_per_task=2))
+    run = Run(changed(samples_per_task=2))
     await Learner(run).learn(step=2)
-    assert {answers.stage for answers in run.record.evaluations} == {"after"}
+    assert {answers.point for answers in run.record.evaluations} == {"after"}
 
 
 async def test_a_run_resumed_at_its_end_only_evaluates() -> None:
-    run = Run(evaluating(samples_per_task=2))
+    run = Run(changed(samples_per_task=2))
     learner = Learner(run)
     await learner.learn(step=3)
     assert learner.trained == []
-    assert [answers.stage for answers in run.record.evaluations] == ["after", "after"]
-    assert isinstance(learner.orders[-1], StopOrder)
+    assert [answers.point for answers in run.record.evaluations] == ["after", "after"]
+    assert isinstance(learner.commands[-1], Stop)
 
 
 # --- rollout workers fail --------------------------------------------------------------------------
@@ -161,7 +162,7 @@ async def test_a_worker_that_dies_in_a_step_is_refitted_before_it_serves_and_no_
     assert run.said("push")[:2] == ["push v0 0.0 1.0", "push v0 1.1"]  # the second while step 0 went on
     assert run.said("push")[2:] == ["push v1 0.0 1.1", "push v2 0.0 1.1"]
     assert run.said("train") == ["train 0", "train 1", "train 2"]
-    trained = [group.prompt.meta.index for order in learner.trained for group in order.groups]
+    trained = prompt_indices(learner.trained)
     assert trained == list(range(12))
     assert [kind for kind in run.record.kinds if kind != "stage"] == ["rollout_died", "rollout_restarted"]
 
@@ -173,11 +174,11 @@ async def test_all_workers_may_die_at_once() -> None:
     learner = Learner(run)
     await learner.learn()
     run.check_versions()
-    assert [group.prompt.meta.index for group in learner.trained[0].groups] == [0, 1, 2, 3]
+    assert prompt_indices([learner.trained[0]]) == [0, 1, 2, 3]
 
 
 async def test_a_worker_that_comes_up_between_steps_is_pushed_to_with_the_others() -> None:
-    run = Run(replace(PLAN, steps=4))
+    run = Run(changed(steps=4))
     late = asyncio.Event()
     run.workers[1].generating, run.workers[1].after_kill = [died()], [late]  # its restart takes long
     learning = asyncio.ensure_future(Learner(run).learn())
@@ -195,9 +196,9 @@ async def test_when_no_worker_is_left_the_learner_is_stopped_and_told_why() -> N
     run.workers[0].generating, run.workers[0].after_kill = [died()], [ActorDiedError()]
     learner = Learner(run)
     await learner.learn()
-    assert isinstance(learner.orders[-1], StopOrder)
+    assert isinstance(learner.commands[-1], Stop)
     assert learner.trained == []
-    said = run.experience.failure()
+    said = run.controller.failure()
     assert said is not None
     assert said.startswith("NoRolloutWorkers: no rollout worker is left (worker 0: it cannot be started")
 
@@ -208,8 +209,8 @@ async def test_prompts_that_break_every_engine_stop_the_run() -> None:
         worker.generating = [engine_error("video too long")] * 2
     learner = Learner(run)
     await learner.learn()
-    assert isinstance(learner.orders[-1], StopOrder)
-    assert "video too long" in str(run.experience.failure())
+    assert isinstance(learner.commands[-1], Stop)
+    assert "video too long" in str(run.controller.failure())
 
 
 async def test_a_prompt_that_cannot_be_made_stops_the_run() -> None:
@@ -217,8 +218,8 @@ async def test_a_prompt_that_cannot_be_made_stops_the_run() -> None:
     run.bad_prompt = PromptError("prompt of 9000 tokens is over the limit of 8192")
     learner = Learner(run)
     await learner.learn()
-    assert isinstance(learner.orders[-1], StopOrder)
-    assert run.experience.failure() == "PromptError: prompt of 9000 tokens is over the limit of 8192"
+    assert isinstance(learner.commands[-1], Stop)
+    assert run.controller.failure() == "PromptError: prompt of 9000 tokens is over the limit of 8192"
 
 
 # --- pushes fail -----------------------------------------------------------------------------------
@@ -238,8 +239,8 @@ async def test_a_push_that_never_succeeds_stops_the_run() -> None:
     run = Run(num_workers=1)
     learner = Learner(run, push_failures=["no route to host"] * 5)
     await learner.learn()
-    assert isinstance(learner.orders[-1], StopOrder)
-    said = run.experience.failure()
+    assert isinstance(learner.commands[-1], Stop)
+    said = run.controller.failure()
     assert said == "PushFailed: the weights could not be pushed in 5 attempts; last: no route to host"
 
 
@@ -280,23 +281,19 @@ async def test_a_push_to_a_late_worker_is_carried_out_before_the_step() -> None:
 # --- the learner fails -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("die_at", "step_of_death"), [(TrainOrder, 0), (TrainOrder, 1), (PushOrder, 0), (PushOrder, 2)]
-)
+@pytest.mark.parametrize(("die_at", "step_of_death"), [(Train, 0), (Train, 1), (Push, 0), (Push, 2)])
 async def test_a_new_session_starts_over_from_its_step(die_at: type[Any], step_of_death: int) -> None:
     run = Run()
     await Learner(run).learn(die_at=die_at, step_of_death=step_of_death)
     again = Learner(run, "second")
     await again.learn(step=min(step_of_death, 1))
     run.check_versions()
-    first = again.orders[0]
-    assert isinstance(first, PushOrder)
-    assert (first.policy_version, len(first.members)) == (min(step_of_death, 1), 2)
-    assert [order.step for order in again.trained] == list(range(min(step_of_death, 1), 3))
-    for order in again.trained:
-        assert [group.prompt.meta.index for group in order.groups] == list(
-            range(4 * order.step, 4 * order.step + 4)
-        )
+    first = again.commands[0]
+    assert isinstance(first, Push)
+    assert (first.policy_version, len(first.workers)) == (min(step_of_death, 1), 2)
+    assert [command.step for command in again.trained] == list(range(min(step_of_death, 1), 3))
+    for command in again.trained:
+        assert prompt_indices([command]) == list(range(4 * command.step, 4 * command.step + 4))
     assert "learner_restarted" in run.record.kinds
 
 
@@ -335,22 +332,22 @@ async def test_a_learner_that_dies_over_a_push_to_a_late_worker_begins_anew() ->
 
 async def test_late_words_of_an_old_session_are_not_heard() -> None:
     run = Run()
-    await Learner(run).learn(die_at=TrainOrder)
-    await run.experience.begin("second", 0, 0)
-    push = await run.experience.order("second", 0, 5.0)
-    assert isinstance(push, PushOrder)
-    await run.experience.report("first", 0, Report("not of this session"))
-    await run.experience.report("second", 7, Report("of an order that was not given"))
-    assert await run.experience.order("second", 1, 0.05) is None
+    await Learner(run).learn(die_at=Train)
+    await run.controller.begin("second", 0, 0)
+    push = await run.controller.command("second", 0, 5.0)
+    assert isinstance(push, Push)
+    await run.controller.report("first", 0, CommandReport("not of this session"))
+    await run.controller.report("second", 7, CommandReport("of an order that was not given"))
+    assert await run.controller.command("second", 1, 0.05) is None
     with pytest.raises(RuntimeError, match="replaced"):
-        await run.experience.order("first", 1, 5.0)
+        await run.controller.command("first", 1, 5.0)
 
 
 async def test_evaluation_before_is_not_repeated_by_a_second_session() -> None:
-    run = Run(evaluating(samples_per_task=2, tasks=("jigsaw",)))
-    await Learner(run).learn(die_at=TrainOrder)
+    run = Run(changed(samples_per_task=2, tasks=("jigsaw",)))
+    await Learner(run).learn(die_at=Train)
     await Learner(run, "second").learn()
-    assert [answers.stage for answers in run.record.evaluations] == ["before", "after"]
+    assert [answers.point for answers in run.record.evaluations] == ["before", "after"]
 
 
 # --- orders ----------------------------------------------------------------------------------------
@@ -358,34 +355,34 @@ async def test_evaluation_before_is_not_repeated_by_a_second_session() -> None:
 
 async def test_every_rank_gets_every_order_however_late_it_asks() -> None:
     run = Run()
-    await run.experience.begin("s", 0, 0)
-    first = await run.experience.order("s", 0, 5.0)
-    await run.experience.report("s", 0, Report())
-    train = await run.experience.order("s", 1, 5.0)
-    assert isinstance(train, TrainOrder)
+    await run.controller.begin("s", 0, 0)
+    first = await run.controller.command("s", 0, 5.0)
+    await run.controller.report("s", 0, CommandReport())
+    train = await run.controller.command("s", 1, 5.0)
+    assert isinstance(train, Train)
     # Rank 0 is at the training step already; rank 1 asks for the push.
-    assert await run.experience.order("s", 0, 5.0) is first
-    assert await run.experience.order("s", 1, 5.0) is train
+    assert await run.controller.command("s", 0, 5.0) is first
+    assert await run.controller.command("s", 1, 5.0) is train
 
 
 async def test_an_order_that_is_not_there_yet_is_none_after_the_wait() -> None:
     run = Run()
-    await run.experience.begin("s", 0, 0)
-    assert await run.experience.order("s", 1, 0.05) is None
+    await run.controller.begin("s", 0, 0)
+    assert await run.controller.command("s", 1, 0.05) is None
 
 
 async def test_a_report_that_comes_twice_counts_once() -> None:
     run = Run()
-    await run.experience.begin("s", 0, 0)
-    await run.experience.order("s", 0, 5.0)
-    await run.experience.report("s", 0, Report())
-    await run.experience.report("s", 0, Report("again"))
-    assert isinstance(await run.experience.order("s", 1, 5.0), TrainOrder)
+    await run.controller.begin("s", 0, 0)
+    await run.controller.command("s", 0, 5.0)
+    await run.controller.report("s", 0, CommandReport())
+    await run.controller.report("s", 0, CommandReport("again"))
+    assert isinstance(await run.controller.command("s", 1, 5.0), Train)
 
 
 # --- shared GPUs -----------------------------------------------------------------------------------
 
-SHARED = replace(PLAN, shared_gpus=True, steps=2)
+SHARED = changed(shared_gpus=True, steps=2)
 
 
 async def test_engines_sleep_while_the_learner_trains() -> None:
@@ -400,7 +397,7 @@ async def test_engines_sleep_while_the_learner_trains() -> None:
 
 async def test_engines_are_woken_for_a_learner_that_died_while_they_slept() -> None:
     run = Run(SHARED)
-    await Learner(run).learn(die_at=TrainOrder)
+    await Learner(run).learn(die_at=Train)
     assert all(worker.asleep for worker in run.workers)
     await Learner(run, "second").learn()
     run.check_versions()

@@ -1,15 +1,15 @@
 """`actors.controller.controller` with max_staleness 1: the next step is sampled while the learner trains."""
 
 import asyncio
-from dataclasses import replace
+import time
 
 import pytest
 
-from actors.messages import PushOrder, StopOrder, TrainOrder
+from learner.commands import Push, Stop, Train
 from tests.unit.actors.fakes import Partly, died, engine_error
-from tests.unit.actors.runs import PLAN, Learner, Run, evaluating, settled
+from tests.unit.actors.runs import Clock, Learner, Run, changed, prompt_indices, settled
 
-AHEAD = replace(PLAN, max_staleness=1)
+AHEAD = changed(max_staleness=1)
 
 
 async def test_a_step_is_sampled_from_the_weights_of_one_before_while_that_one_is_trained() -> None:
@@ -29,8 +29,12 @@ async def test_a_step_is_sampled_from_the_weights_of_one_before_while_that_one_i
         *("push v1 0.0", "train 1", "generate 0.0 v1 [8, 9, 10, 11]"),
         *("push v2 0.0", "train 2", "save 3", "stop"),
     ]
-    assert [{group.policy_version for group in order.groups} for order in learner.trained] == [{0}, {0}, {1}]
-    trained = [group.prompt.meta.index for order in learner.trained for group in order.groups]
+    assert [{group.policy_version for group in command.groups} for command in learner.trained] == [
+        {0},
+        {0},
+        {1},
+    ]
+    trained = prompt_indices(learner.trained)
     assert trained == list(range(12))
     assert [metrics["staleness/mean"] for _, metrics, _ in run.record.steps] == [0.0, 1.0, 1.0]
 
@@ -50,27 +54,30 @@ async def test_nothing_is_pushed_until_the_rollouts_have_ended() -> None:
     assert "push v1 0.0" in run.log
 
 
-async def test_what_was_waited_for_shows() -> None:
+async def test_what_was_waited_for_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     """First the learner is the slow one, then the engine."""
+    monkeypatch.setattr(time, "perf_counter", clock := Clock())
     run = Run(AHEAD, num_workers=1)
     slow, hold = asyncio.Event(), asyncio.Event()
     learner = Learner(run, busy=[slow])
     learning = asyncio.ensure_future(learner.learn())
     while len(run.said("generate")) < 2:
         await asyncio.sleep(0)
-    await asyncio.sleep(0.2)
+    await settled()
+    clock.now_s += 10
     run.workers[0].generating = [hold]  # the next: step 2's
     slow.set()
     while len(run.said("generate")) < 3:
         await asyncio.sleep(0)
-    await asyncio.sleep(0.2)
+    await settled()
+    clock.now_s += 10
     hold.set()
     await learning
     first, second, third = (metrics for _, metrics, _ in run.record.steps)
-    assert first["seconds/waited_for_update"] > 0.15
+    assert first["seconds/waited_for_update"] > 9
     assert second["seconds/waited_for_update"] == 0.0
-    assert third["seconds/waited_for_groups"] > 0.15
-    assert third["seconds/rollout"] > 0.15
+    assert third["seconds/waited_for_groups"] > 9
+    assert third["seconds/rollout"] > 9
     assert second["seconds/waited_for_groups"] < third["seconds/waited_for_groups"]
 
 
@@ -92,7 +99,7 @@ async def test_a_worker_that_dies_beside_the_update_leaves_its_prompts_to_the_ot
     await learning
     run.check_versions()
     assert run.said("push")[1:] == ["push v1 0.0 1.1", "push v2 0.0 1.1"]
-    assert [group.prompt.meta.index for group in learner.trained[1].groups] == [4, 5, 6, 7]
+    assert prompt_indices([learner.trained[1]]) == [4, 5, 6, 7]
 
 
 async def test_when_all_die_beside_the_update_they_go_on_with_what_it_made() -> None:
@@ -135,7 +142,7 @@ async def test_beside_engines_at_work_only_new_ones_are_given_newer_weights() ->
 
 async def test_what_was_sampled_beside_the_update_of_an_old_session_is_dropped() -> None:
     run = Run(AHEAD)
-    await Learner(run).learn(die_at=TrainOrder, step_of_death=0)
+    await Learner(run).learn(die_at=Train, step_of_death=0)
     for worker in run.workers:
         worker.generating = [asyncio.Event()]  # for ever
     await settled()
@@ -153,31 +160,29 @@ async def test_rollouts_that_fail_beside_the_update_stop_the_run() -> None:
         ]  # the first is all well
     learner = Learner(run)
     await learner.learn()
-    assert isinstance(learner.orders[-1], StopOrder)
-    assert [order.step for order in learner.trained] == [0]
-    assert "video too long" in str(run.experience.failure())
+    assert isinstance(learner.commands[-1], Stop)
+    assert [command.step for command in learner.trained] == [0]
+    assert "video too long" in str(run.controller.failure())
 
 
-@pytest.mark.parametrize(
-    ("die_at", "step"), [(TrainOrder, 0), (TrainOrder, 1), (PushOrder, 1), (PushOrder, 2)]
-)
+@pytest.mark.parametrize(("die_at", "step"), [(Train, 0), (Train, 1), (Push, 1), (Push, 2)])
 async def test_a_new_session_takes_the_same_prompts_from_the_weights_it_has(
-    die_at: type[TrainOrder] | type[PushOrder], step: int
+    die_at: type[Train] | type[Push], step: int
 ) -> None:
     run = Run(AHEAD)
     await Learner(run).learn(die_at=die_at, step_of_death=step)
     again = Learner(run, "second")
     await again.learn(step=1)
     run.check_versions()
-    assert [order.step for order in again.trained] == [1, 2]
-    trained = [group.prompt.meta.index for order in again.trained for group in order.groups]
+    assert [command.step for command in again.trained] == [1, 2]
+    trained = prompt_indices(again.trained)
     assert trained == list(range(4, 12))
-    assert [{group.policy_version for group in order.groups} for order in again.trained] == [{1}, {1}]
+    assert [{group.policy_version for group in command.groups} for command in again.trained] == [{1}, {1}]
     assert all(worker.running == 0 for worker in run.workers)
 
 
 async def test_evaluations_stand_between_steps() -> None:
-    run = Run(evaluating(AHEAD, samples_per_task=2, every=1, tasks=("jigsaw",)), num_workers=1)
+    run = Run(changed(AHEAD, samples_per_task=2, every=1, tasks=("jigsaw",)), num_workers=1)
     await Learner(run).learn()
     run.check_versions()
     assert [line for line in run.log if line.startswith(("push", "save", "train", "generate 0.0 v1"))] == [

@@ -1,45 +1,51 @@
 """`actors.controller.controller`: checkpoints, evaluations on the way, and what stops a run for good."""
 
 import asyncio
-from dataclasses import replace
+import time
 
 import pytest
 
 from actors.controller.held_out import held_out_score
-from actors.messages import EvaluationAnswers, ParityFailure, Report, SaveOrder, StopOrder, TrainOrder
-from tests.unit.actors.runs import PLAN, Learner, Run, evaluating, settled
+from actors.messages import TaskEvaluation
+from learner.commands import CommandReport, ParityFailure, Save, Stop, Train
+from tests.unit.actors.runs import Clock, Learner, Run, changed, settled
 
-JIGSAW = evaluating(replace(PLAN, steps=5), samples_per_task=2, tasks=("jigsaw",))
+JIGSAW = changed(changed(steps=5), samples_per_task=2, tasks=("jigsaw",))
 
 
 async def test_a_checkpoint_is_written_every_so_often_and_at_the_end() -> None:
-    run = Run(replace(PLAN, steps=5, checkpoint_every=2))
+    run = Run(changed(steps=5, checkpoint_every=2))
     learner = Learner(run)
     await learner.learn()
-    assert learner.saved == [SaveOrder(2, 8, None), SaveOrder(4, 16, None), SaveOrder(5, 20, None)]
+    assert learner.saved == [Save(2, 8, None), Save(4, 16, None), Save(5, 20, None)]
     # After its step and before the next push.
     assert run.log.index("save 2") == run.log.index("train 1") + 1 == run.log.index("push v2 0.0 1.0") - 1
 
 
 async def test_a_step_is_in_the_record_before_it_is_saved() -> None:
-    run = Run(replace(PLAN, checkpoint_every=1))
-    await Learner(run).learn(die_at=SaveOrder, step_of_death=2)
+    run = Run(changed(checkpoint_every=1))
+    await Learner(run).learn(die_at=Save, step_of_death=2)
     assert [step for step, _, _ in run.record.steps] == [0, 1]
 
 
 async def test_evaluations_on_the_way_are_saved_with_their_score() -> None:
-    run = Run(evaluating(replace(JIGSAW, checkpoint_every=2), every=2))
+    run = Run(changed(JIGSAW, checkpoint_every=2, every=2))
     learner = Learner(run)
     await learner.learn()
     score = 2 / 3  # of completions 0, 1 and 2, the first and the last are right
     # One checkpoint for both reasons; the last step's does not hang on the evaluation that follows.
-    assert [(order.step, order.cursor) for order in learner.saved] == [(2, 8), (4, 16), (5, 20), (5, 20)]
-    assert [order.score for order in learner.saved] == [
+    assert [(command.step, command.cursor) for command in learner.saved] == [
+        (2, 8),
+        (4, 16),
+        (5, 20),
+        (5, 20),
+    ]
+    assert [command.score for command in learner.saved] == [
         *[pytest.approx(score)] * 2,
         None,
         pytest.approx(score),
     ]
-    assert [(answers.stage, answers.step) for answers in run.record.evaluations] == [
+    assert [(answers.point, answers.step) for answers in run.record.evaluations] == [
         *(("before", 0), ("during", 2), ("during", 4), ("after", 5))
     ]
     held_out = [line for line in run.log if line.startswith("generate") and line.endswith((" [0]", " [1]"))]
@@ -48,38 +54,40 @@ async def test_evaluations_on_the_way_are_saved_with_their_score() -> None:
 
 
 async def test_an_evaluation_at_the_last_step_is_made_once() -> None:
-    run = Run(evaluating(replace(JIGSAW, steps=4), every=2))
+    run = Run(changed(JIGSAW, steps=4, every=2))
     await Learner(run).learn()
-    assert [(answers.stage, answers.step) for answers in run.record.evaluations] == [
+    assert [(answers.point, answers.step) for answers in run.record.evaluations] == [
         *(("before", 0), ("during", 2), ("after", 4))
     ]
 
 
 async def test_a_run_resumed_from_an_evaluated_checkpoint_is_not_evaluated_there_again() -> None:
-    run = Run(evaluating(JIGSAW, every=2))
+    run = Run(changed(JIGSAW, every=2))
     await Learner(run).learn(step=2)
-    assert [(answers.stage, answers.step) for answers in run.record.evaluations] == [
+    assert [(answers.point, answers.step) for answers in run.record.evaluations] == [
         ("during", 4),
         ("after", 5),
     ]
 
 
-async def test_evaluation_does_not_count_as_the_steps_time() -> None:
-    run = Run(evaluating(JIGSAW, every=1))
+async def test_evaluation_does_not_count_as_the_steps_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "perf_counter", clock := Clock())
+    run = Run(changed(JIGSAW, every=1))
     hold = asyncio.Event()
     learning = asyncio.ensure_future(Learner(run).learn())
     while "train 0" not in run.log:
         await asyncio.sleep(0)
     run.workers[0].generating = [hold]  # the evaluation after step 1
-    await asyncio.sleep(0.5)
+    await settled()
+    clock.now_s += 10
     hold.set()
     await learning
-    assert sum(metrics["seconds/step"] for _, metrics, _ in run.record.steps) < 0.45
+    assert sum(metrics["seconds/step"] for _, metrics, _ in run.record.steps) < 1
 
 
 def test_the_score_is_the_mean_over_tasks_whatever_their_number_of_samples() -> None:
-    few = EvaluationAnswers("during", 1, "jigsaw", ((0.0, True),), ((1.0, True),) * 2, ("12",))
-    many = EvaluationAnswers("during", 1, "counting", ((0.0, True),), ((0.5, True),) * 8, ("1,0,0",))
+    few = TaskEvaluation("during", 1, "jigsaw", ((0.0, True),), ((1.0, True),) * 2, ("12",))
+    many = TaskEvaluation("during", 1, "counting", ((0.0, True),), ((0.5, True),) * 8, ("1,0,0",))
     assert held_out_score([few, many]) == 0.75
 
 
@@ -87,25 +95,31 @@ def test_the_score_is_the_mean_over_tasks_whatever_their_number_of_samples() -> 
 async def test_broken_parity_stops_the_run_and_keeps_the_sample(rank_0_said_done: bool) -> None:
     run = Run()
     learner = Learner(run)
-    await learner.learn(die_at=TrainOrder, step_of_death=1)
-    number = len(learner.orders) - 1
+    await learner.learn(die_at=Train, step_of_death=1)
+    number = len(learner.commands) - 1
     if rank_0_said_done:  # and another rank was slower
-        await run.experience.report("first", number, Report())
-    broken = Report(parity_failure=ParityFailure("group 1-0, completion 1, token 3: ...", {"token": 3}))
-    await run.experience.report("of old", number, Report(parity_failure=ParityFailure("not heard", {})))
-    await run.experience.report("first", number, broken)
-    await run.experience.report("first", number, broken)  # every rank says so
-    assert isinstance(await run.experience.order("first", number + 1, 1.0), StopOrder)
-    assert run.experience.failure() == "ParityBroken: group 1-0, completion 1, token 3: ..."
+        await run.controller.report("first", number, CommandReport())
+    broken = CommandReport(
+        parity_failure=ParityFailure("group 1-0, completion 1, token 3: ...", {"token": 3})
+    )
+    await run.controller.report(
+        "of old", number, CommandReport(parity_failure=ParityFailure("not heard", {}))
+    )
+    await run.controller.report("first", number, broken)
+    await run.controller.report("first", number, broken)  # every rank says so
+    assert isinstance(await run.controller.command("first", number + 1, 1.0), Stop)
+    assert run.controller.failure() == "ParityBroken: group 1-0, completion 1, token 3: ..."
     assert run.record.parity_failures == [{"token": 3}]
     await settled()
     assert [step for step, _, _ in run.record.steps] == [0]
 
 
 async def test_a_reward_that_fails_is_told_once_and_counted() -> None:
-    run = Run(replace(PLAN, steps=2))
+    run = Run(changed(steps=2))
     run.reward_error = "ZeroDivisionError: division by zero"
     await Learner(run).learn()
     told = [message for kind, message in run.record.said if kind == "reward_failed"]
-    assert told == ["reward.function failed and counts as 0 (said once): ZeroDivisionError: division by zero"]
+    assert told == [
+        "reward.function failed and counts as 0 (reported once): ZeroDivisionError: division by zero"
+    ]
     assert run.record.steps[1][1]["completion/reward_failed"] == 1.0

@@ -6,11 +6,12 @@ import pytest
 
 from actors.controller.step_metrics import batch_metrics, step_metrics
 from actors.messages import Group, Prompt, PromptMeta, Rollout
+from tests.unit.actors.fakes import recipe
 
 
 def group(task: str, rewards: list[float], *, num_tokens: int, valid: list[bool], cut: int = 0) -> Group:
     """Rollouts of 1, 2, ... tokens; the first `cut` ran into the length limit."""
-    meta = PromptMeta("train", 0, task, "question", "answer", "{}", num_tokens, ())
+    meta = PromptMeta("train", 0, task, "question", "truth", recipe(task), num_tokens, ())
     rollouts = [
         Rollout(
             f"r{n}", (5,) * (n + 1), (-1.0,) * (n + 1), "text", "length" if n < cut else "stop", reward, ok
@@ -53,7 +54,12 @@ def test_values_by_hand() -> None:
 
 def test_how_a_batch_came_about() -> None:
     drawn = [
-        Group("g", Prompt(PromptMeta("train", index, "jigsaw", "", "", "{}", 1, ()), None, None), (), version)
+        Group(
+            "g",
+            Prompt(PromptMeta("train", index, "jigsaw", "", "", recipe(), 1, ()), None, None),
+            (),
+            version,
+        )
         for index, version in ((4, 2), (5, 3), (6, 3), (7, 3))
     ]
     # 5 gave way to 6, and 6 to 7.

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from actors.record.background_uploads import BackgroundFiles
+from actors.record.background_uploads import BackgroundUploads
 from store.files import Files
 
 
 @pytest.fixture
-def later(tmp_path: Path) -> BackgroundFiles:
-    return BackgroundFiles(Files(str(tmp_path)))
+def later(tmp_path: Path) -> BackgroundUploads:
+    return BackgroundUploads(Files(str(tmp_path)))
 
 
 def slow_file(folder: Path, name: str) -> Path:
@@ -27,7 +27,7 @@ def nothing() -> None:
     pass
 
 
-def test_a_batch_is_told_of_once_all_its_files_are_there(later: BackgroundFiles, tmp_path: Path) -> None:
+def test_a_batch_is_told_of_once_all_its_files_are_there(later: BackgroundUploads, tmp_path: Path) -> None:
     def written(name: str) -> bool:
         return (tmp_path / name).exists()
 
@@ -45,7 +45,7 @@ def test_a_batch_is_told_of_once_all_its_files_are_there(later: BackgroundFiles,
 
 
 def test_a_batch_that_is_not_written_whole_is_told_of_to_nobody(
-    later: BackgroundFiles, tmp_path: Path
+    later: BackgroundUploads, tmp_path: Path
 ) -> None:
     (tmp_path / "b").touch()  # no folder
     told: list[str] = []
@@ -57,7 +57,7 @@ def test_a_batch_that_is_not_written_whole_is_told_of_to_nobody(
     assert told == ["second"]  # a failure costs its own batch alone
 
 
-def test_what_went_wrong_last_is_said_at_the_end(later: BackgroundFiles, tmp_path: Path) -> None:
+def test_what_went_wrong_last_is_said_at_the_end(later: BackgroundUploads, tmp_path: Path) -> None:
     (tmp_path / "b").touch()
     later.write({"b/c": b"x"}, nothing)
     with pytest.raises(OSError, match="b"):
@@ -65,16 +65,16 @@ def test_what_went_wrong_last_is_said_at_the_end(later: BackgroundFiles, tmp_pat
 
 
 def test_no_more_wait_than_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.record.background_uploads._MOST_WAITING", 2)
-    monkeypatch.setattr("actors.record.background_uploads._THREADS", 1)
-    later = BackgroundFiles(Files(str(tmp_path)))
+    monkeypatch.setattr("actors.record.background_uploads._MAX_WAITING", 2)
+    monkeypatch.setattr("actors.record.background_uploads._NUM_THREADS", 1)
+    later = BackgroundUploads(Files(str(tmp_path)))
     slow = slow_file(tmp_path, "0")
     told: list[str] = []
     later.write({"0": b"x"}, lambda: told.append("0"))
     eventually(lambda: later._waiting.qsize() == 0)
     for name in ("1", "2"):
         later.write({name: b"x"}, lambda name=name: told.append(name))  # type: ignore[misc]
-    with pytest.raises(OSError, match="is slower than the run: pictures are left out"):
+    with pytest.raises(OSError, match="is slower than the run: frames are left out"):
         later.write({"3": b"x"}, lambda: told.append("3"))
     assert slow.read_bytes() == b"x"
     later.close(10)
@@ -85,23 +85,23 @@ def test_no_more_wait_than_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_closing_waits_no_longer_than_it_may_and_nothing_is_told_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actors.record.background_uploads._THREADS", 1)
-    later = BackgroundFiles(Files(str(tmp_path)))
+    monkeypatch.setattr("actors.record.background_uploads._NUM_THREADS", 1)
+    later = BackgroundUploads(Files(str(tmp_path)))
     slow = slow_file(tmp_path, "0")
     told: list[str] = []
     later.write({"0": b"x"}, lambda: told.append("0"))
     later.write({"1": b"x"}, lambda: told.append("1"))
-    with pytest.raises(OSError, match=r"did not take the last pictures within 0\.1 s"):
+    with pytest.raises(OSError, match=r"did not take the last frames within 0\.1 s"):
         later.close(0.1)
     assert slow.read_bytes() == b"x"
     for thread in later._threads:
-        thread.join(10)
+        thread.join(600)
     assert told == []
     assert not (tmp_path / "1").exists()
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 600
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)

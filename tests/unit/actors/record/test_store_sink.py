@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from actors.messages import EvaluationAnswers, WorkerState
-from actors.process_info import Place
-from actors.record.run_log import RunLog, RunLogPlan
+from actors.messages import TaskEvaluation, WorkerState
+from actors.process_info import ProcessInfo
+from actors.record.run_log import RunLog
 from dataset.view.annotations import Box
-from dataset.view.thumbnails import ClipPictures, Picture
+from dataset.view.thumbnails import ClipThumbnails, Thumbnail
 from learner.config import GrpoConfig
 from pretext.recipe import Recipe
 from pretext.source import Split
@@ -37,12 +37,12 @@ def logged(tmp_path: Path, url: str, bucket: str | None = None) -> tuple[RunLog,
     with_store = open_database(url)
     run_id = register_run(with_store, name="run", folder=str(folder), steps=5, config={}, environment={})
     with_store.close()
-    return RunLog(RunLogPlan(str(folder), GrpoConfig(), store=(url, run_id), bucket=bucket)), run_id
+    return RunLog(str(folder), grpo=GrpoConfig(), store=(url, run_id), bucket=bucket), run_id
 
 
 def sampled(rewards: tuple[float, ...] = (1.0, 0.0), split: Split = "train"):  # type: ignore[no-untyped-def]
     made = group(rewards)
-    meta = replace(made.prompt.meta, recipe=RECIPE.to_json(), split=split)
+    meta = replace(made.prompt.meta, recipe=RECIPE, split=split)
     return replace(made, prompt=replace(made.prompt, meta=meta))
 
 
@@ -50,12 +50,12 @@ def test_what_a_run_says_is_in_the_store(tmp_path: Path, url: str) -> None:
     log, run_id = logged(tmp_path, url)
     log.event("stage", "training")
     log.step(0, METRICS, [sampled()])
-    answers = EvaluationAnswers(
+    answers = TaskEvaluation(
         "after", 1, "jigsaw", ((1.0, True), (0.0, False)), ((0.5, True),) * 4, ("21", "12"),
         (sampled(split="held_out"),),
     )  # fmt: skip
     log.evaluation(answers)
-    log.workers([WorkerState("rollout", 0, "running", Place("10.0.0.1", 7, "3"), 2, 5, 1)])
+    log.workers([WorkerState("rollout", 0, "running", ProcessInfo("10.0.0.1", 7, "3"), 2, 5, 1)])
     log.close()
     reader = RunReader(open_database(url))
     (series,) = reader.series([run_id], ["tokens_per_second"])
@@ -89,8 +89,8 @@ def test_pictures_are_files_that_the_group_names(tmp_path: Path, url: str) -> No
     log, run_id = logged(tmp_path, url)
     strange = replace(sampled(), group_id="../../up")
     log.step(3, METRICS, [strange])
-    frame = Picture(0.5, True, b"a picture", (Box(0, 1, 2, 3, 4, "circle"),))
-    log.pictures(3, strange, [ClipPictures("Clip 1", 1, (frame,))])
+    frame = Thumbnail(0.5, True, b"a picture", (Box(0, 1, 2, 3, 4, "circle"),))
+    log.pictures(3, strange, [ClipThumbnails("Clip 1", 1, (frame,))])
     log.close()
     reader = RunReader(open_database(url))
     stored = reader.group(run_id, reader.groups(run_id).items[0].id)
@@ -122,19 +122,20 @@ def test_an_entry_that_a_sink_refuses_costs_that_entry_there_and_is_said_once(
     tmp_path: Path, url: str
 ) -> None:
     log, run_id = logged(tmp_path, url)
-    broken = replace(sampled(), prompt=replace(sampled().prompt, meta=group((1.0,)).prompt.meta))  # no recipe
+    meta = replace(sampled().prompt.meta, recipe=None)
+    broken = replace(sampled(), prompt=replace(sampled().prompt, meta=meta))
     log.step(0, METRICS, [broken, broken])
     log.step(1, METRICS, [sampled()])
     log.close()
     assert [each.step for each in RunReader(open_database(url)).groups(run_id).items] == [1]
     said = [line["message"] for line in lines(tmp_path / "run", "events")]
     assert len(said) == 1
-    assert said[0].startswith("the run store lacks an entry (said once): ")
+    assert said[0].startswith("the run store lacks an entry (reported once): ")
     assert len(lines(tmp_path / "run", "metrics")) == 2
 
 
 def test_a_store_that_cannot_be_opened_costs_no_run(tmp_path: Path) -> None:
-    log = RunLog(RunLogPlan(str(tmp_path), GrpoConfig(), store=("nonsense", 1), trackers=("mlflow",)))
+    log = RunLog(str(tmp_path), grpo=GrpoConfig(), store=("nonsense", 1), trackers=("mlflow",))
     log.step(0, METRICS, [])
     said = [line["message"] for line in lines(tmp_path, "events")]
     assert [line.split(" is not written")[0] for line in said] == ["mlflow", "the run store"]
@@ -150,7 +151,7 @@ def frames_of(url: str, run_id: int, step: int) -> list[str]:
     return [frame.file for clip in stored.frames for frame in clip.frames]
 
 
-CLIPS = [ClipPictures("Clip 1", None, (Picture(0.5, False, b"a picture", ()),))]
+CLIPS = [ClipThumbnails("Clip 1", None, (Thumbnail(0.5, False, b"a picture", ()),))]
 
 
 def test_pictures_go_to_a_bucket_where_there_is_one(tmp_path: Path, url: str) -> None:
@@ -166,22 +167,22 @@ def test_pictures_go_to_a_bucket_where_there_is_one(tmp_path: Path, url: str) ->
 def test_a_slow_bucket_holds_up_nothing_and_no_group_names_what_is_not_there(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actors.record.background_uploads._THREADS", 1)
-    monkeypatch.setattr("actors.record.background_uploads._MOST_WAITING", 1)
+    monkeypatch.setattr("actors.record.background_uploads._NUM_THREADS", 1)
+    monkeypatch.setattr("actors.record.background_uploads._MAX_WAITING", 1)
     log, run_id = logged(tmp_path, url, (tmp_path / "bucket").as_uri())
     slow = tmp_path / "bucket" / "frames" / "000000" / sampled().group_id / "0-000.webp.new"
     slow.parent.mkdir(parents=True)
     os.mkfifo(slow)  # whoever writes to it waits for a reader
     log.step(0, METRICS, [sampled()])
     log.pictures(0, sampled(), CLIPS)
-    eventually(lambda: log._others["the run store"]._later._waiting.qsize() == 0)  # type: ignore[attr-defined]
+    eventually(lambda: log._others["the run store"]._uploads._waiting.qsize() == 0)  # type: ignore[attr-defined]
     for step in (1, 2):  # one waits, one is too many
         log.step(step, METRICS, [sampled()])
         log.pictures(step, sampled(), CLIPS)
     eventually(lambda: len(RunReader(open_database(url)).groups(run_id).items) == 3)
     assert [frames_of(url, run_id, step) for step in range(3)] == [[], [], []]
     (said,) = [line["message"] for line in lines(tmp_path / "run", "events")]
-    assert "is slower than the run: pictures are left out" in said
+    assert "is slower than the run: frames are left out" in said
     assert slow.read_bytes() == b"a picture"
     log.close()
     assert [len(frames_of(url, run_id, step)) for step in range(3)] == [1, 1, 0]
@@ -196,7 +197,7 @@ def test_a_bucket_that_takes_nothing_costs_pictures_alone_and_is_said_once(tmp_p
     log.close()
     assert [frames_of(url, run_id, step) for step in range(3)] == [[], [], []]
     (said,) = [line["message"] for line in lines(tmp_path / "run", "events")]
-    assert said.startswith("the run store lacks an entry (said once): ")
+    assert said.startswith("the run store lacks an entry (reported once): ")
     assert len(lines(tmp_path / "run", "metrics")) == 3
 
 
@@ -222,7 +223,7 @@ def test_pictures_of_the_evaluation_that_a_run_goes_on_from_still_come(tmp_path:
     slow = tmp_path / "bucket" / "frames" / "000001" / evaluated.group_id / "0-000.webp.new"
     slow.parent.mkdir(parents=True)
     os.mkfifo(slow)
-    log.evaluation(EvaluationAnswers("during", 1, "jigsaw", (), (), (), (evaluated,)))
+    log.evaluation(TaskEvaluation("during", 1, "jigsaw", (), (), (), (evaluated,)))
     log.pictures(1, evaluated, CLIPS)
     log.forget(1)
     assert slow.read_bytes() == b"a picture"
@@ -231,7 +232,7 @@ def test_pictures_of_the_evaluation_that_a_run_goes_on_from_still_come(tmp_path:
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 600
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)

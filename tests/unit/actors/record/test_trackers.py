@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.messages import EvaluationAnswers
-from actors.record.run_log import RunLog, RunLogPlan
+from actors.messages import TaskEvaluation
+from actors.record.run_log import RunLog
 from learner.config import GrpoConfig
 from tests.unit.actors.record.test_run_log import lines
 
@@ -13,9 +13,9 @@ from tests.unit.actors.record.test_run_log import lines
 def record(folder: Path, tracker: str) -> None:
     """Two lives of a run, one step each."""
     for step in range(2):
-        log = RunLog(RunLogPlan(str(folder), GrpoConfig(), trackers=(tracker,), config={"seed": 3}))
+        log = RunLog(str(folder), grpo=GrpoConfig(), trackers=(tracker,), config={"seed": 3})
         log.step(step, {"reward/mean": 0.5 + step / 10, "step/tokens": 3.0, "seconds/step": 1.0}, [])
-        log.evaluation(EvaluationAnswers("during", step, "jigsaw", ((1.0, True),), ((0.25, True),), ("1",)))
+        log.evaluation(TaskEvaluation("during", step, "jigsaw", ((1.0, True),), ((0.25, True),), ("1",)))
         log.close()
     assert not (folder / "events.jsonl").exists(), lines(folder, "events")
 

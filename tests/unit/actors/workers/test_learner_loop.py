@@ -1,19 +1,28 @@
-"""`learner.loop`, order by order, and `actors.workers.learner_port`'s view of a group."""
+"""`learner.loop`, command by command, and the groups that the controller gives the learner."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
+from actors.controller.batches import training_group
 from actors.messages import Group, Prompt, PromptMeta, Rollout
-from actors.workers.learner_port import training_group
 from learner.algorithm.parity import ParityError
-from learner.batch import TrainingGroup
-from learner.loop import Order, Push, Save, Stop, Train, carry_out_orders
+from learner.commands import (
+    Command,
+    CommandReport,
+    ParityFailure,
+    Push,
+    Save,
+    Stop,
+    Train,
+    TrainingGroup,
+)
+from learner.loop import carry_out_commands
+from tests.unit.actors.fakes import recipe
 
 
 @dataclass
-class Policy:
-    """Trains nothing; `broken` is the step over which parity breaks."""
+class FakePolicy:
+    """Trains nothing; `broken` is the step whose logprobs break parity."""
 
     rank: int = 0
     broken: int | None = None
@@ -27,69 +36,67 @@ class Policy:
 
 
 @dataclass
-class Port:
-    """Gives the orders of a list, and keeps what is said of them."""
+class FakePort:
+    """Gives the commands of a list, and keeps the reports."""
 
-    orders: list[Order]
-    said: list[tuple[Any, ...]] = field(default_factory=list)
-
-    def begin(self, step: int, cursor: int) -> None:
-        raise AssertionError("the loop itself begins nothing")
-
-    def order(self, number: int) -> Order:
-        return self.orders[number]
-
-    def report(self, number: int, *, failure: str | None, metrics: dict[str, float], seconds: float) -> None:
-        assert seconds >= 0
-        self.said.append((number, failure, metrics))
+    commands: list[Command]
+    reports: list[tuple[int, CommandReport]] = field(default_factory=list)
 
     def joined(self, rank: int) -> None:
         pass
 
-    def parity_broken(self, number: int, message: str, sample: dict[str, Any]) -> None:
-        self.said.append((number, message, sample))
+    def begin(self, step: int, cursor: int) -> None:
+        raise AssertionError("train_loop begins the session, not the command loop")
+
+    def command(self, number: int) -> Command:
+        return self.commands[number]
+
+    def report(self, number: int, report: CommandReport) -> None:
+        assert report.seconds >= 0
+        self.reports.append((number, replace(report, seconds=0.0)))
 
 
-PUSH = Push(0, ("life",), None)  # type: ignore[arg-type]
+PUSH = Push(0, ())
 SAVE = Save(1, 8, 0.5)
 
 
-def carried_out(policy: Policy, *orders: Order) -> tuple[list[tuple[Any, ...]], list[Save]]:
-    """What the port heard, and what was saved; every push fails."""
-    port, saved = Port([*orders, Stop()]), list[Save]()
-    carry_out_orders(policy, port, push=lambda order: "no route to host", save=saved.append)
-    return port.said, saved
+def carry_out(policy: FakePolicy, *commands: Command) -> tuple[list[tuple[int, CommandReport]], list[Save]]:
+    """Return the reports that the port received, and what was saved; every push fails."""
+    port, saved = FakePort([*commands, Stop()]), list[Save]()
+    carry_out_commands(policy, port, push=lambda command: "no route to host", save=saved.append)
+    return port.reports, saved
 
 
-def test_every_order_is_carried_out_and_reported_in_its_turn() -> None:
-    policy = Policy()
-    said, saved = carried_out(policy, PUSH, Train(0, []), SAVE, Train(1, []))
-    assert said == [
-        (0, "no route to host", {}),
-        (1, None, {"policy/loss": 0.0}),
-        (2, None, {}),
-        (3, None, {"policy/loss": 0.5}),
-        (4, None, {}),  # the stop
+def test_every_command_is_carried_out_and_reported_in_order() -> None:
+    policy = FakePolicy()
+    reports, saved = carry_out(policy, PUSH, Train(0, ()), SAVE, Train(1, ()))
+    assert reports == [
+        (0, CommandReport("no route to host")),
+        (1, CommandReport(metrics={"policy/loss": 0.0})),
+        (2, CommandReport()),
+        (3, CommandReport(metrics={"policy/loss": 0.5})),
+        (4, CommandReport()),  # on Stop
     ]
     assert (saved, policy.trained) == ([SAVE], [0, 1])
 
 
-def test_other_ranks_do_the_same_and_are_silent() -> None:
-    policy = Policy(rank=1)
-    said, saved = carried_out(policy, PUSH, Train(0, []), SAVE)
-    assert (said, saved, policy.trained) == ([], [SAVE], [0])
+def test_other_ranks_carry_out_the_same_commands_and_do_not_report() -> None:
+    policy = FakePolicy(rank=1)
+    reports, saved = carry_out(policy, PUSH, Train(0, ()), SAVE)
+    assert (reports, saved, policy.trained) == ([], [SAVE], [0])
 
 
-def test_any_rank_says_that_parity_is_broken_and_none_tries_again() -> None:
+def test_any_rank_reports_a_parity_failure_and_the_step_is_not_repeated() -> None:
     for rank in (0, 1):
-        policy = Policy(rank=rank, broken=0)
-        said, _ = carried_out(policy, Train(0, []))
-        assert said[0] == (0, "group 0-0: they differ", {"token": 3})
+        policy = FakePolicy(rank=rank, broken=0)
+        reports, _ = carry_out(policy, Train(0, ()))
+        failure = ParityFailure("group 0-0: they differ", {"token": 3})
+        assert reports[0] == (0, CommandReport(parity_failure=failure))
         assert policy.trained == []
 
 
-def test_a_group_as_the_learner_takes_it() -> None:
-    meta = PromptMeta("train", 4, "jigsaw", "Which?", "21", "{}", 70, ())
+def test_a_training_group_has_what_the_learner_needs_of_a_group() -> None:
+    meta = PromptMeta("train", 4, "jigsaw", "Which?", "21", recipe(), 70, ())
     full = Rollout("train-4-0", (7, 8), (-0.5, -0.25), "21", "stop", 1.0, True)
     cut = replace(full, token_ids=(7,), logprobs=(-0.5,), finish_reason="length", reward=0.0)
     made = training_group(Group("3-1", Prompt(meta, None, None), (full, cut), policy_version=2))

@@ -1,14 +1,13 @@
 """`actors.workers.prompt_worker`: prompts that follow from their number alone, and videos that go bad on the way."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from actors.workers.prompt_worker import PromptMaker, PromptSpec
+from actors.workers.prompt_worker import PromptSpec, PromptWorker
 from dataset.scan import scan
 from pretext.scenes import draw_videos
 from pretext.source import Split, StreamSource
@@ -57,7 +56,7 @@ def with_videos(spec: PromptSpec, videos: Mapping[Split, Sequence[SampledVideo]]
 
 
 def test_a_prompt_is_the_same_whoever_makes_it(spec: PromptSpec) -> None:
-    one, two = PromptMaker(spec), PromptMaker(spec)
+    one, two = PromptWorker(spec), PromptWorker(spec)
     for index in (5, 0, 3):
         (meta, engine, model), (again, same_engine, same_model) = (
             one.make("train", index),
@@ -70,39 +69,37 @@ def test_a_prompt_is_the_same_whoever_makes_it(spec: PromptSpec) -> None:
 
 
 def test_what_is_known_of_a_prompt(spec: PromptSpec) -> None:
-    meta, engine, model = PromptMaker(spec).make("train", 1)
-    recipe = json.loads(meta.recipe)
+    meta, engine, model = PromptWorker(spec).make("train", 1)
+    recipe = meta.recipe
     assert (meta.split, meta.index, meta.rejected) == ("train", 1, ())
-    assert meta.task == recipe["task"] == "jigsaw"
-    assert meta.answer == recipe["answer"]
+    assert meta.task == recipe.task == "jigsaw"
+    assert meta.truth == recipe.truth
     assert meta.num_tokens == len(model.token_ids) == len(engine.expanded_token_ids)
     assert meta.question.count("[video]") == len(engine.videos) == 4
 
 
 def test_splits_differ_in_videos_and_in_recipes(spec: PromptSpec) -> None:
-    maker = PromptMaker(spec)
-    recipes = {
-        split: [json.loads(maker.make(split, i)[0].recipe) for i in range(4)] for split in videos_of(spec)
-    }
-    videos = {split: {recipe["video"] for recipe in found} for split, found in recipes.items()}
+    maker = PromptWorker(spec)
+    recipes = {split: [maker.make(split, i)[0].recipe for i in range(4)] for split in videos_of(spec)}
+    videos = {split: {recipe.video for recipe in found} for split, found in recipes.items()}
     assert len(videos["train"]) == 3
     assert not videos["train"] & videos["held_out"]
     shared = with_videos(spec, {"train": videos_of(spec)["train"], "held_out": videos_of(spec)["train"]})
-    same_video = PromptMaker(shared)
+    same_video = PromptWorker(shared)
     assert same_video.make("train", 0)[0].recipe != same_video.make("held_out", 0)[0].recipe
 
 
 def test_a_task_can_be_asked_for(spec: PromptSpec) -> None:
-    maker = PromptMaker(spec)
+    maker = PromptWorker(spec)
     assert {maker.make("held_out", index, "jigsaw")[0].task for index in range(3)} == {"jigsaw"}
 
 
 def test_a_video_that_went_bad_is_passed_over_and_named(spec: PromptSpec, tmp_path: Path) -> None:
     good, *rest = videos_of(spec)["train"]
     bad = [dataclasses.replace(info, path=str(tmp_path / f"gone{n}.mp4")) for n, info in enumerate(rest)]
-    maker = PromptMaker(with_videos(spec, {"train": [good, *bad], "held_out": []}))
+    maker = PromptWorker(with_videos(spec, {"train": [good, *bad], "held_out": []}))
     made = [maker.make("train", index)[0] for index in range(6)]
-    assert {json.loads(meta.recipe)["video"] for meta in made} == {good.path}
+    assert {meta.recipe.video for meta in made} == {good.path}
     assert [meta.task for meta in made] == ["grounding", "jigsaw"] * 3  # the mix is kept
     assert any(meta.rejected for meta in made)
     assert all("gone" in reason for meta in made for reason in meta.rejected)
@@ -110,12 +107,12 @@ def test_a_video_that_went_bad_is_passed_over_and_named(spec: PromptSpec, tmp_pa
 
 def test_when_no_video_can_be_read_it_is_the_data(spec: PromptSpec, tmp_path: Path) -> None:
     bad = [dataclasses.replace(info, path=str(tmp_path / "gone.mp4")) for info in videos_of(spec)["train"]]
-    maker = PromptMaker(with_videos(spec, {"train": bad, "held_out": []}))
+    maker = PromptWorker(with_videos(spec, {"train": bad, "held_out": []}))
     with pytest.raises(ValueError, match=r"20 videos in a row could not be read, the last: .*gone\.mp4"):
         maker.make("train", 0)
 
 
 def test_a_prompt_that_is_too_long_is_refused(spec: PromptSpec) -> None:
-    maker = PromptMaker(dataclasses.replace(spec, max_prompt_tokens=20))
+    maker = PromptWorker(dataclasses.replace(spec, max_prompt_tokens=20))
     with pytest.raises(PromptError, match="over the limit of 20"):
         maker.make("train", 0)

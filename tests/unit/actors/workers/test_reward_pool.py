@@ -8,6 +8,7 @@ import pytest
 import actors.workers.reward_pool
 from actors.messages import Score
 from actors.workers.reward_pool import Items, RewardPool
+from tests.unit.actors.runs import settled
 
 
 class FakeWorker:
@@ -83,11 +84,11 @@ def test_an_error_reaches_all_of_its_call_and_the_worker_goes_on() -> None:
 
 def test_a_worker_that_hangs_is_named_by_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
-        monkeypatch.setattr(actors.workers.reward_pool, "_TIMEOUT_S", 0.02)
-        monkeypatch.setattr(actors.workers.reward_pool, "ANSWER_TIMEOUT_S", 0.0)
+        monkeypatch.setattr(actors.workers.reward_pool, "_CALL_TIMEOUT_S", 0.02)
+        monkeypatch.setattr(actors.workers.reward_pool, "CUSTOM_REWARD_TIMEOUT_S", 0.0)
         worker = FakeWorker()
         worker.may_answer.clear()
-        with pytest.raises(TimeoutError, match="2 answers were not scored within"):
+        with pytest.raises(TimeoutError, match="2 completions were not scored within"):
             await RewardPool([worker]).score(items("a", "b"))
 
     asyncio.run(run())
@@ -99,7 +100,7 @@ def test_who_stops_waiting_costs_the_others_nothing() -> None:
         worker.may_answer.clear()
         pool = RewardPool([worker])
         given_up, kept = (asyncio.ensure_future(pool.score(items(text))) for text in ("a", "bb"))
-        await asyncio.sleep(0.01)
+        await settled()
         given_up.cancel()
         worker.may_answer.set()
         assert rewards(await kept) == [0.2]

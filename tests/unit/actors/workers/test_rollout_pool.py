@@ -5,10 +5,11 @@ import asyncio
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
-from actors.messages import Member
 from actors.workers.rollout_pool import NoRolloutWorkers, PoisonPrompts, RolloutPool
 from rollout.engine import Completion, Sampling
 from tests.unit.actors.fakes import Events, FakeWorker, Partly, died, engine_error, pool_of, prompt, workers
+from tests.unit.actors.runs import settled
+from weight_sync.rollout_client import LiveWorker
 
 SAMPLING = Sampling(num_completions=2, temperature=1.0, max_tokens=8, seed=0)
 
@@ -16,15 +17,16 @@ SAMPLING = Sampling(num_completions=2, temperature=1.0, max_tokens=8, seed=0)
 async def started(fakes: list[FakeWorker], events: Events, **timeouts: float) -> RolloutPool:
     """A pool whose members all hold version 0."""
     pool = pool_of(fakes, events, **timeouts)
+    pool.start()
     await pool.all_started()
-    await pool.refitted(pool.members(), 0)
+    await pool.note_pushed(pool.live_workers(), 0)
     return pool
 
 
-async def stale(pool: RolloutPool, version: int) -> tuple[Member, ...]:
+async def stale(pool: RolloutPool, version: int) -> tuple[LiveWorker, ...]:
     """Members that are up and lack `version`, once there are any."""
-    await pool.wait_for(lambda: pool.members_without(version))
-    return pool.members_without(version)
+    await pool.wait_for(lambda: pool.workers_without(version))
+    return pool.workers_without(version)
 
 
 async def texts(pool: RolloutPool, *indices: int, oldest: int = 0) -> list[list[str]]:
@@ -45,36 +47,43 @@ async def test_members_come_up_in_the_order_of_their_index_and_without_weights()
     late = asyncio.Event()
     fakes[0].describing = [late]
     pool = pool_of(fakes, Events())
-    await asyncio.sleep(0.01)
-    assert [member.index for member in pool.members()] == [1, 2]
+    pool.start()
+    await settled()
+    assert [worker.index for worker in pool.live_workers()] == [1, 2]
     late.set()
     await pool.all_started()
-    assert [(member.index, member.life) for member in pool.members()] == [(0, "0.0"), (1, "1.0"), (2, "2.0")]
-    assert pool.members_without(0) == pool.members()
+    assert [(worker.index, worker.life) for worker in pool.live_workers()] == [
+        (0, "0.0"),
+        (1, "1.0"),
+        (2, "2.0"),
+    ]
+    assert pool.workers_without(0) == pool.live_workers()
 
 
 async def test_no_prompt_goes_to_a_member_that_lacks_the_version() -> None:
     fakes = workers(2)
     pool = pool_of(fakes, Events())
+    pool.start()
     await pool.all_started()
     waiting = asyncio.ensure_future(texts(pool, 5, 6, oldest=3))
-    await asyncio.sleep(0.01)
+    await settled()
     assert fakes[0].log == []
-    first, second = pool.members()
-    await pool.refitted([first], 2)
-    await pool.refitted([second], 3)
+    first, second = pool.live_workers()
+    await pool.note_pushed([first], 2)
+    await pool.note_pushed([second], 3)
     assert await waiting == [["5/0", "5/1"], ["6/0", "6/1"]]
     assert fakes[0].log == ["generate 1.0 v3 [5]", "generate 1.0 v3 [6]"]
-    assert pool.members_without(3) == (first,)
+    assert pool.workers_without(3) == (first,)
 
 
 async def test_a_newer_version_than_asked_for_will_do_and_is_told() -> None:
     fakes = workers(2)
     pool = pool_of(fakes, Events())
+    pool.start()
     await pool.all_started()
-    first, second = pool.members()
-    await pool.refitted([first], 3)
-    await pool.refitted([second], 2)
+    first, second = pool.live_workers()
+    await pool.note_pushed([first], 3)
+    await pool.note_pushed([second], 2)
     versions: dict[int, int] = {}
     await pool.generate(
         [prompt(5), prompt(6)],
@@ -100,7 +109,7 @@ async def test_prompts_are_shared_out_equally_and_delivered_as_they_are_finished
             deliver=lambda index, completions, version: delivered.append(index),
         )
     )
-    await asyncio.sleep(0.01)
+    await settled()
     assert fakes[0].log == ["generate 0.0 v0 [0, 1, 2]", "generate 1.0 v0 [3, 4]"]
     assert sorted(delivered) == [0, 1, 2, 4]  # the last of each worker's is finished first
     assert not generating.done()
@@ -127,10 +136,10 @@ async def test_members_work_side_by_side_and_none_gets_two_calls_at_once() -> No
     hold = [asyncio.Event(), asyncio.Event()]
     fakes[0].generating, fakes[1].generating = [hold[0]], [hold[1]]
     calls = [asyncio.ensure_future(texts(pool, index)) for index in range(3)]
-    await asyncio.sleep(0.01)
+    await settled()
     assert (fakes[0].running, fakes[1].running) == (1, 1)
     hold[1].set()
-    await asyncio.sleep(0.01)
+    await settled()
     assert fakes[0].log == ["generate 0.0 v0 [0]", "generate 1.0 v0 [1]", "generate 1.0 v0 [2]"]
     hold[0].set()
     assert [await call for call in calls] == [[[f"{i}/0", f"{i}/1"]] for i in range(3)]
@@ -152,7 +161,7 @@ async def test_a_dead_workers_prompts_go_to_another_and_it_comes_back_as_another
     # It is given nothing before it is refitted, and then serves like any other.
     await texts(pool, 3)
     assert fakes[0].log[-1] == "generate 1.0 v0 [3]"
-    await pool.refitted([back], 0)
+    await pool.note_pushed([back], 0)
     await texts(pool, 4)
     assert fakes[0].log[-1] == "generate 0.1 v0 [4]"
 
@@ -164,17 +173,17 @@ async def test_the_only_workers_prompts_wait_until_it_is_back_and_refitted() -> 
     call = asyncio.ensure_future(texts(pool, 1))
     members = await stale(pool, 0)
     assert not call.done()
-    await pool.refitted(members, 0)
+    await pool.note_pushed(members, 0)
     assert await call == [["1/0", "1/1"]]
 
 
 async def test_a_worker_that_hangs_is_killed_at_its_deadline() -> None:
     fakes, events = workers(2), Events()
-    pool = await started(fakes, events, generate_timeout_s=0.05)
+    pool = await started(fakes, events, timeout_s=1.0)
     fakes[0].generating = [asyncio.Event()]
     assert await texts(pool, 1) == [["1/0", "1/1"]]
     assert fakes[0].log == ["generate 0.0 v0 [1]", "kill 0", "generate 1.0 v0 [1]"]
-    assert events.said[0][1] == "rollout worker 0: no answer within 0 s; its 1 prompts go to another"
+    assert events.said[0][1] == "rollout worker 0: nothing came back within 1 s; its 1 prompts go to another"
 
 
 async def test_an_engine_that_raises_is_restarted_and_its_prompts_tried_once_more() -> None:
@@ -207,7 +216,7 @@ async def test_prompts_that_no_worker_survives_stop_the_run_and_progress_counts_
 
     async def refit() -> None:
         while True:
-            await pool.refitted(await stale(pool, 0), 0)
+            await pool.note_pushed(await stale(pool, 0), 0)
 
     refitting = asyncio.ensure_future(refit())
     with pytest.raises(PoisonPrompts, match="4 rollout workers in a row failed over the same 1 prompts"):
@@ -219,18 +228,18 @@ async def test_prompts_that_no_worker_survives_stop_the_run_and_progress_counts_
 async def test_a_member_that_two_complain_of_is_restarted_once() -> None:
     fakes = workers(1)
     pool = await started(fakes, Events())
-    (member,) = pool.members()
+    (member,) = pool.live_workers()
     await asyncio.gather(pool.restart(member, "one"), pool.restart(member, "two"))
     await stale(pool, 0)
     await pool.restart(member, "three: it is long gone")
     assert fakes[0].log == ["kill 0"]
-    assert [entry.life for entry in pool.members()] == ["0.1"]
+    assert [entry.life for entry in pool.live_workers()] == ["0.1"]
 
 
 async def test_a_worker_said_to_be_dead_that_still_answers_is_killed_and_not_taken_for_the_new_one() -> None:
     (fake,) = fakes = workers(1)
     pool = await started(fakes, Events())
-    (member,) = pool.members()
+    (member,) = pool.live_workers()
     await pool.restart(member, "out of reach for a moment", died=True)
     assert fake.log == []
     (back,) = await stale(pool, 0)
@@ -242,15 +251,16 @@ async def test_a_worker_that_is_not_up_yet_is_asked_again() -> None:
     fakes = workers(1)
     fakes[0].describing = [died()]
     pool = pool_of(fakes, Events())
+    pool.start()
     await pool.all_started()
-    assert len(pool.members()) == 1
+    assert len(pool.live_workers()) == 1
 
 
 async def test_a_worker_that_cannot_start_is_given_up_and_the_others_go_on() -> None:
     fakes, events = workers(2), Events()
     fakes[1].describing = [ActorDiedError()]
     pool = await started(fakes, events)
-    assert [member.index for member in pool.members()] == [0]
+    assert [worker.index for worker in pool.live_workers()] == [0]
     assert events.kinds == ["rollout_lost"]
     assert await texts(pool, 1) == [["1/0", "1/1"]]
 
@@ -258,9 +268,9 @@ async def test_a_worker_that_cannot_start_is_given_up_and_the_others_go_on() -> 
 async def test_a_start_has_a_deadline() -> None:
     fakes, events = workers(2), Events()
     fakes[1].describing = [asyncio.Event()]
-    pool = await started(fakes, events, start_timeout_s=0.1)
-    assert [member.index for member in pool.members()] == [0]
-    assert events.said == [("rollout_lost", "rollout worker 1 is given up: not up after 0 s: TimeoutError")]
+    pool = await started(fakes, events, start_timeout_s=1.0)
+    assert [worker.index for worker in pool.live_workers()] == [0]
+    assert events.said == [("rollout_lost", "rollout worker 1 is lost: not up after 1 s: TimeoutError")]
 
 
 async def test_when_all_are_lost_every_waiter_hears_why() -> None:
@@ -279,18 +289,18 @@ async def test_when_all_are_lost_every_waiter_hears_why() -> None:
 
 async def test_invalidate_makes_every_member_stale() -> None:
     pool = await started(workers(2), Events())
-    assert (pool.members_without(0), pool.members_without_weights()) == ((), ())
-    assert pool.members_without(1) == pool.members()
-    await pool.invalidate()
-    assert pool.members_without(0) == pool.members_without_weights() == pool.members()
+    assert (pool.workers_without(0), pool.workers_without_weights()) == ((), ())
+    assert pool.workers_without(1) == pool.live_workers()
+    await pool.forget_versions()
+    assert pool.workers_without(0) == pool.workers_without_weights() == pool.live_workers()
 
 
 async def test_a_push_to_a_member_that_died_meanwhile_changes_nothing() -> None:
     fakes = workers(1)
     pool = await started(fakes, Events())
-    (member,) = pool.members()
+    (member,) = pool.live_workers()
     await pool.restart(member, "died")
-    await pool.refitted([member], 1)
+    await pool.note_pushed([member], 1)
     (back,) = await stale(pool, 1)
     assert back != member
 
@@ -299,6 +309,6 @@ async def test_a_member_that_dies_when_told_to_sleep_is_restarted() -> None:
     fakes, events = workers(2), Events()
     pool = await started(fakes, events)
     fakes[0].describing = [died()]
-    await pool.on_all("sleep")
+    await pool.sleep_all()
     assert (fakes[0].log, fakes[1].asleep) == (["sleep 1", "kill 0"], True)
     assert [member.index for member in await stale(pool, 0)] == [0]
