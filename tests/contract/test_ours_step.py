@@ -1,4 +1,4 @@
-"""Our trainer takes the job of the comparison with TRL, in a process of its own as there."""
+"""Our side of the comparison with TRL: the same job, in its own process as in the benchmark."""
 
 import json
 import subprocess
@@ -10,26 +10,26 @@ import pytest
 from benchmarks.against_trl import ROOT, make_job
 from benchmarks.job import StepJob
 
-# DeepSpeed may compile its kernel first, and waits for others that do.
-_TIMEOUT_S = 600
+# DeepSpeed may compile its kernel first, and waits for other processes that compile it.
+_HANG_S = 900
 
 
-def test_our_trainer_takes_the_job(tmp_path: Path) -> None:
-    """Its loss is what the rewards and lengths say: with one update per batch every ratio is 1."""
+def test_our_loss_follows_from_rewards_and_lengths(tmp_path: Path) -> None:
+    """With one update per batch every ratio is 1."""
     job_file = make_job(tmp_path, num_frames=4, num_steps=2)
     command = [sys.executable, "-m", "benchmarks.ours_step", str(job_file)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=_HANG_S, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    told = json.loads(done.stdout.splitlines()[-1])
+    report = json.loads(done.stdout.splitlines()[-1])
     expected = _expected_loss(StepJob.read(job_file))
-    assert abs(expected) > 1e-3  # lengths and rewards differ, or nothing would be compared
-    assert told["loss"] == pytest.approx(expected, abs=1e-5)
-    assert told["grad_norm"] > 0
-    assert told["completions_per_core_second"] > 0
+    assert abs(expected) > 1e-3  # not 0, so the comparison means something
+    assert report["loss"] == pytest.approx(expected, abs=1e-5)
+    assert report["grad_norm"] > 0
+    assert report["completions_per_core_second"] > 0
 
 
 def _expected_loss(job: StepJob) -> float:
-    """-(sum of advantage x tokens) / tokens."""
+    """Return -(sum of advantage x tokens) / tokens."""
     weighted = tokens = 0.0
     for completions, rewards in zip(job.completions, job.rewards, strict=True):
         mean = sum(rewards) / len(rewards)

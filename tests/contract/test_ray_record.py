@@ -1,4 +1,4 @@
-"""Ray Train reads the list of checkpoints that we make where its own was cut off."""
+"""Ray Train reads the checkpoint list that we rebuild when its own was truncated."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ NAMES = ("checkpoint_2026-01-01_00-00-00.000001", "checkpoint_2026-01-01_00-00-0
 
 
 def bulk(folder: Path) -> Path:
-    """Where a run's checkpoints are."""
+    """Return the folder that holds a run's checkpoints: in its bucket, or its own."""
     file = folder / "bucket.txt"
     return Path(file.read_text().strip().removeprefix("file://")) if file.exists() else folder
 
@@ -38,7 +38,7 @@ def manager(folder: Path) -> Any:
 
 @pytest.mark.parametrize("in_bucket", [False, True])
 @pytest.mark.parametrize("left", ["", '{"ray_version": "2.60.0", "checkpoint_res'])
-def test_a_list_that_was_cut_off_is_made_anew_as_ray_reads_it(
+def test_a_truncated_checkpoint_list_is_rebuilt_so_that_ray_reads_it(
     tmp_path: Path, left: str, in_bucket: bool
 ) -> None:
     if in_bucket:
@@ -54,10 +54,10 @@ def test_a_list_that_was_cut_off_is_made_anew_as_ray_reads_it(
     assert found.latest_checkpoint_result.checkpoint.path.endswith(NAMES[1])
     assert found.latest_checkpoint_result.metrics == {"step": 4, "score": -1.0}
     assert found.best_checkpoint_result.checkpoint.path.endswith(NAMES[0])
-    assert not repair_checkpoint_list(tmp_path)  # it is whole now
+    assert not repair_checkpoint_list(tmp_path)  # it is complete now
 
 
-def test_a_whole_list_and_none_are_left_alone(tmp_path: Path) -> None:
+def test_a_complete_list_and_a_missing_one_are_left_alone(tmp_path: Path) -> None:
     assert not repair_checkpoint_list(tmp_path)
     checkpoint(tmp_path, NAMES[0], step=2, score=None)
     path = tmp_path / "checkpoints" / "learner" / "checkpoint_manager_snapshot.json"

@@ -1,4 +1,4 @@
-"""What RolloutPool relies on of Ray: generators of actors that stream, die, raise and hang in the middle."""
+"""What RolloutPool relies on in Ray: generators of actors that stream, and that die, raise or hang half-way."""
 
 import asyncio
 import os
@@ -7,47 +7,56 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 
 import pytest
 import ray
 
-from actors.process_info import Place, here
+from actors.process_info import ProcessInfo, current_process
 from actors.workers.rollout_pool import RolloutPool
+from cluster.training.ray_session import allow_slow_start
+from rollout.config import RolloutConfig
 from rollout.engine import Completion, Sampling
 from tests.unit.actors.fakes import Events, prompt
 
 SAMPLING = Sampling(num_completions=1, temperature=1.0, max_tokens=1, seed=0)
+HANG_S = 900.0  # deadline of whatever is to happen, however busy the machine is
+TIMEOUT_S = {"die": HANG_S, "raise": HANG_S, "hang": 10.0}
+REASON = {
+    "die": "its process died",
+    "raise": "ValueError: out of blocks",
+    "hang": "nothing came back within 10 s",
+}
 
 
 class Worker:
-    """Answers a prompt with its place; over the first that names a fate, once, it meets it."""
+    """A rollout worker whose completions name its life; at a prompt with a fate it dies, raises or hangs, once."""
 
     def __init__(self) -> None:
         self._life = uuid.uuid4().hex
 
-    def describe(self) -> tuple[str, int, Place]:
-        return self._life, 1, here()
+    def describe(self) -> tuple[str, int, ProcessInfo]:
+        return self._life, 1, current_process()
 
     def generate(
-        self, version: int, samplings: list[Sampling], *inputs: Any
-    ) -> Iterator[tuple[int, list[Completion]]]:
-        for place, entry in enumerate(inputs):
-            fate, mark = entry
+        self, version: int, samplings: list[Sampling], *inputs: tuple[str, str]
+    ) -> Iterator[list[tuple[int, list[Completion]]]]:
+        for place, (fate, mark) in enumerate(inputs):
             if fate and not os.path.exists(mark):
                 open(mark, "w").close()
                 if fate == "die":
-                    time.sleep(0.3)  # what was yielded is on its way
+                    time.sleep(0.3)  # so that the results before arrive
                     os._exit(1)
                 if fate == "raise":
                     raise ValueError("out of blocks")
-                time.sleep(1000)
+                time.sleep(HANG_S)
             yield [(place, [Completion((place,), (0.0,), self._life, "stop")])]
 
 
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
     folder = tempfile.mkdtemp(prefix="vssr-", dir="/tmp")  # Ray's sockets need a short path
+    allow_slow_start()
     ray.init(
         address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder,
         configure_logging=False,
@@ -59,15 +68,17 @@ def local_ray() -> Iterator[None]:
 
 @pytest.mark.usefixtures("local_ray")
 @pytest.mark.parametrize("fate", ["die", "raise", "hang"])
-def test_what_a_worker_finished_is_kept_and_the_rest_is_done_by_its_next_life(
-    fate: str, tmp_path: Any
+def test_finished_prompts_are_kept_and_the_restarted_worker_generates_the_others(
+    fate: str, tmp_path: Path
 ) -> None:
-    async def answered() -> tuple[dict[int, str], Events]:
+    async def generate() -> tuple[dict[int, str], Events]:
         events = Events()
         worker = ray.remote(Worker).options(max_restarts=3, num_cpus=0).remote()
-        pool = RolloutPool([worker], start_timeout_s=60, generate_timeout_s=8, on_event=events)
+        config = RolloutConfig(start_timeout_s=HANG_S, timeout_s=TIMEOUT_S[fate])
+        pool = RolloutPool([worker], config, on_event=events)
+        pool.start()
         await pool.all_started()
-        await pool.refitted(pool.members(), 0)
+        await pool.note_pushed(pool.live_workers(), 0)
         lives: dict[int, str] = {}
 
         def deliver(index: int, completions: list[Completion], version: int) -> None:
@@ -76,16 +87,15 @@ def test_what_a_worker_finished_is_kept_and_the_rest_is_done_by_its_next_life(
 
         prompts = [prompt(index) for index in range(4)]
         inputs = [(fate if index == 2 else "", str(tmp_path / "mark")) for index in range(4)]
-        asked = [type(each)(each.meta, entry, None) for each, entry in zip(prompts, inputs, strict=True)]
-        generating = asyncio.ensure_future(pool.generate(asked, [SAMPLING] * 4, oldest=0, deliver=deliver))
-        await pool.wait_for(pool.members_without_weights)
+        given = [type(each)(each.meta, entry, None) for each, entry in zip(prompts, inputs, strict=True)]
+        generating = asyncio.ensure_future(pool.generate(given, [SAMPLING] * 4, oldest=0, deliver=deliver))
+        await pool.wait_for(pool.workers_without_weights)
         assert sorted(lives) == [0, 1]
-        await pool.refitted(pool.members(), 0)
-        await asyncio.wait_for(generating, 60)
+        await pool.note_pushed(pool.live_workers(), 0)
+        await asyncio.wait_for(generating, HANG_S)
         return lives, events
 
-    lives, events = asyncio.run(answered())
+    lives, events = asyncio.run(generate())
     assert lives[0] == lives[1] != lives[2] == lives[3]
     assert events.kinds == ["rollout_died", "rollout_restarted"]
-    said = {"die": "its process died", "raise": "ValueError: out of blocks", "hang": "no answer within 8 s"}
-    assert said[fate] in events.said[0][1]
+    assert REASON[fate] in events.said[0][1]

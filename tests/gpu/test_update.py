@@ -1,9 +1,9 @@
-"""The update on a GPU: bfloat16 kernels give what the plain way gives, by sdpa and by flex, gradients included.
+"""The update on a GPU: the packed forward gives the plain one's logprobs and gradients, with sdpa and flex attention.
 
-Run with `python -m pytest tests/gpu` on a machine with a GPU. Elsewhere they are skipped.
+Run with `python -m pytest tests/gpu` on a machine with a GPU; skipped elsewhere.
 """
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,22 +11,20 @@ import torch
 
 from learner.batch import collate
 from learner.modeling.policy_model import PolicyModel, load_model
+from tests.conftest import TinyFolder
 from tests.unit.learner.tiny_prompts import ARCHITECTURES, part, prompts, spec_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
-TinyFolder = Callable[[str], Path]
 CLIPS = [[(4, 64, 64)], [(2, 64, 64), (2, 64, 96), (4, 64, 64)]]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("attention", ["sdpa", "flex"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.1)])
-def test_the_shared_way_gives_what_the_plain_way_gives(
+def test_the_packed_forward_gives_what_the_plain_one_gives(
     tiny_folder: TinyFolder, architecture: str, attention: str, dtype: str, tolerance: float
 ) -> None:
-    from dataclasses import replace
-
     folder = tiny_folder(architecture)
     spec = replace(spec_of(folder, attention=attention), dtype=dtype)
     made = prompts(folder, CLIPS)
