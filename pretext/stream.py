@@ -1,5 +1,6 @@
 """An endless stream of recipes. Each follows from its number alone, so any worker can make any of them."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from math import ceil, floor
 from typing import Any
@@ -11,6 +12,8 @@ from pretext.tasks import TASKS
 from pretext.tasks.task import Material, Task, TaskParams, Unsuitable
 from pretext.video.cache import FrameCache, source_frames
 from pretext.video.frames import SampledVideo
+
+logger = logging.getLogger(__name__)
 
 _MAX_ATTEMPTS = 50  # unsuitable videos in a row after which the videos are to blame
 
@@ -50,6 +53,7 @@ def make_recipe(
         try:
             return chosen.make(Material(video, other, turn), params, int(generator(*words).integers(2**53)))
         except Unsuitable as error:
+            logger.debug("No sample %d of %s: %s; trying another video", index, name, error)
             unsuitable.append(str(error))
     raise ValueError(
         f"no sample of {name} can be made from {_MAX_ATTEMPTS} videos in a row; the last: {unsuitable[-1]}"

@@ -1,7 +1,7 @@
-"""Completions to numbers: one strict form per task, and None for everything else.
+r"""Completions to numbers: one strict form per task, and None for everything else.
 
 The answer must be the whole completion. ASCII whitespace around it is dropped. Prose, signs, exponents, digits of other
-scripts and numbers of absurd length are refused. The patterns use `[0-9]` because `\\d` and `str.isdigit` also match
+scripts and numbers of absurd length are refused. The patterns use `[0-9]` because `\d` and `str.isdigit` also match
 digits such as "٣".
 """
 

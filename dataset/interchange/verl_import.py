@@ -1,9 +1,9 @@
-"""Importing data in VideoSSR's published layout: rows whose frames others have rendered, for training with verl.
+r"""Importing data in VideoSSR's published layout: rows whose frames others have rendered, for training with verl.
 
 A row holds the question as chat messages, lists of frame files, and the truth:
 
     data_source   "grounding", "counting" or "jigsaw"; also "shuffled", which a published generator wrote for jigsaw
-    prompt        [{"role": "system", "content": ...}, {"role": "user", "content": "<video>\\nWhen ...?"}]
+    prompt        [{"role": "system", "content": ...}, {"role": "user", "content": "<video>\nWhen ...?"}]
     videos        [{"video": [file, ...], "sample_fps": 2.0, "min_pixels": 16384, "max_pixels": 65536}]
     reward_model  {"style": "rule", "ground_truth": "12.5-26.2"}
 

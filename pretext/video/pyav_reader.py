@@ -6,6 +6,7 @@ the decoder drop unwanted frames that no other frame refers to, and scales the w
 colour format. If a wanted frame is then missing, the whole video is decoded.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from pretext.video.info import Video, VideoError, VideoInfo, check_size, make_in
 from pretext.video.sources import opened
 
 av.logging.set_level(None)
+logger = logging.getLogger(__name__)
 
 # Bit-exact, with accurate rounding: every processor gives the same bytes.
 _SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
@@ -202,6 +204,7 @@ def _decode(
         pass  # Decoding everything may get past the damage, and otherwise describes it.
     if not missing:
         return
+    logger.debug("%s: %d wanted frames are missing; decoding everything", path, len(missing))
     for frame in _decode_all(path):
         if frame.pts in missing and not frame.is_corrupt:
             yield missing.pop(frame.pts), frame

@@ -1,5 +1,6 @@
 """Opening a video with either reader, and reading its frames."""
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from pretext.recipe import Frames
 from pretext.video.info import Reader, Video, VideoError, VideoInfo
 from pretext.video.sources import is_url
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -39,6 +42,7 @@ def open_video(
         if decord_video is not None:
             yield decord_video
             return
+        logger.debug("%s: decord would read it wrongly; PyAV takes over", path)
     with pyav_reader.open_video(path, rough=rough) as pyav_video:
         yield pyav_video
 

@@ -1,4 +1,4 @@
-"""The worked example of docs/tasks.md, run as it stands there."""
+"""The example task of docs/tasks.md works as printed there."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ from pretext.video.inspect_video import inspect
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_worked_example_of_a_task_works(tmp_path: Path, monkeypatch: Any) -> None:
+def test_the_example_task_works(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(stream, "TASKS", TASKS.copy())
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "tasks.md").read_text(), re.DOTALL)
     assert len(blocks) == 2

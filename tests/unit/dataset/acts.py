@@ -1,4 +1,4 @@
-"""What the child of a Guard does in tests. It imports little, as each child imports it anew."""
+"""The function that a sandbox's child calls in tests. It imports little, because each child imports it again."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from pretext.video import VideoError
 
 
 def act(path: str, *arguments: Any) -> Any:
-    """Whatever `path` says."""
+    """Do what `path` says."""
     match path:
         case "echo":
             return os.getpid(), arguments

@@ -1,4 +1,4 @@
-"""A small dataset of all tasks, of videos with even and with uneven frame times."""
+"""Small datasets of all tasks, from videos with even and with uneven frame times."""
 
 from pathlib import Path
 
@@ -26,13 +26,13 @@ INVERTED: dict[str, TaskParams] = {"grounding": GroundingParams(perturbations=("
 
 
 def scenes_dataset(folder: Path, count: int = 9) -> Dataset:
-    """Samples of all tasks in turn, of three drawn scenes in FOLDER/videos, in FOLDER/dataset."""
+    """Write FOLDER/dataset with samples of all tasks in turn, from three drawn scenes in FOLDER/videos."""
     draw_videos(folder / "videos", count=3, seed=4)
     return _dataset(folder, count, dict.fromkeys(PARAMS, 1.0), PARAMS)
 
 
 def uneven_dataset(folder: Path, count: int) -> Dataset:
-    """Inverted segments of a dark video whose frame rate varies: what is light was altered."""
+    """Write a dataset of inverted segments in a dark video with a varying frame rate: light frames are altered."""
     (folder / "videos").mkdir()
     write_video(folder / "videos" / "uneven.mp4", grey_frames(80, step=1), UNEVEN_S, options=X264)
     return _dataset(folder, count, {"grounding": 1.0}, INVERTED)

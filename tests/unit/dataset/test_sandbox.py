@@ -1,4 +1,4 @@
-"""`dataset.sandbox`: whatever a decoder does costs the video at hand, and nothing else."""
+"""`dataset.sandbox`: whatever a decoder does, only the video at hand is lost."""
 
 import os
 import signal
@@ -20,20 +20,20 @@ SPEC = FrameSpec(num_frames=8, min_pixels=4096, max_pixels=4096)
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    others = _children()  # of tests before, as multiprocessing's resource tracker
+    others = _children()  # children of earlier tests, such as multiprocessing's resource tracker
     with Sandbox("tests.unit.dataset.acts:act", timeout_s=600.0) as made:
         yield made
         children = _children() - others
-    assert not children & _children()  # none is left
+    assert not children & _children()  # None is left.
 
 
 def _children() -> set[int]:
-    """Our children that run or wait to be buried."""
+    """Return the ids of our child processes, including zombies."""
     found = set()
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = status.read_text().rsplit(")", 1)[1].split()
-        except OSError:  # it has just ended
+        except OSError:  # It has just ended.
             continue
         if int(fields[1]) == os.getpid():
             found.add(int(status.parent.name))
@@ -55,7 +55,7 @@ def test_calls_go_to_one_child_and_back(sandbox: Sandbox) -> None:
         ("exit", "decoding it ended its process (exit status 3)"),
     ],
 )
-def test_a_child_that_dies_costs_its_video_and_the_next_call_has_a_new_one(
+def test_a_child_that_dies_loses_its_video_and_the_next_call_starts_another(
     sandbox: Sandbox, how: str, reason: str
 ) -> None:
     first, _ = sandbox.call("echo")
@@ -63,14 +63,14 @@ def test_a_child_that_dies_costs_its_video_and_the_next_call_has_a_new_one(
     assert first not in _children()
     second, _ = sandbox.call("echo")
     assert second != first
-    assert sandbox.call(how) == Skipped(how, reason)  # also as the first thing that a child does
+    assert sandbox.call(how) == Skipped(how, reason)  # Also if it is the first call of a child.
     assert sandbox.call(how) == Skipped(how, reason)
 
 
 @pytest.mark.parametrize("how", ["hang", "hang and ignore"])
 def test_a_child_that_hangs_is_ended(sandbox: Sandbox, how: str) -> None:
     first, _ = sandbox.call("echo")
-    sandbox._timeout_s = 0.5  # only now: to start a child takes longer on a busy machine
+    sandbox._timeout_s = 0.5  # Set only now, as starting a child may take longer.
     assert sandbox.call(how) == Skipped(how, "decoding did not end within 0.5 s")
     assert first not in _children()
     sandbox._timeout_s = 600.0
@@ -78,27 +78,27 @@ def test_a_child_that_hangs_is_ended(sandbox: Sandbox, how: str) -> None:
     assert second != first
 
 
-def test_a_refusal_keeps_the_child(sandbox: Sandbox) -> None:
+def test_a_video_error_keeps_the_child(sandbox: Sandbox) -> None:
     child, _ = sandbox.call("echo")
     assert sandbox.call("refuse") == Skipped("refuse", "is of no use")
     assert sandbox.call("memory") == Skipped("memory", "it takes more than 16 GiB of memory")
     assert sandbox.call("echo")[0] == child
 
 
-def test_a_mistake_of_ours_costs_one_video_and_is_told_as_such(sandbox: Sandbox) -> None:
+def test_an_unexpected_error_costs_one_video_and_is_reported(sandbox: Sandbox) -> None:
     child, _ = sandbox.call("echo")
     reason = "inspecting it failed (KeyError: 'what we did wrong')"
     assert sandbox.call("mistake") == Skipped("mistake", reason)
     assert sandbox.call("echo")[0] == child
 
 
-def test_words_of_decoders_are_not_passed_on(sandbox: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_of_decoders_is_dropped(sandbox: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
     assert sandbox.call("words") == "said"
     assert sandbox.call("crash").reason
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_closed_guard_can_be_used_again(sandbox: Sandbox) -> None:
+def test_a_closed_sandbox_can_be_used_again(sandbox: Sandbox) -> None:
     sandbox.close()
     first, _ = sandbox.call("echo")
     sandbox.close()
@@ -107,8 +107,8 @@ def test_a_closed_guard_can_be_used_again(sandbox: Sandbox) -> None:
     assert sandbox.call("echo")[0] != first
 
 
-def test_a_child_whose_guard_is_killed_ends_too() -> None:
-    """Idle, it sees its link close; the guard's own process has no time to say anything."""
+def test_a_child_ends_if_its_parent_is_killed() -> None:
+    """An idle child notices that the connection closed; the killed parent cannot tell it."""
     program = (
         "import os, signal\n"
         "from dataset.sandbox import Sandbox\n"
@@ -130,10 +130,10 @@ def test_a_child_whose_guard_is_killed_ends_too() -> None:
         time.sleep(0.05)
 
 
-def test_videos_are_inspected_and_a_pipe_that_nobody_writes_is_given_up(tmp_path: Path) -> None:
+def test_videos_are_inspected_and_a_pipe_without_a_writer_times_out(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", moving_frames(20), [number / 10 for number in range(20)])
     pipe = tmp_path / "pipe.mp4"
-    os.mkfifo(pipe)  # open() waits for a writer, in native code
+    os.mkfifo(pipe)  # open() waits for a writer in native code.
     (tmp_path / "text.mp4").write_text("no video")
     with Sandbox(timeout_s=600.0) as sandbox:
         video = sandbox.call(str(path), SPEC)

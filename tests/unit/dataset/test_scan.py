@@ -1,4 +1,4 @@
-"""`dataset.scan`: a folder of all sorts, looked at by several processes, told in the order of its paths."""
+"""`dataset.scan`: a mixed folder, inspected by several processes, with results in order of path."""
 
 from pathlib import Path
 
@@ -27,14 +27,14 @@ def folder(tmp_path: Path) -> Path:
     cut.write_bytes(cut.read_bytes()[:-3000])
     (tmp_path / "text.mp4").write_text("no video")
     (tmp_path / "empty.avi").touch()
-    (tmp_path / "notes.txt").write_text("not looked at")
-    (tmp_path / "._hidden.mp4").write_text("not looked at")
+    (tmp_path / "notes.txt").write_text("not a video")
+    (tmp_path / "._hidden.mp4").write_text("not a video")
     (tmp_path / "folder.mp4").mkdir()
     return tmp_path
 
 
 @pytest.mark.parametrize("num_workers", [1, 3])
-def test_a_folder_of_all_sorts(folder: Path, num_workers: int) -> None:
+def test_usable_videos_are_found_and_others_are_skipped(folder: Path, num_workers: int) -> None:
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     reports: list[tuple[int, int]] = []
     found = scan(
@@ -53,7 +53,7 @@ def test_a_folder_of_all_sorts(folder: Path, num_workers: int) -> None:
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-def test_a_folder_without_videos_holds_none(tmp_path: Path) -> None:
+def test_a_folder_without_videos_gives_nothing(tmp_path: Path) -> None:
     found = scan(tmp_path, SPEC)
     assert (found.usable, found.skipped) == ((), ())
 
@@ -63,9 +63,9 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         scan(tmp_path / "nowhere", SPEC)
 
 
-def test_genuine_odd_videos() -> None:
+def test_odd_genuine_videos_are_usable_or_skipped() -> None:
     if not SHARED_VIDEOS.is_dir():
-        pytest.skip(f"{SHARED_VIDEOS} is not here: this test wants genuine videos")
+        pytest.skip(f"{SHARED_VIDEOS} does not exist: this test needs genuine videos")
     found = scan(SHARED_VIDEOS / "odd", FrameSpec(num_frames=24))
     assert [Path(video.path).name for video in found.usable] == [
         "bikes_rot90.mp4",
@@ -73,11 +73,11 @@ def test_genuine_odd_videos() -> None:
         "no_duration_vp9.webm",
         "short_57frames.mp4",
     ]
-    assert len(found.skipped) == 9  # one of them as its frames come in bursts
+    assert len(found.skipped) == 9  # One is skipped because its frames come in bursts.
 
 
-def test_damaged_copies_are_used_or_set_aside_and_nothing_else(tmp_path: Path) -> None:
-    """Some of what `benchmarks/damaged.py` does two thousand times."""
+def test_damaged_copies_are_usable_or_skipped_and_nothing_else(tmp_path: Path) -> None:
+    """`benchmarks/damaged.py` does the same with two thousand copies."""
     sound = write_video(tmp_path / "sound.mp4", moving_frames(40), np.arange(40) / 10, options=X264)
     originals = sorted((SHARED_VIDEOS / "real").iterdir()) if SHARED_VIDEOS.is_dir() else [sound]
     rng = np.random.default_rng(0)

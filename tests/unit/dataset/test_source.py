@@ -1,4 +1,4 @@
-"""`dataset.source`: whole videos are held out, also those of imported samples and those mixed into others."""
+"""`dataset.source`: whole videos are held out, including those of imported samples and those mixed into others."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ SPLITS: tuple[Split, Split] = ("train", "held_out")
 
 
 def swaps(folder: Path) -> str:
-    """A hundred samples of ten videos, into each of which another is cut."""
+    """Write a hundred samples of ten videos, each with a part of another video."""
     numbers = np.arange(48)
     videos = [SampledVideo(f"{i}.mp4", "pyav", 24.0, numbers, numbers / 2.0, 64, 64) for i in range(10)]
     params = {"grounding": GroundingParams(perturbations=("swap",))}
@@ -29,7 +29,7 @@ def swaps(folder: Path) -> str:
 
 
 def imported(folder: Path) -> str:
-    """Two samples of each of five imported videos."""
+    """Write two samples of each of five imported videos."""
     recipes = []
     for number in range(10):
         files = [f"{number // 2}/{frame}.jpg" for frame in range(8)]
@@ -55,24 +55,24 @@ def test_no_video_is_in_both_splits(make: object, tmp_path: Path) -> None:
     assert (source.num_videos("train"), source.num_videos("held_out")) == (len(train), len(held_out))
 
 
-def test_imported_samples_are_of_the_folders_of_their_images(tmp_path: Path) -> None:
+def test_the_videos_of_imported_samples_are_their_image_folders(tmp_path: Path) -> None:
     source = DatasetSource(imported(tmp_path / "made"), 0.2, 0)
     assert shown(source, "train") | shown(source, "held_out") == {f"/frames/{i}" for i in range(5)}
     assert (source.num_videos("train"), source.num_videos("held_out")) == (4, 1)
 
 
-def test_where_none_can_be_held_out_both_splits_have_all(tmp_path: Path) -> None:
+def test_both_splits_have_all_samples_if_no_video_can_be_held_out(tmp_path: Path) -> None:
     source = DatasetSource(imported(tmp_path / "made"), 0.0, 0)
     assert shown(source, "train") == shown(source, "held_out")
 
 
-def test_every_sample_comes_once_in_an_epoch_and_in_another_order_in_the_next(tmp_path: Path) -> None:
+def test_every_sample_comes_once_per_epoch_in_a_new_order(tmp_path: Path) -> None:
     folder = imported(tmp_path / "made")
     source, again = DatasetSource(folder, 0.2, 7), DatasetSource(folder, 0.2, 7)
     seeds = [source.recipe("train", index).seed for index in range(24)]
     assert seeds == [again.recipe("train", index).seed for index in reversed(range(24))][::-1]
     epochs = [seeds[:8], seeds[8:16], seeds[16:]]
     assert all(sorted(epoch) == sorted(seeds[:8]) for epoch in epochs)
-    assert epochs[0] == sorted(epochs[0])  # the first as it is stored
+    assert epochs[0] == sorted(epochs[0])  # The first epoch is in stored order.
     assert epochs[1] != epochs[0]
     assert epochs[2] != epochs[1]

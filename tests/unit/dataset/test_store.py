@@ -1,4 +1,4 @@
-"""`dataset.store`: what is written is read back the same, and what is not whole is said to be so."""
+"""`dataset.store`: datasets are read back as written, and incomplete ones are refused."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ SETTINGS = BuildSettings(
 
 
 def sampled_videos(count: int) -> list[SampledVideo]:
-    """Of other frame rates, all with colour and motion."""
+    """Return videos of different frame rates, all with colour and motion."""
     frame_stats = FrameStats(40.0, 30.0, 30.0, (5.0,) * 47)
     return [
         SampledVideo(
@@ -53,7 +53,7 @@ def made(tmp_path: Path) -> Dataset:
     return Dataset(tmp_path / "made")
 
 
-def test_recipes_come_back_equal_in_order_and_one_by_one(made: Dataset) -> None:
+def test_recipes_are_read_back_equal_in_order_and_one_by_one(made: Dataset) -> None:
     assert list(made) == recipes(30)
     assert [made[number].id for number in (0, 7, 29)] == [recipes(30)[number].id for number in (0, 7, 29)]
     assert len(made) == 30
@@ -61,7 +61,7 @@ def test_recipes_come_back_equal_in_order_and_one_by_one(made: Dataset) -> None:
     assert made.truths()["counting"] == [recipe.truth for recipe in recipes(30) if recipe.task == "counting"]
 
 
-def test_videos_and_those_set_aside_come_back(made: Dataset) -> None:
+def test_usable_and_skipped_videos_are_read_back(made: Dataset) -> None:
     for found, given in zip(made.videos(), sampled_videos(3), strict=True):
         assert (found.path, found.reader, found.duration_s) == (given.path, given.reader, given.duration_s)
         assert found.indices.tolist() == given.indices.tolist()
@@ -73,7 +73,7 @@ def test_videos_and_those_set_aside_come_back(made: Dataset) -> None:
     assert (made.card.num_samples, made.card.num_videos, made.card.num_skipped) == (30, 3, 2)
 
 
-def test_the_same_recipes_are_the_same_bytes(made: Dataset, tmp_path: Path) -> None:
+def test_the_same_recipes_give_the_same_bytes(made: Dataset, tmp_path: Path) -> None:
     write_dataset(tmp_path / "again", iter(recipes(30)), settings=SETTINGS)
     first, second = made.folder / "recipes.parquet", tmp_path / "again" / "recipes.parquet"
     assert first.read_bytes() == second.read_bytes()
@@ -93,7 +93,7 @@ def test_one_of_each_kind_is_the_first_of_each_task_and_anomaly(made: Dataset) -
     assert len(set(kinds)) == len(kinds) == 2 + len(SETTINGS.grounding.perturbations)
 
 
-def test_what_is_no_dataset_is_said_to_be_none(made: Dataset, tmp_path: Path) -> None:
+def test_a_folder_without_a_complete_dataset_is_refused(made: Dataset, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="Make one with `videossr data build`"):
         Dataset(tmp_path)
     (tmp_path / "half" / "work").mkdir(parents=True)
@@ -107,7 +107,7 @@ def test_what_is_no_dataset_is_said_to_be_none(made: Dataset, tmp_path: Path) ->
         Dataset(made.folder)
 
 
-def test_a_write_that_breaks_off_leaves_no_dataset(tmp_path: Path) -> None:
+def test_an_interrupted_write_leaves_no_dataset(tmp_path: Path) -> None:
     def broken() -> object:
         yield from recipes(3)
         raise KeyboardInterrupt
@@ -119,17 +119,17 @@ def test_a_write_that_breaks_off_leaves_no_dataset(tmp_path: Path) -> None:
     assert not (tmp_path / "broken" / "recipes.parquet").exists()
 
 
-def test_settings_come_back_from_the_card(made: Dataset) -> None:
+def test_settings_survive_json_and_columns_keep_their_names(made: Dataset) -> None:
     assert BuildSettings.model_validate_json(SETTINGS.model_dump_json()) == SETTINGS
     assert pq.read_schema(made.folder / "recipes.parquet").names[:3] == ["id", "task", "answer"]
 
 
 def test_a_dataset_in_the_first_stored_form_still_loads() -> None:
-    """tests/unit/dataset/first_form was built when the truth was called answer in the code as well."""
+    """The folder first_form holds files from when the code, too, called the truth "answer"."""
     dataset = Dataset(Path(__file__).parent / "first_form")
     lines = (dataset.folder / "recipes.jsonl").read_text().splitlines()
     assert list(dataset) == [Recipe.from_json(line) for line in lines]
-    assert [recipe.to_json() for recipe in dataset] == lines  # so the ids are unchanged as well
+    assert [recipe.to_json() for recipe in dataset] == lines  # So the ids are unchanged as well.
     assert [dataset.find(recipe.id) for recipe in dataset] == list(dataset)
     assert dataset.truths() == {
         "grounding": ["0.7-2.4", "0.4-1.4", "0.4-1.7", "0.4-2.1"],

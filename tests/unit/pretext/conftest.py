@@ -1,4 +1,4 @@
-"""Small real videos, written by PyAV into the test's folder, and the genuine ones beside the checkout."""
+"""Fixtures: small videos that PyAV encodes into the test's folder, and genuine videos next to the checkout."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,15 +22,15 @@ REAL_SPEC = FrameSpec(min_pixels=64 * 64, max_pixels=96 * 96)
 
 @pytest.fixture(scope="session")
 def shared_videos() -> Path:
-    """The genuine videos beside the checkout; a test that asks for them is skipped where there are none."""
+    """Return the folder of genuine videos next to the checkout; without it, the test is skipped."""
     if not SHARED_VIDEOS.is_dir():
-        pytest.skip(f"{SHARED_VIDEOS} is not here: these tests want genuine videos")
+        pytest.skip(f"{SHARED_VIDEOS} does not exist: this test needs genuine videos")
     return SHARED_VIDEOS
 
 
 @pytest.fixture(scope="session")
 def real_videos(shared_videos: Path) -> list[tuple[SampledVideo, Frames]]:
-    """Every genuine clip, sampled by REAL_SPEC, with its frames; decoded once for all tests."""
+    """Return every genuine video, sampled with REAL_SPEC, and its frames; decoded once for all tests."""
     found = []
     for path in sorted((shared_videos / "real").iterdir()):
         video = sample_video(probe(path), REAL_SPEC)
@@ -47,7 +47,7 @@ def small() -> FrameSpec:
 
 @pytest.fixture
 def encode(tmp_path: Path) -> Encode:
-    """encode(name, frames, times_s, **more): a file in the test's folder, H.264 unless told otherwise."""
+    """Return encode(name, frames, times_s, **more), which writes a file into the test's folder, by default H.264."""
 
     def write(name: str, *arguments: Any, **more: Any) -> Path:
         return write_video(tmp_path / name, *arguments, **{"options": X264} | more)
@@ -57,5 +57,5 @@ def encode(tmp_path: Path) -> Encode:
 
 @pytest.fixture
 def grey_steps() -> Callable[[int], Frames]:
-    """grey_steps(n): n flat 64x64 frames, the i-th of grey level 10 + 3 i, so that a frame names itself."""
+    """Return grey_steps(n): n flat 64x64 frames, the i-th of grey level 10 + 3 i, which identifies it."""
     return partial(grey_frames)

@@ -1,4 +1,4 @@
-"""A detector that knows nothing of what frames show: only how they compress and how sharp they are."""
+"""A detector of edited frames that ignores content: it only uses how frames compress and how sharp they are."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,18 @@ from numpy.typing import NDArray
 
 from pretext.recipe import Frames
 
-_STEPS = 25  # of Newton's method
+_NEWTON_STEPS = 25
 _RIDGE = 1.0
 
 
 class Detector:
-    """Its features of a frame, kept: the same frame comes in many samples."""
+    """Computes features of frames, and keeps them, because the same frame is in many samples."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[bytes, tuple[int, ...]], list[float]] = {}
 
     def features(self, frames: Frames) -> NDArray[np.float64]:
-        """Per frame [num_frames, 5], standardised within the clip: only what sets a frame apart from others.
+        """Return features [num_frames, 5], standardised within the clip: only differences between frames remain.
 
         What changes slowly through the clip (a parabola over time) is taken away: that is what it shows.
         """
@@ -30,7 +30,7 @@ class Detector:
         return np.where(spread > 1e-9, found / np.maximum(spread, 1e-9), 0.0)
 
     def _of_frame(self, frame: Frames) -> list[float]:
-        """How well it compresses with loss (JPEG, quality 90) and without, sharpness, seams, and size.
+        """Return the compressed size with loss (JPEG, quality 90) and without, sharpness, block seams, and size.
 
         All treat the channels alike, and the directions, or they would tell the colour of skies and which way
         up the world stands. PNG does not: it reads from the top left, and of genuine frames turned by a quarter
@@ -53,7 +53,7 @@ class Detector:
 
 
 def held_out_auc(clips: Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]]) -> float:
-    """(features, which frames were edited) of each clip: learnt on every other clip, measured on the rest.
+    """Return the AUC for clips given as (features, edited frames): trained on every other clip, measured on the rest.
 
     AUC: how often an edited frame looks more edited than an untouched one; 0.5 is chance.
     """
@@ -63,7 +63,7 @@ def held_out_auc(clips: Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]])
     order = scores.argsort()
     ranks = np.empty(len(scores))
     ranks[order] = np.arange(1, len(scores) + 1)
-    for value in np.unique(scores[order][:-1][np.diff(scores[order]) == 0]):  # ties count half
+    for value in np.unique(scores[order][:-1][np.diff(scores[order]) == 0]):  # Ties count half.
         ranks[scores == value] = ranks[scores == value].mean()
     num_edited = int(edited.sum())
     wins = ranks[edited].sum() - num_edited * (num_edited + 1) / 2
@@ -78,9 +78,9 @@ def _stacked(
 
 
 def _fit(looks: NDArray[np.float64], edited: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Logistic regression with a little ridge, by Newton's method: [num_features]."""
+    """Fit logistic regression with a small ridge penalty by Newton's method: [num_features]."""
     weights = np.zeros(looks.shape[1])
-    for _ in range(_STEPS):
+    for _ in range(_NEWTON_STEPS):
         chance = 1 / (1 + np.exp(-np.clip(looks @ weights, -30, 30)))
         slope = looks.T @ (chance - edited) + _RIDGE * weights
         curve = (looks * (chance * (1 - chance))[:, None]).T @ looks + _RIDGE * np.eye(len(weights))
@@ -93,7 +93,7 @@ def _jpeg_size(image: NDArray[np.uint8]) -> int:
 
 
 def _entropy_of_steps(frame: Frames) -> float:
-    """Bits per step from a pixel to the one beside or below it."""
+    """Return the entropy, in bits, of the differences between neighbouring pixels."""
     signed = frame.astype(np.int16)
     steps = np.concatenate([np.abs(np.diff(signed, axis=axis)).ravel() for axis in (0, 1)])
     counts = np.bincount(steps, minlength=256)
@@ -102,7 +102,7 @@ def _entropy_of_steps(frame: Frames) -> float:
 
 
 def _blockiness(image: NDArray[np.uint8]) -> float:
-    """Steps across the upright seams of 8x8 blocks, against those inside them."""
+    """Return the steps across vertical seams of 8x8 blocks, relative to those inside blocks."""
     steps = np.abs(np.diff(image.astype(np.int16), axis=1)).mean(0)
     seams = np.arange(len(steps)) % 8 == 7
     return float(steps[seams].mean() / (steps[~seams].mean() + 1e-3))

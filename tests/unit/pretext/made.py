@@ -1,4 +1,4 @@
-"""What tests are made of: frames that name themselves, small files of any codec, sampled videos without a file."""
+"""Test material: frames that identify themselves, small files of any codec, and sampled videos without a file."""
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -31,7 +31,7 @@ def write_video(
     container_options: dict[str, str] | None = None,
     tick: Fraction = _TICK,
 ) -> Path:
-    """A file of that codec whose frames are presented at these times, as far as its format can say so."""
+    """Write a file of this codec with frames at these presentation times, as far as its format can store them."""
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(
             codec, rate=round(1 / tick) if tick != _TICK else 30, options=options or {}
@@ -48,13 +48,13 @@ def write_video(
 
 
 def grey_frames(num_frames: int, step: int = 3) -> Frames:
-    """Flat 64x64 frames, the i-th of grey level 10 + step * i, so that a frame names itself."""
+    """Return flat 64x64 frames, the i-th of grey level 10 + step * i, which identifies it."""
     levels = 10 + step * np.arange(num_frames)
     return np.broadcast_to(levels[:, None, None, None], (num_frames, 64, 64, 3)).astype(np.uint8)
 
 
 def moving_frames(num_frames: int, height: int = 64, width: int = 64, seed: int = 0) -> Frames:
-    """A soft coloured pattern that drifts by about a pixel per frame: no frame, mirror or turn of it repeats."""
+    """Return a soft coloured pattern that drifts by about a pixel per frame. No frame, mirrored or turned, repeats."""
     rng = np.random.default_rng(seed)
     rough = rng.integers(0, 256, (1 + height // 8, 2 + (width + num_frames) // 8, 3)).astype(np.uint8)
     field = cv2.resize(rough, (width + num_frames, height), interpolation=cv2.INTER_CUBIC)
@@ -62,7 +62,7 @@ def moving_frames(num_frames: int, height: int = 64, width: int = 64, seed: int 
 
 
 def plain_decode(path: str | Path) -> Iterator[tuple[float, av.VideoFrame]]:
-    """(presentation time, frame) of every frame that FFmpeg gives, from the first to the last."""
+    """Yield (presentation time, frame) for every frame that FFmpeg decodes, from the first to the last."""
     with opened(str(path)) as source, av.open(source) as container:
         stream = container.streams.best("video")
         assert stream is not None
@@ -79,7 +79,7 @@ def plain_frames(
     wanted: Sequence[int] | None = None,
     cover: bool = False,
 ) -> Frames:
-    """All frames (or the wanted) by decoding everything, scaled as the reader scales: the slow reference."""
+    """Return all frames, or the wanted ones, by decoding everything; scaled like the reader. A slow reference."""
     reformatter = VideoReformatter()
     numbers = None if wanted is None else {int(number) for number in wanted}
     return np.stack(
@@ -92,7 +92,7 @@ def plain_frames(
 
 
 def plain_times(path: str | Path) -> NDArray[np.float64]:
-    """Presentation times of all frames, counted from the first."""
+    """Return the presentation times of all frames, from the first."""
     times_s = np.array([time_s for time_s, _ in plain_decode(path)])
     return times_s - times_s[0]
 
@@ -106,7 +106,7 @@ def sampled(
     frame_stats: FrameStats | None = None,
     frames: Frames | None = None,
 ) -> SampledVideo:
-    """A sampled video of which there is no file; `frames` gives it their statistics."""
+    """Return a sampled video without a file; `frames` gives it their statistics."""
     times_s = np.arange(num_frames) / 2 if times_s is None else times_s
     return SampledVideo(
         path=path,

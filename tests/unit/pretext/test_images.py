@@ -1,4 +1,4 @@
-"""`pretext.images`: samples that others rendered, as lists of image files."""
+"""`pretext.images`: samples that others have rendered to image files."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`pretext.recipe`, and that everything made from a seed is the same in every process, in any order."""
+"""`pretext.recipe`: recipes survive JSON, and everything made from a seed is the same in every process and order."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ RECIPE = Recipe(
 )
 
 
-def test_json_goes_round_and_ids_follow_the_content() -> None:
+def test_a_recipe_survives_json_and_its_id_follows_from_its_content() -> None:
     again = Recipe.from_json(RECIPE.to_json())
     assert again == RECIPE
     assert again.id == RECIPE.id == "3ff4e6f0e76457bd"
@@ -39,12 +39,12 @@ def test_json_goes_round_and_ids_follow_the_content() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "3", '{"task":"jigsaw"}', '{"frame_indices":3}'])
-def test_what_is_no_recipe_is_refused(text: str) -> None:
+def test_other_text_is_not_a_recipe(text: str) -> None:
     with pytest.raises(ValueError, match=r"not a recipe|Expecting value"):
         Recipe.from_json(text)
 
 
-def test_generators_follow_their_words_alone() -> None:
+def test_generators_depend_on_their_words_alone() -> None:
     assert generator(7, "jigsaw").integers(10**9) == generator(7, "jigsaw").integers(10**9)
     draws = {int(generator(*words).integers(2**62)) for words in [(7, "a"), (8, "a"), (7, "b"), (7, "a", 0)]}
     assert len(draws) == 4
@@ -77,10 +77,10 @@ assert not heavy, heavy
 """
 
 
-def test_same_seed_same_recipes_and_bytes_in_another_process_and_another_order(
+def test_a_seed_gives_the_same_recipes_and_bytes_in_any_process_and_order(
     tmp_path: Path, encode: Callable[..., Path]
 ) -> None:
-    """All fifteen anomalies, the jigsaw and counting, 21 samples; and nothing heavy is imported."""
+    """21 samples cover all fifteen anomalies, the jigsaw and counting, and nothing heavy is imported."""
     for seed in range(3):
         encode(f"{seed}.mp4", moving_frames(80, seed=seed), np.arange(80) / 10)
     forwards = ",".join(map(str, range(21)))

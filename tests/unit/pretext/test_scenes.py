@@ -1,4 +1,4 @@
-"""`pretext.scenes`: drawn once and for all, in order of time, and with every anomaly in plain sight."""
+"""`pretext.scenes`: scenes are drawn once, change in one direction, and show every anomaly."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_videos_are_real_files_sampled_half_a_second_apart(tmp_path: Path, small
         assert np.abs(read.astype(int) - drawn).mean() < 4.0
 
 
-def test_a_complete_set_is_left_alone_and_an_unfinished_one_is_drawn_again(tmp_path: Path) -> None:
+def test_a_complete_set_is_kept_and_an_unfinished_one_is_drawn_again(tmp_path: Path) -> None:
     paths = draw_videos(tmp_path, count=2, seed=4, num_frames=10)
     content, stamps = [path.read_bytes() for path in paths], [path.stat().st_mtime_ns for path in paths]
     draw_videos(tmp_path, count=2, seed=4, num_frames=10)
@@ -40,8 +40,8 @@ def test_a_complete_set_is_left_alone_and_an_unfinished_one_is_drawn_again(tmp_p
         draw_videos(tmp_path, count=2, seed=4, size_px=63)
 
 
-def test_each_scene_moves_one_way_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ground rises in the first column, or else the sun's centre sinks; by a pixel in 0.5 s or more."""
+def test_each_scene_always_moves_in_one_direction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Either the ground rises in the first column, or the sun's centre sinks, by at least a pixel in 0.5 s."""
     monkeypatch.setattr(scenes, "_NOISE_SIGMA", 0.0)
     kinds = set()
     for number in range(40):

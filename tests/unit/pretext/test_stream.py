@@ -1,4 +1,4 @@
-"""`pretext.stream`: recipes from their number alone, and the cache that renders them from kept frames."""
+"""`pretext.stream`: recipes follow from their number alone, and a cache does not change the samples."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def test_every_cycle_holds_the_mix_exactly(mix: dict[str, float]) -> None:
         assert Counter(tasks[start : start + 5]) == {"grounding": 2, "jigsaw": 2, "counting": 1}
 
 
-def test_odd_proportions_are_never_more_than_one_sample_off_and_turns_count_up() -> None:
+def test_uneven_mixes_are_never_more_than_one_sample_off_and_turns_count_up() -> None:
     mix = {"grounding": 0.0, "jigsaw": 0.7311, "counting": 0.0213}
     counts: Counter[str] = Counter()
     for index in range(3000):
@@ -80,7 +80,7 @@ def test_a_recipe_follows_from_seed_and_index_alone() -> None:
     assert all(Recipe.from_json(recipe.to_json()) == recipe for recipe in stream)
 
 
-def test_all_videos_come_before_any_comes_again() -> None:
+def test_every_video_comes_once_before_any_comes_again() -> None:
     rounds = [[make(7 * n + k).video for k in range(7)] for n in range(12)]
     assert all(sorted(videos) == [f"{n}.mp4" for n in range(7)] for videos in rounds)
     assert len({tuple(videos) for videos in rounds}) > 10
@@ -101,7 +101,7 @@ def videos(encode: Encode, small: FrameSpec) -> list[SampledVideo]:
 
 
 @pytest.mark.parametrize("room", [0, 1, 2.5, 100])
-def test_a_cache_changes_no_byte_and_keeps_within_its_room(videos: list[SampledVideo], room: float) -> None:
+def test_a_cache_changes_no_byte_and_stays_within_its_limit(videos: list[SampledVideo], room: float) -> None:
     params = PARAMS | {
         "grounding": TASKS["grounding"].Params(segment=(2, 4), perturbations=("swap", "noise"))
     }

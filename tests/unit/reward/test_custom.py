@@ -1,4 +1,4 @@
-"""`reward.custom`: a reward of the user's own, whatever it does."""
+"""`reward.custom`: a reward function of the user's own, whatever it does."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from reward.custom import custom_score, load_reward
 MINE = """
 import time
 
-def half(task, text, answer):
+def half(task, text, truth):
     return 0.5 if (task, text, answer) == ("jigsaw", "21", "12") else 0
 
 NOT_A_FUNCTION = 3
@@ -22,7 +22,7 @@ NOT_A_FUNCTION = 3
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder on the import path, with a package of rewards."""
+    """Put a folder with a package of reward functions on the import path."""
     package = tmp_path / "their_rewards"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -50,14 +50,14 @@ def test_a_function_is_found_by_its_path() -> None:
         ("their_rewards.mine:NOT_A_FUNCTION", "is not a function but a int"),
     ],
 )
-def test_what_is_none_is_refused(path: str, said: str) -> None:
+def test_a_path_without_a_function_is_refused(path: str, said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)) as refused:
         load_reward(path)
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.25, True])
-def test_numbers_from_0_to_1_count(value: float) -> None:
+def test_numbers_from_0_to_1_are_rewards(value: float) -> None:
     assert custom_score(lambda *_: value, "t", "x", "a", timeout_s=300) == (float(value), "")
 
 
@@ -73,11 +73,11 @@ def test_numbers_from_0_to_1_count(value: float) -> None:
         ((1.0,), "returned (1.0,), which is not a number"),
     ],
 )
-def test_anything_else_is_0_and_told(value: Any, said: str) -> None:
+def test_any_other_result_is_0_with_the_reason(value: Any, said: str) -> None:
     assert custom_score(lambda *_: value, "t", "x", "a", timeout_s=300) == (0.0, said)
 
 
-def test_a_function_that_does_not_end_is_0_and_told() -> None:
+def test_a_function_that_does_not_end_is_0_with_the_reason() -> None:
     def endless(task: str, text: str, answer: str) -> float:
         while True:
             time.sleep(0.001)
@@ -86,4 +86,4 @@ def test_a_function_that_does_not_end_is_0_and_told() -> None:
         0.0,
         "TimeoutError: no result within 0.1 s",
     )
-    time.sleep(0.15)  # a second alarm would end the test run
+    time.sleep(0.15)  # A second alarm would end the test run.

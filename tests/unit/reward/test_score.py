@@ -1,4 +1,4 @@
-"""`reward.score` and `reward.is_valid`: values by hand, then replies that try to be paid for nothing."""
+"""`reward.score` and `reward.is_valid`: values worked out by hand, and completions that try to cheat."""
 
 import random
 import time
@@ -70,7 +70,7 @@ def test_scores_computed_by_hand(task: str, completion: str, answer: str, expect
         *(("counting", reply) for reply in ("٢,٠,٣", "2\uff0c0,3", "2,²,3", "2;0;3", "2,0,0000003", "a,b,c")),
     ],
 )
-def test_a_reply_of_another_form_is_invalid_and_scores_nothing(task: str, completion: str) -> None:
+def test_a_completion_of_another_form_is_invalid_and_scores_zero(task: str, completion: str) -> None:
     assert not is_valid(task, completion, TRUTH[task])
     assert score(task, completion, TRUTH[task]) == 0.0
 
@@ -100,14 +100,14 @@ def test_garbage_never_raises_and_never_leaves_the_bounds() -> None:
             assert value == 0.0 or is_valid(task, reply, truth)
 
 
-def test_a_huge_reply_costs_no_time() -> None:
+def test_a_huge_completion_takes_little_time() -> None:
     huge = [filler * 10**6 for filler in ("1", "1-", "9,", " ", "12 ", ".")] + [
         "9" * 10**6 + "-" + "9" * 10**6
     ]
     start = time.process_time()
     for reply in huge:
         assert all(score(task, reply, truth) == 0.0 for task, truth in TRUTH.items())
-    assert time.process_time() - start < 10  # of the CPU; backtracking would take hours
+    assert time.process_time() - start < 10  # CPU time; a backtracking pattern would take hours.
 
 
 @pytest.mark.parametrize(
@@ -118,13 +118,13 @@ def test_a_huge_reply_costs_no_time() -> None:
         *(("counting", answer) for answer in ("1,2", "")),
     ],
 )
-def test_a_bad_ground_truth_is_an_error(task: str, answer: str) -> None:
+def test_a_malformed_truth_raises(task: str, answer: str) -> None:
     for door in (score, is_valid):
         with pytest.raises(ValueError, match="ground truth"):
             door(task, "1", answer)
 
 
-def test_an_unknown_task_is_an_error_that_names_the_known_ones() -> None:
+def test_an_unknown_task_raises_and_the_error_names_the_known_ones() -> None:
     for door in (score, is_valid):
         with pytest.raises(ValueError, match="grounding, jigsaw, counting"):
             door("shuffled", "12", "12")
@@ -132,7 +132,7 @@ def test_an_unknown_task_is_an_error_that_names_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize("num_clips", [2, 9, 10, 12])
-def test_orders_of_any_length_are_read_as_they_are_written(num_clips: int) -> None:
+def test_orders_of_any_length_are_parsed_as_written(num_clips: int) -> None:
     order = tuple(range(num_clips, 0, -1))
     assert parse_order(write_order(order)) == order
     assert score("jigsaw", write_order(order), write_order(order)) == 1.0
@@ -150,5 +150,5 @@ def test_orders_of_any_length_are_read_as_they_are_written(num_clips: int) -> No
         "01,2,3,4,5,6,7,8,9,10",
     ],
 )
-def test_other_ways_to_write_an_order_are_none(text: str) -> None:
+def test_an_order_in_another_form_is_refused(text: str) -> None:
     assert parse_order(text) is None

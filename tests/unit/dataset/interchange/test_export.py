@@ -1,4 +1,4 @@
-"""`dataset.interchange.export`: the frames that other trainers read, and what they are told of them."""
+"""`dataset.interchange.export`: the frames and records that other trainers read."""
 
 import hashlib
 import json
@@ -42,7 +42,7 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-def test_verl_rows_say_what_the_sample_shows(scenes: Dataset, tmp_path: Path) -> None:
+def test_verl_rows_match_the_sample(scenes: Dataset, tmp_path: Path) -> None:
     before = contents(scenes.folder.parent)
     seen: list[tuple[int, int]] = []
     done = export_dataset(
@@ -50,7 +50,7 @@ def test_verl_rows_say_what_the_sample_shows(scenes: Dataset, tmp_path: Path) ->
     )
     assert (done.num_samples, done.skipped) == (9, ())
     assert seen == [(number, 9) for number in range(1, 10)]
-    assert contents(scenes.folder.parent) == before  # sources and dataset are only read
+    assert contents(scenes.folder.parent) == before  # Sources and dataset are only read.
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
     rows = rows_of(tmp_path / "out")
     assert [row["data_source"] for row in rows] == [recipe.task for recipe in scenes]
@@ -75,7 +75,7 @@ def test_verl_rows_say_what_the_sample_shows(scenes: Dataset, tmp_path: Path) ->
             assert video["min_pixels"] <= clip.frames[0, :, :, 0].size <= video["max_pixels"]
 
 
-def test_nothing_tells_an_altered_frame_but_its_picture(scenes: Dataset, tmp_path: Path) -> None:
+def test_only_the_image_distinguishes_an_edited_frame(scenes: Dataset, tmp_path: Path) -> None:
     export_dataset(scenes, tmp_path / "out", format="verl")
     for row in rows_of(tmp_path / "out"):
         files = [Path(file) for video in row["videos"] for file in video["video"]]
@@ -89,7 +89,7 @@ def test_nothing_tells_an_altered_frame_but_its_picture(scenes: Dataset, tmp_pat
 
 
 def test_intervals_are_on_the_clock_that_verl_counts(tmp_path: Path) -> None:
-    """What is light was altered; verl tells frame i as i / sample_fps. The source's own clock would be wrong."""
+    """Light frames are altered, and verl puts frame i at i / sample_fps. The source's own clock would be wrong."""
     dataset = uneven_dataset(tmp_path, count=20)
     export_dataset(dataset, tmp_path / "out", format="verl")
     unshifted = []
@@ -99,7 +99,7 @@ def test_intervals_are_on_the_clock_that_verl_counts(tmp_path: Path) -> None:
         altered = np.flatnonzero(light)
         true_s = (altered[0] / video["sample_fps"], (altered[-1] + 1) / video["sample_fps"])
         told_s = tuple(map(float, row["reward_model"]["ground_truth"].split("-")))
-        assert told_s == pytest.approx(true_s, abs=0.0501)  # one decimal
+        assert told_s == pytest.approx(true_s, abs=0.0501)  # rounded to one decimal
         unshifted.append(interval_iou(tuple(map(float, recipe.truth.split("-"))), true_s))
     assert np.mean(unshifted) < 0.8
 
@@ -109,7 +109,7 @@ def test_the_system_message_can_be_left_out(scenes: Dataset, tmp_path: Path) -> 
     assert [message["role"] for message in rows_of(tmp_path / "out")[0]["prompt"]] == ["user"]
 
 
-def test_jsonl_keeps_the_sources_clock(scenes: Dataset, tmp_path: Path) -> None:
+def test_jsonl_keeps_the_clock_of_the_source(scenes: Dataset, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export_dataset(scenes, out, format="jsonl")
     lines = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
@@ -125,7 +125,7 @@ def test_jsonl_keeps_the_sources_clock(scenes: Dataset, tmp_path: Path) -> None:
             assert np.abs(shown - clip.frames).mean() < JPEG_ERROR
 
 
-def test_shards_hold_whole_samples(scenes: Dataset, tmp_path: Path) -> None:
+def test_shards_hold_complete_samples(scenes: Dataset, tmp_path: Path) -> None:
     export_dataset(scenes, tmp_path / "jsonl", format="jsonl")
     for out in ("out", "again"):
         export_dataset(scenes, tmp_path / out, format="webdataset", samples_per_shard=4)
@@ -142,7 +142,8 @@ def test_shards_hold_whole_samples(scenes: Dataset, tmp_path: Path) -> None:
             for name in members:
                 key, _, ending = name.partition(".")
                 if ending != "json":
-                    assert key == keys[-1][-1]  # one sample's members follow each other, its record first
+                    # The members of a sample follow each other, with its record first.
+                    assert key == keys[-1][-1]
                     continue
                 keys[-1].append(key)
                 record = json.loads(shard.extractfile(name).read())  # type: ignore[union-attr]
@@ -159,7 +160,7 @@ def test_shards_hold_whole_samples(scenes: Dataset, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", get_args(Format))
-def test_a_lost_video_is_named_and_costs_its_samples_only(tmp_path: Path, format: Format) -> None:
+def test_a_missing_video_is_named_and_costs_only_its_samples(tmp_path: Path, format: Format) -> None:
     dataset = scenes_dataset(tmp_path, count=9)
     lost = dataset[0].video
     Path(lost).unlink()
@@ -174,7 +175,7 @@ def test_a_lost_video_is_named_and_costs_its_samples_only(tmp_path: Path, format
         ]
 
 
-def test_all_lost_is_an_error_that_leaves_nothing(tmp_path: Path) -> None:
+def test_an_export_without_any_sample_raises_and_leaves_nothing(tmp_path: Path) -> None:
     dataset = scenes_dataset(tmp_path, count=3)
     for path in (tmp_path / "videos").glob("*.mp4"):
         path.unlink()
@@ -183,7 +184,7 @@ def test_all_lost_is_an_error_that_leaves_nothing(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"videos", "dataset"}
 
 
-def test_what_is_there_is_not_written_over(scenes: Dataset, tmp_path: Path) -> None:
+def test_existing_files_are_not_overwritten(scenes: Dataset, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     (tmp_path / "empty").mkdir()
@@ -203,7 +204,7 @@ def test_what_is_there_is_not_written_over(scenes: Dataset, tmp_path: Path) -> N
     assert (tmp_path / "full" / "mine.txt").read_text() == "mine"
 
 
-def test_a_stopped_export_leaves_nothing(tmp_path: Path) -> None:
+def test_an_interrupted_export_leaves_nothing(tmp_path: Path) -> None:
     def stop() -> None:
         with new_folder(tmp_path / "deep" / "out") as folder:
             (folder / "half").write_text("half")
@@ -220,7 +221,7 @@ def test_an_empty_dataset_is_refused(tmp_path: Path) -> None:
         export_dataset(Dataset(tmp_path / "dataset"), tmp_path / "out", format="jsonl")
 
 
-def test_exported_truths_are_scored_as_right(scenes: Dataset, tmp_path: Path) -> None:
+def test_exported_truths_score_1(scenes: Dataset, tmp_path: Path) -> None:
     export_dataset(scenes, tmp_path / "out", format="verl")
     for row in rows_of(tmp_path / "out"):
         truth = row["reward_model"]["ground_truth"]

@@ -1,4 +1,4 @@
-"""`dataset.interchange.verl_import`: rows as VideoSSR publishes them become samples, and our own export comes back as it was."""
+"""`dataset.interchange.verl_import`: VideoSSR's published rows become samples, and an export imports unchanged."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ Edit = Callable[[Row], Any]
 
 
 def row(**changes: Any) -> Row:
-    """A grounding row as published, of the 8 frames of video `a`."""
+    """Return a grounding row as published, with 8 frames of video `a`."""
     return {
         "data_source": "grounding",
         "prompt": [
@@ -52,7 +52,7 @@ def video(name: str, num_frames: int, first: int = 0) -> dict[str, Any]:
 
 
 def draw_frames(root: Path) -> Path:
-    """ROOT/48frames/a and b: 16 flat frames of 180x320 each, named 0.jpg to 15.jpg; a's are darker."""
+    """Write ROOT/48frames/a and b: 16 flat frames of 180x320 each, 0.jpg to 15.jpg; those of a are darker."""
     for name, level in (("a", 10), ("b", 100)):
         (root / "48frames" / name).mkdir(parents=True)
         for number in range(16):
@@ -67,7 +67,7 @@ def levels(frames: np.ndarray) -> list[int]:
 
 @pytest.fixture
 def import_rows(tmp_path: Path) -> Callable[..., Dataset]:
-    """import_rows(rows, name): the dataset imported from a file of that name, its frames lying elsewhere."""
+    """Return import_rows(rows, name), which imports rows from a file of this name; frames are in another folder."""
     root = draw_frames(tmp_path / "root")
 
     def run(rows: list[Any], name: str = "train.parquet") -> Dataset:
@@ -85,7 +85,9 @@ def import_rows(tmp_path: Path) -> Callable[..., Dataset]:
 
 
 @pytest.mark.parametrize("name", ["train.parquet", "bench.jsonl", "bench.json"])
-def test_published_rows_are_samples(import_rows: Callable[..., Dataset], tmp_path: Path, name: str) -> None:
+def test_published_rows_become_samples(
+    import_rows: Callable[..., Dataset], tmp_path: Path, name: str
+) -> None:
     clips = [video("b", 4, first) for first in (8, 0, 4)]
     asked = "Clip 1: <video>\nClip 2: <video>\nClip 3: <video>\nIn which order?"
     prompt = [{"role": "user", "content": asked}]
@@ -124,7 +126,23 @@ def test_published_rows_are_samples(import_rows: Callable[..., Dataset], tmp_pat
     assert len(dataset[0].to_json()) < 700
 
 
-def test_equal_rows_keep_ids_of_their_own(import_rows: Callable[..., Dataset]) -> None:
+def test_an_order_of_ten_clips_is_imported(import_rows: Callable[..., Dataset]) -> None:
+    order = "10,1,2,3,4,5,6,7,8,9"
+    content = "".join(f"Clip {number}: <video>" for number in range(1, 11))
+    (recipe,) = import_rows(
+        [
+            row(
+                data_source="jigsaw",
+                videos=[video("a", 2)] * 10,
+                prompt=[{"role": "user", "content": content}],
+                reward_model={"style": "rule", "ground_truth": order},
+            )
+        ]
+    )
+    assert recipe.truth == order
+
+
+def test_equal_rows_have_different_ids(import_rows: Callable[..., Dataset]) -> None:
     assert len({recipe.id for recipe in import_rows([row(), row()])}) == 2
 
 
@@ -134,14 +152,14 @@ def test_an_odd_clip_shows_its_last_frame_twice(import_rows: Callable[..., Datas
     np.testing.assert_allclose(clip.times_s, np.arange(6) / 2.5)
 
 
-def test_the_rows_pixels_decide_the_size(import_rows: Callable[..., Dataset]) -> None:
+def test_pixel_limits_of_the_row_decide_the_size(import_rows: Callable[..., Dataset]) -> None:
     small = video("a", 4) | {"max_pixels": 64 * 96, "min_pixels": 1024}
     unsaid = {key: value for key, value in video("a", 4).items() if not key.endswith("pixels")}
     dataset = import_rows([row(videos=[small]), row(videos=[unsaid])], "rows.jsonl")
     assert [(recipe.height_px, recipe.width_px) for recipe in dataset] == [(64, 96), (192, 320)]
 
 
-def test_frames_are_found_where_the_path_says_first(tmp_path: Path) -> None:
+def test_frames_are_looked_for_at_their_path_first(tmp_path: Path) -> None:
     root, own = draw_frames(tmp_path / "root"), draw_frames(tmp_path / "own")
     files = [str(own / "48frames" / "b" / f"{number}.jpg") for number in range(4)]
     other = [f"file://{file}" for file in files[:2]]
@@ -158,15 +176,15 @@ def test_frames_are_found_where_the_path_says_first(tmp_path: Path) -> None:
         str(root / "48frames" / "a"),
         str(own / "48frames" / "b"),
     ]
-    # Without a root, it is the folder of the file itself: there are no such frames below it.
+    # Without a root, frames are looked for in the folder of the file, which holds none.
     import_verl([own / "deep" / "x.parquet"], tmp_path / "without")
     assert [entry.path for entry in Dataset(tmp_path / "without").skipped()] == [
         f"{own / 'deep' / 'x.parquet'} row 1"
     ]
 
 
-def test_a_bare_file_name_is_not_taken_for_the_file(tmp_path: Path) -> None:
-    """Under 48frames/a there is a 0.jpg, which is not that of video b."""
+def test_a_frame_is_not_looked_for_by_its_file_name_alone(tmp_path: Path) -> None:
+    """48frames/a holds a 0.jpg, which is not the one of video b."""
     root = draw_frames(tmp_path / "root")
     pq.write_table(pa.Table.from_pylist([row(videos=[video("b", 4)])]), tmp_path / "x.parquet")
     with pytest.raises(DatasetError, match=r"none of 1 rows can be used.*row 0: .*b/0.jpg': does not exist"):
@@ -191,13 +209,13 @@ def test_a_bare_file_name_is_not_taken_for_the_file(tmp_path: Path) -> None:
         (row(videos=[video("a", 4) | {"video": ["\0", ""]}]), r"'\x00': does not exist"),
         (row(videos=[video("a", 4) | {"video": [f"{'x' * 300}/0.jpg"]}]), "0.jpg': does not exist"),
         (row(videos=[video("a", 4)] * 2), "prompt: has 1 <video>, and there are 2 videos"),
-        (row(prompt=[]), "prompt: has 0 messages of the user"),
+        (row(prompt=[]), "prompt: has 0 user messages"),
         (row(prompt=[{"role": "user", "content": ["<video>"]}]), "prompt.0.content: Input should be a valid"),
         ({}, "data_source: Field required"),
         ([1], "row: Input should be a valid dict"),
     ],
 )
-def test_an_unusable_row_is_set_aside(
+def test_an_unusable_row_is_skipped(
     import_rows: Callable[..., Dataset], tmp_path: Path, bad: Any, words: str
 ) -> None:
     dataset = import_rows([row(), bad, row()], "rows.jsonl")
@@ -208,7 +226,7 @@ def test_an_unusable_row_is_set_aside(
     assert dataset.card.num_skipped == 1
 
 
-def test_a_damaged_line_or_picture_costs_its_row(tmp_path: Path) -> None:
+def test_a_damaged_line_or_image_costs_only_its_row(tmp_path: Path) -> None:
     root = draw_frames(tmp_path / "root")
     (root / "48frames" / "b" / "0.jpg").write_text("no picture")
     good, bad = json.dumps(row()), json.dumps(row(videos=[video("b", 4)]))
@@ -244,10 +262,10 @@ def test_sources_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert not (tmp_path / "out.partial").exists()
 
 
-def test_what_is_exported_comes_back(tmp_path: Path) -> None:
+def test_an_export_is_imported_unchanged(tmp_path: Path) -> None:
     original = scenes_dataset(tmp_path)
     export_dataset(original, tmp_path / "verl", format="verl")
-    (tmp_path / "verl").rename(tmp_path / "moved")  # its rows name the frames where they were
+    (tmp_path / "verl").rename(tmp_path / "moved")  # Its rows name the frames at their old place.
     card = import_verl([tmp_path / "moved"], tmp_path / "again")
     assert (card.num_samples, card.num_skipped) == (9, 0)
     again = Dataset(tmp_path / "again")
@@ -280,7 +298,7 @@ def test_a_second_export_changes_no_truth(tmp_path: Path) -> None:
     assert truths[0] == truths[1]
 
 
-def test_a_full_folder_is_not_written_over(import_rows: Callable[..., Dataset]) -> None:
+def test_a_folder_that_is_not_empty_is_not_overwritten(import_rows: Callable[..., Dataset]) -> None:
     import_rows([row()])
     with pytest.raises(DatasetError, match=r"is not empty\. Name a new folder"):
         import_rows([row()])

@@ -1,6 +1,7 @@
-"""`dataset.stats.baselines` against a slow reference that scores every guess, and the published settings' figures."""
+"""`dataset.stats.baselines`: equal to a slow reference that scores every answer, and to the published figures."""
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import permutations, product
 from statistics import fmean
 
@@ -16,7 +17,7 @@ from reward import score
 
 
 def reference(task: str, truths: Sequence[str], guesses: Sequence[str]) -> tuple[float, float]:
-    """(random, best constant) by scoring one pair after the other."""
+    """Return (random, best constant) by scoring every pair."""
     pairs = [
         score(task, truths[j], truth) for i, truth in enumerate(truths) for j in range(len(truths)) if j != i
     ]
@@ -26,7 +27,7 @@ def reference(task: str, truths: Sequence[str], guesses: Sequence[str]) -> tuple
 def drawn(
     task: str, count: int, params: dict[str, TaskParams] | None = None
 ) -> tuple[list[str], list[tuple[float, float]]]:
-    """True answers and the spans of their videos: 40 made-up ones of 2 to 60 s."""
+    """Return truths and the spans of their videos, for 40 made-up videos of 2 to 60 s."""
     rng = np.random.default_rng(0)
     videos = []
     for number in range(40):
@@ -42,7 +43,12 @@ def drawn(
     return [recipe.truth for recipe in recipes], [span_s(recipe.frame_times_s) for recipe in recipes]
 
 
-def test_counting_is_the_reference_over_every_vector_up_to_the_largest() -> None:
+@cache
+def as_published(task: str) -> tuple[list[str], list[tuple[float, float]]]:
+    return drawn(task, 3000)
+
+
+def test_counting_equals_the_reference_over_all_vectors_of_counts() -> None:
     truths = ["0,3,3", "3,1,3", "3,3,1", "1,4,3", "3,3,0"]
     guesses = [",".join(map(str, guess)) for guess in product(range(11), repeat=3)]
     found = task_baseline("counting", truths)
@@ -50,11 +56,12 @@ def test_counting_is_the_reference_over_every_vector_up_to_the_largest() -> None
     assert fmean(score("counting", found.constant, truth) for truth in truths) == pytest.approx(
         found.best_constant
     )
-    assert found.constant not in truths  # the best of each kind by itself, though no sample has all three
+    # It has the best number of each kind, although no sample has all three.
+    assert found.constant not in truths
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_jigsaw_is_the_reference_over_all_orders_of_all_lengths(seed: int) -> None:
+def test_the_jigsaw_equals_the_reference_over_all_orders(seed: int) -> None:
     rng = np.random.default_rng(seed)
     truths = ["".join(map(str, rng.permutation(k) + 1)) for k in [4] * 7 + [5] * 12]
     guesses = ["".join(map(str, order)) for k in (4, 5) for order in permutations(range(1, k + 1))]
@@ -66,7 +73,7 @@ def test_the_jigsaw_is_the_reference_over_all_orders_of_all_lengths(seed: int) -
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_grounding_is_the_reference_over_a_grid_much_finer_than_the_ends(seed: int) -> None:
+def test_grounding_equals_the_reference_over_a_fine_grid_of_intervals(seed: int) -> None:
     rng = np.random.default_rng(seed)
     ends = np.sort(rng.integers(0, 60, (25, 2)), axis=1) / 10
     truths = [f"{start:.1f}-{end:.1f}" for start, end in ends if start < end]
@@ -78,56 +85,57 @@ def test_grounding_is_the_reference_over_a_grid_much_finer_than_the_ends(seed: i
     assert fmean(score("grounding", found.constant, truth) for truth in truths) == pytest.approx(
         found.best_constant
     )
-    assert found.whole_clip is None  # nobody said how long the videos are
+    assert found.whole_clip is None  # The spans of the videos are unknown.
 
 
 def test_the_whole_video_and_the_same_part_of_each_by_hand() -> None:
-    # Of 8 s, 2 to 4; of 80 s, 20 to 40: a quarter each, and both the second one.
+    # 2 to 4 of 8 s, and 20 to 40 of 80 s: both are the second quarter.
     found = task_baseline("grounding", ["12-14", "20-40"], spans_s=[(10.0, 18.0), (0.0, 80.0)])
     assert found.whole_clip == pytest.approx(0.25)
     assert found.same_part == pytest.approx(1.0)
     assert found.best_constant == pytest.approx(0.5)
 
 
-def test_one_sample_has_no_other_to_guess_from() -> None:
+def test_a_single_sample_has_no_random_answer() -> None:
     assert task_baseline("jigsaw", ["12"]).random == 0.0
     assert task_baseline("grounding", ["1-2"]).best_constant == 1.0
     assert task_baseline("counting", ["1,2,3"] * 5).random == 1.0
 
 
-def test_counting_as_published_gives_three_of_each_a_reward_of_0_58() -> None:
-    found = task_baseline("counting", drawn("counting", 3000)[0])
+def test_answering_three_of_each_earns_0_58_in_published_counting() -> None:
+    found = task_baseline("counting", as_published("counting")[0])
     assert found.constant == "3,3,3"
     assert found.best_constant == pytest.approx(0.58, abs=0.01)
 
 
-def test_balanced_counting_lowers_the_best_constant() -> None:
+def test_balanced_counting_lowers_the_best_constant_answer() -> None:
     balanced, _ = drawn("counting", 3000, {"counting": CountingParams(balanced=True)})
-    as_published, _ = drawn("counting", 3000)
-    lower, higher = task_baseline("counting", balanced), task_baseline("counting", as_published)
+    published, _ = as_published("counting")
+    lower, higher = task_baseline("counting", balanced), task_baseline("counting", published)
     assert lower.best_constant < higher.best_constant - 0.02
 
 
-def test_the_jigsaw_as_published_gives_any_order_a_reward_of_0_35() -> None:
-    # Two random orders of 6 are 2 x 35 / 6 places apart on average, of at most 18: 1 - 70 / 6 / 18 = 0.352.
-    found = task_baseline("jigsaw", drawn("jigsaw", 3000)[0])
+def test_any_order_earns_0_35_in_the_published_jigsaw() -> None:
+    # Two random orders of 6 differ by 2 x 35 / 6 places on average, of at most 18: 1 - 70 / 6 / 18 = 0.352.
+    found = task_baseline("jigsaw", as_published("jigsaw")[0])
     assert found.random == pytest.approx(0.352, abs=0.005)
-    assert found.best_constant == pytest.approx(0.36, abs=0.015)  # a little better by chance
+    assert found.best_constant == pytest.approx(0.36, abs=0.015)  # slightly better by chance
 
 
-def test_grounding_as_published_gives_the_whole_video_a_reward_of_0_25() -> None:
-    truths, spans_s = drawn("grounding", 3000)
+def test_the_whole_video_earns_0_25_in_published_grounding() -> None:
+    truths, spans_s = as_published("grounding")
     found = task_baseline("grounding", truths, spans_s=spans_s)
     assert found.whole_clip == pytest.approx(0.25, abs=0.005)
     assert found.same_part is not None
     assert found.same_part > found.whole_clip
-    assert found.best_constant < found.whole_clip  # seconds mean little where videos differ in length
+    assert found.best_constant < found.whole_clip  # Constant seconds earn little if videos differ in length.
 
 
-def test_thirty_thousand_answers_are_no_matter_of_hours() -> None:
-    # Not timed: a way that compared all with all would take hours here, and memory that no machine has.
+def test_thirty_thousand_truths_are_feasible() -> None:
+    # Not timed: comparing all with all would take hours here, and more memory than any machine has.
     rng = np.random.default_rng(0)
-    lengths_s = np.exp(rng.uniform(np.log(2), np.log(600), 30_000))  # nearly all different, the slowest case
+    # Nearly all differ, which is the slowest case.
+    lengths_s = np.exp(rng.uniform(np.log(2), np.log(600), 30_000))
     starts_s = rng.uniform(0, 0.75, 30_000) * lengths_s
     ends_s = starts_s + rng.uniform(1 / 6, 1 / 3, 30_000) * lengths_s
     truths = [f"{a:.1f}-{b:.1f}" for a, b in zip(starts_s, ends_s, strict=True)]
@@ -138,7 +146,7 @@ def test_thirty_thousand_answers_are_no_matter_of_hours() -> None:
     )
 
 
-def test_no_answers_and_wrong_ones_are_refused() -> None:
+def test_missing_and_malformed_truths_are_refused() -> None:
     with pytest.raises(ValueError, match="there are no answers"):
         task_baseline("jigsaw", [])
     with pytest.raises(ValueError, match="cannot be the truth"):

@@ -1,4 +1,4 @@
-"""`dataset.stats.jigsaw_shortcut`: the solver is the best of all orders, and a gap takes from what it earns."""
+"""`dataset.stats.jigsaw_shortcut`: it finds the best of all orders, and a gap lowers what it earns."""
 
 from itertools import pairwise, permutations
 
@@ -48,7 +48,7 @@ def test_no_order_of_the_clips_has_smaller_steps(seed: int) -> None:
     assert solve_by_ends(sample) == "".join(str(clip + 1) for clip in best)
 
 
-def test_on_smooth_scenes_it_solves_nearly_everything(scenes: list[SampledVideo]) -> None:
+def test_it_solves_nearly_all_jigsaws_of_smooth_scenes(scenes: list[SampledVideo]) -> None:
     recipes = jigsaws(scenes, JigsawParams(num_clips=4), 6)
     earned = shortcut_scores(recipes)
     assert earned is not None
@@ -57,7 +57,7 @@ def test_on_smooth_scenes_it_solves_nearly_everything(scenes: list[SampledVideo]
     assert earned.chance == pytest.approx(1 / 24)
 
 
-def test_all_jigsaws_of_a_video_are_as_hard_as_one(scenes: list[SampledVideo]) -> None:
+def test_all_jigsaws_of_a_video_have_the_same_solution(scenes: list[SampledVideo]) -> None:
     recipes = jigsaws(scenes[:1], JigsawParams(num_clips=6), 8)
     assert len({recipe.truth for recipe in recipes}) > 1
     solved = [
@@ -66,7 +66,7 @@ def test_all_jigsaws_of_a_video_are_as_hard_as_one(scenes: list[SampledVideo]) -
     assert len(set(solved)) == 1
 
 
-def test_a_video_that_is_gone_is_counted_and_no_more(scenes: list[SampledVideo]) -> None:
+def test_a_missing_video_is_only_counted(scenes: list[SampledVideo]) -> None:
     there, gone = jigsaws(scenes, JigsawParams(num_clips=4), 2)
     gone = Recipe(**{**vars(gone), "video": "/no/such.mp4"})
     earned = shortcut_scores([there, gone])
@@ -81,7 +81,7 @@ def test_a_video_that_is_gone_is_counted_and_no_more(scenes: list[SampledVideo])
 @pytest.mark.skipif(
     not REAL_VIDEOS.is_dir(), reason=f"{REAL_VIDEOS} is not here: this test wants genuine videos"
 )
-def test_a_gap_takes_from_what_it_earns_on_genuine_videos() -> None:
+def test_a_gap_lowers_what_it_earns_on_genuine_videos() -> None:
     names = ("asl_sister.mkv", "mma_test.mp4", "mma_demo.mp4", "carphone.mp4")
     videos = [inspect(str(REAL_VIDEOS / name), FrameSpec()) for name in names]
     exact = []

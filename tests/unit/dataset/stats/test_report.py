@@ -1,4 +1,4 @@
-"""`dataset.stats.report`: the numbers of a small dataset by hand, 80 columns of text, and a picture of all of it."""
+"""`dataset.stats.report`: numbers of a small dataset worked out by hand, as text of 80 columns, and as plots."""
 
 from io import StringIO
 from pathlib import Path
@@ -50,7 +50,7 @@ def by_hand(tmp_path_factory: pytest.TempPathFactory) -> DatasetReport:
     return make_report(Dataset(folder))
 
 
-def test_samples_answers_and_anomalies_are_counted(by_hand: DatasetReport) -> None:
+def test_samples_truths_and_anomalies_are_counted(by_hand: DatasetReport) -> None:
     assert by_hand.samples == {"grounding": 3, "counting": 2, "jigsaw": 1}
     assert by_hand.anomalies == {"mirror": 2, "blur": 1}
     assert by_hand.truths.counts == {"circle": {1: 2}, "square": {2: 1, 4: 1}, "triangle": {3: 2}}
@@ -70,7 +70,7 @@ def test_intervals_are_shares_of_the_video(by_hand: DatasetReport) -> None:
     assert by_hand.baselines["counting"].whole_clip is None
 
 
-def test_reasons_that_differ_in_numbers_are_one(by_hand: DatasetReport) -> None:
+def test_reasons_that_differ_only_in_numbers_are_counted_together(by_hand: DatasetReport) -> None:
     assert [(reason.words, reason.videos, reason.example) for reason in by_hand.skipped] == [
         ("has only N frames", 2, "a/one.mp4"),
         ("[bold]odd[/bold]", 1, "a/[red]four.mp4"),
@@ -78,7 +78,7 @@ def test_reasons_that_differ_in_numbers_are_one(by_hand: DatasetReport) -> None:
     ]
 
 
-def test_the_text_is_at_most_80_columns_wide_and_says_all(by_hand: DatasetReport) -> None:
+def test_the_text_has_all_parts_and_is_at_most_80_columns_wide(by_hand: DatasetReport) -> None:
     text = printed(by_hand)
     assert max(map(len, text.splitlines())) <= 80
     for words in (
@@ -93,7 +93,7 @@ def test_the_text_is_at_most_80_columns_wide_and_says_all(by_hand: DatasetReport
         assert words in text
 
 
-def test_a_built_dataset_tells_what_its_videos_are_and_what_clip_ends_earn(tmp_path: Path) -> None:
+def test_the_report_on_a_built_dataset_has_durations_and_the_jigsaw_shortcut(tmp_path: Path) -> None:
     dataset = scenes_dataset(tmp_path, count=12)
     stats = make_report(dataset)
     assert (stats.videos, stats.videos_used) == (3, 3)
@@ -111,7 +111,7 @@ def test_a_built_dataset_tells_what_its_videos_are_and_what_clip_ends_earn(tmp_p
     assert "3 usable, 3 of them used" in " ".join(printed(stats).split())
 
 
-def test_the_picture_has_a_plot_for_each_thing_there_is(by_hand: DatasetReport, tmp_path: Path) -> None:
+def test_the_plots_cover_every_part_that_is_not_empty(by_hand: DatasetReport, tmp_path: Path) -> None:
     draw_report(by_hand, tmp_path / "all.png")
     picture = np.asarray(Image.open(tmp_path / "all.png").convert("L"))
     assert picture.shape[1] == 1800
@@ -119,7 +119,7 @@ def test_the_picture_has_a_plot_for_each_thing_there_is(by_hand: DatasetReport, 
     assert (picture < 255).any(0).sum() > 1000
 
 
-def test_datasets_of_others_and_of_one_task(tmp_path: Path) -> None:
+def test_an_imported_dataset_of_one_task_is_reported(tmp_path: Path) -> None:
     clip = {"files": ["x/0.jpg", "x/1.jpg"], "times_s": [0.0, 0.5], "height_px": 32, "width_px": 32}
     params = {"clips": [clip, clip], "content": ["Sort."]}
     write_dataset(tmp_path / "d", [Recipe("jigsaw", str(tmp_path), IMAGES, (), (), 0, 0, params, 0, "21")])
@@ -127,13 +127,13 @@ def test_datasets_of_others_and_of_one_task(tmp_path: Path) -> None:
     assert stats.rendered_bytes_per_sample == 4 * 32 * 32 * 3
     assert (stats.videos_used, stats.durations) == (1, None)
     assert stats.shortcut is not None
-    assert (stats.shortcut.samples, stats.shortcut.unreadable) == (0, 1)  # its files are not there
+    assert (stats.shortcut.samples, stats.shortcut.unreadable) == (0, 1)  # Its files do not exist.
     assert "1 jigsaw could not be rendered" in " ".join(printed(stats).split())
     assert "whole video" not in printed(stats)
     draw_report(stats, tmp_path / "one.png")
 
 
-def test_a_dataset_without_samples_is_reported_all_the_same(tmp_path: Path) -> None:
+def test_a_dataset_without_samples_is_reported(tmp_path: Path) -> None:
     write_dataset(tmp_path / "d", [], skipped=SKIPPED)
     stats = make_report(Dataset(tmp_path / "d"))
     assert "0 samples" in printed(stats)

@@ -1,4 +1,4 @@
-"""`dataset.view.contact_sheet`: every frame in its place, the edited ones with a border, and the words."""
+"""`dataset.view.contact_sheet`: every frame is in its place, edited ones have a border, and the words are right."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def sample(
     params: dict[str, TaskParams],
     frames: Frames | None = None,
 ) -> Sample:
-    """Of frames as blue as can be: frame number n has green n + 50."""
+    """Return a sample of blue frames; frame number n has green n + 50."""
     height, width = size
     times_s = np.arange(num_frames) * 0.25
     video = SampledVideo("a/plain.mp4", "pyav", 30.0, np.arange(num_frames), times_s, height, width)
@@ -51,11 +51,11 @@ def drawn(rendered: Sample, tmp_path: Path) -> np.ndarray:
 
 
 def blocks(rows: np.ndarray) -> int:
-    """How many runs of True there are."""
+    """Return the number of runs of True."""
     return int(np.count_nonzero(np.diff(np.concatenate([[False], rows]).astype(int)) == 1))
 
 
-def test_all_frames_stand_in_order_of_presentation(tmp_path: Path) -> None:
+def test_all_frames_are_in_order_of_presentation(tmp_path: Path) -> None:
     picture = drawn(sample("jigsaw", (64, 64), 8, SMALL), tmp_path)
     blue = (picture[..., 2] == 255) & (picture[..., 0] == 0)
     row = picture[np.flatnonzero(blue.any(1))[60]]
@@ -112,7 +112,7 @@ def test_sheets_of_all_sizes_keep_their_margins(
         blocks(blue[start])
         for start in np.flatnonzero(np.diff(np.concatenate([[False], rows]).astype(int)) == 1)
     )
-    assert num_frames >= 48 - edited  # those with their channels exchanged may be of any colour
+    assert num_frames >= 48 - edited  # Frames with exchanged channels may have any colour.
 
 
 def test_a_long_question_is_wrapped_and_a_long_word_broken(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_long_question_is_wrapped_and_a_long_word_broken(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("perturbation", DESCRIPTIONS)
-def test_every_anomaly_is_put_into_words(perturbation: str) -> None:
+def test_every_anomaly_has_a_description(perturbation: str) -> None:
     times_s = np.arange(16) * 0.5
     videos = [SampledVideo(f"a/{n}.mp4", "pyav", 8.0, np.arange(16), times_s, 64, 64) for n in range(2)]
     params = {"grounding": GroundingParams(perturbations=(perturbation,), segment=(6, 6))}  # type: ignore[arg-type]
@@ -139,7 +139,7 @@ def test_every_anomaly_is_put_into_words(perturbation: str) -> None:
         assert Path(recipe.params["other"]["video"]).name in words
 
 
-def test_samples_of_others_show_where_the_truth_lies(tmp_path: Path) -> None:
+def test_imported_samples_show_the_true_interval(tmp_path: Path) -> None:
     for number in range(4):
         Image.new("RGB", (64, 64), (0, 50 + number, 255)).save(tmp_path / f"{number}.png")
     clip = {

@@ -1,4 +1,4 @@
-"""`dataset.view.thumbnails`: what a page shows of a sample."""
+"""`dataset.view.thumbnails`: the dashboard's images of a sample."""
 
 import io
 
@@ -27,7 +27,7 @@ def sample(task: str, answer: str, params: dict, clips: int, size: tuple[int, in
     return Sample(recipe, made, (0, "?"))
 
 
-def test_large_frames_are_made_smaller_and_boxes_with_them() -> None:
+def test_large_frames_are_scaled_down_with_their_boxes() -> None:
     (clip,) = thumbnails(sample("counting", "1,0,0", {"shapes": [SHAPE]}, 1, (480, 640)))
     assert clip.label == "Video"
     assert clip.true_place is None
@@ -36,13 +36,13 @@ def test_large_frames_are_made_smaller_and_boxes_with_them() -> None:
     shown = [Image.open(io.BytesIO(frame.webp)) for frame in clip.frames]
     assert {(image.size, image.format) for image in shown} == {((320, 240), "WEBP")}
     greys = [np.asarray(image.convert("L")).mean() for image in shown]
-    assert np.allclose(greys, [0, 60, 120, 180], atol=2)  # each frame is its own
+    assert np.allclose(greys, [0, 60, 120, 180], atol=2)  # Each frame is in its own place.
     (box,) = clip.frames[1].boxes
     assert (box.left, box.top, box.width, box.height, box.label) == (130, 80, 40, 40, "circle")
     assert not clip.frames[0].boxes
 
 
-def test_small_frames_keep_their_size_and_clips_their_true_places() -> None:
+def test_small_frames_keep_their_size_and_clips_have_their_true_places() -> None:
     clips = thumbnails(sample("jigsaw", "213", {}, 3))
     assert [clip.label for clip in clips] == ["Clip 1", "Clip 2", "Clip 3"]
     assert [clip.true_place for clip in clips] == [1, 0, 2]

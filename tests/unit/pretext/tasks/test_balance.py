@@ -1,4 +1,4 @@
-"""`pretext.tasks.balance`: the solutions of games that are known, and what constant answers earn with them."""
+"""`pretext.tasks.balance`: known games are solved, and constant answers earn little against balanced draws."""
 
 from collections import Counter
 
@@ -16,7 +16,7 @@ INTERVALS = [(a, b) for a in range(48) for b in range(a + 1, 49)]
 
 
 def best_constant_interval(shares: dict[tuple[int, int], float]) -> float:
-    """What the best constant answer earns where segments (first, end) of 48 frames come so often."""
+    """Return what the best constant answer earns, given the share of each segment (first, end) of 48 frames."""
     weights = np.array(list(shares.values()))
     scores = np.array([[interval_iou(answer, truth) for truth in shares] for answer in INTERVALS])
     return float((scores @ (weights / weights.sum())).max())
@@ -39,27 +39,27 @@ def best_constant_count(shares: dict[int, float]) -> tuple[int, float]:
         ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [1 / 3, 1 / 3, 1 / 3], 1 / 3),
         ([[3, 0], [0, 1]], [1 / 4, 3 / 4], 3 / 4),
         ([[1, 1 / 2, 1 / 3], [0, 1, 2 / 3], [0, 1 / 2, 1]], [2 / 7, 2 / 7, 3 / 7], 4 / 7),
-        ([[1, 0], [1, 0]], [0, 1], 0),  # a truth that no answer finds
+        ([[1, 0], [1, 0]], [0, 1], 0),  # a truth for which no answer scores
         ([[0.4]], [1], 0.4),
     ],
 )
-def test_known_games(scores: list[list[float]], weights: list[float], value: float) -> None:
+def test_known_games_are_solved(scores: list[list[float]], weights: list[float], value: float) -> None:
     found = balanced_weights(np.array(scores, np.float64))
     np.testing.assert_allclose(found, weights, atol=2e-3)
     assert (np.array(scores) @ found).max() == pytest.approx(value, abs=2e-3)
 
 
 def test_no_other_draw_is_better_than_the_one_found() -> None:
-    """The answers' side of the game proves it: mixed answers that earn as much whatever is drawn."""
+    """The other side of the game proves it: there is a mix of answers that earns as much against every draw."""
     scores = np.random.default_rng(0).random((7, 5))
     ours = (scores @ balanced_weights(scores)).max()
-    # Seen from the other side, truths are the answers: the same game with its sign turned.
+    # From the other side, truths and answers change places, and scores change their sign.
     theirs = (balanced_weights(1 - scores.T) @ scores).min()
     assert ours == pytest.approx(theirs, abs=3e-3)
 
 
-def test_grounding_balanced_leaves_a_constant_answer_little() -> None:
-    """48 frames, segments of 8 to 16: 0.306 if drawn evenly, under 0.2 balanced."""
+def test_a_constant_answer_earns_little_in_balanced_grounding() -> None:
+    """With 48 frames and segments of 8 to 16, it earns 0.306 against even draws, and under 0.2 against balanced."""
     even = {
         (first, first + length): 1 / (49 - length) for length in range(8, 17) for first in range(49 - length)
     }
@@ -69,7 +69,7 @@ def test_grounding_balanced_leaves_a_constant_answer_little() -> None:
     assert best_constant_interval(dict(zip(segments, weights.tolist(), strict=True))) < 0.2
 
 
-def test_segments_are_drawn_so() -> None:
+def test_segments_are_drawn_with_the_balanced_weights() -> None:
     params, material = GroundingParams(perturbations=("invert",), balanced=True), Material(sampled(48))
     drawn: Counter[tuple[int, int]] = Counter()
     for seed in range(3000):
@@ -87,7 +87,7 @@ def test_segments_are_drawn_so() -> None:
     [(3, 3, 0.583, 0.42), (4, 5, 0.548, 0.36)],
     ids=["easy", "hard"],
 )
-def test_counting_balanced_leaves_a_constant_answer_little(
+def test_a_constant_answer_earns_little_in_balanced_counting(
     most: int, best: int, even: float, most_balanced: float
 ) -> None:
     ways, weights = _balanced_totals((1, most), (1, most))
@@ -103,7 +103,7 @@ def test_counting_balanced_leaves_a_constant_answer_little(
     assert best_constant_count(dict(zip(totals, weights.tolist(), strict=True)))[1] < most_balanced
 
 
-def test_totals_are_drawn_so() -> None:
+def test_totals_are_drawn_with_the_balanced_weights() -> None:
     params, material = CountingParams(balanced=True, size=(0.1, 0.2)), Material(sampled(48, (128, 128)))
     drawn: Counter[int] = Counter()
     num_draws = 700

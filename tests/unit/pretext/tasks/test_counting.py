@@ -1,4 +1,4 @@
-"""`pretext.tasks.counting`: what is drawn is what is counted, seen from the pixels alone."""
+"""`pretext.tasks.counting`: the shapes in the pixels are the shapes that count."""
 
 from collections import Counter
 from dataclasses import replace
@@ -37,7 +37,7 @@ def drawn_on_grey(recipe: Recipe, num_frames: int = 48) -> Frames:
 
 
 def visible_share(shape: Shape, frame: Frames) -> float:
-    """How much of the shape, drawn alone, is to be seen on its frame. It is wholly inside, or this fails."""
+    """Return the visible share of a shape, compared with the shape drawn alone. Fails if it is not wholly inside."""
     height, width = frame.shape[:2]
     room = 2 * shape.radius_px
     field = np.full((1, height + 2 * room, width + 2 * room, 3), GREY, np.uint8)
@@ -52,7 +52,7 @@ def visible_share(shape: Shape, frame: Frames) -> float:
 
 @pytest.mark.parametrize("size", [(192, 320), (320, 192), (256, 256), (64, 64), (32, 64)])
 @pytest.mark.parametrize("params", [EASY, HARD], ids=["easy", "hard"])
-def test_every_counted_shape_is_seen_and_all_that_is_seen_is_counted(
+def test_every_counted_shape_is_visible_and_every_visible_shape_is_counted(
     params: CountingParams, size: tuple[int, int]
 ) -> None:
     for seed in range(20):
@@ -68,8 +68,8 @@ def test_every_counted_shape_is_seen_and_all_that_is_seen_is_counted(
 
 
 @pytest.mark.parametrize("size", [(192, 320), (256, 256), (96, 160)])
-def test_counting_the_outlines_gives_the_answer(size: tuple[int, int]) -> None:
-    """Each connected patch of changed pixels is a shape, its kind told by how much of its circle it fills."""
+def test_counting_the_outlines_gives_the_truth(size: tuple[int, int]) -> None:
+    """Each connected patch of changed pixels is a shape. Its kind follows from the share of its circle it fills."""
     for seed in range(12):
         recipe = make(seed, HARD, size)
         found = Counter(_kind_of(outline) for frame in drawn_on_grey(recipe) for outline in _outlines(frame))
@@ -77,8 +77,8 @@ def test_counting_the_outlines_gives_the_answer(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(("params", "most"), [(EASY, 3), (HARD, 4)], ids=["easy", "hard"])
-def test_totals_come_as_published(params: CountingParams, most: int) -> None:
-    """Evenly many frames for each kind, and evenly many shapes on each: the totals' exact distribution."""
+def test_totals_are_distributed_as_published(params: CountingParams, most: int) -> None:
+    """Frames per kind and shapes per frame are uniform, which gives the exact distribution of the totals."""
     expected: Counter[int] = Counter()
     for num_frames in range(1, most + 1):
         for numbers in product(range(1, most + 1), repeat=num_frames):
@@ -136,7 +136,9 @@ def test_sizes_and_places_fill_their_ranges() -> None:
 @pytest.mark.parametrize(
     ("frame", "x", "clear"), [(3, 40, False), (3, 61, False), (3, 62, True), (4, 40, True)]
 )
-def test_what_is_clear_of_another(frame: int, x: int, clear: bool) -> None:
+def test_shapes_are_clear_of_each_other_at_a_distance_or_on_other_frames(
+    frame: int, x: int, clear: bool
+) -> None:
     one = Shape("circle", 3, 40, 50, 10, 0, [255, 0, 0])
     other = Shape("circle", frame, x, 50, 10, 0, [255, 0, 0])
     assert one.clear_of(other) is other.clear_of(one) is clear
@@ -174,7 +176,7 @@ def _outlines(frame: NDArray[np.uint8]) -> list[NDArray[np.int32]]:
 
 
 def _kind_of(outline: NDArray[np.int32]) -> Kind:
-    """By its share of the smallest circle round it: a circle all, a square 2 / pi, a triangle 0.41."""
+    """Return the kind, by its share of the smallest circle around it: circle 1, square 2 / pi, triangle 0.41."""
     _, radius = cv2.minEnclosingCircle(outline)
     share = cv2.contourArea(outline) / (np.pi * radius**2)
     ideals: dict[Kind, float] = {"circle": 0.97, "square": 0.637, "triangle": 0.413}

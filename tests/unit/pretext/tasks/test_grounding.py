@@ -1,4 +1,4 @@
-"""`pretext.tasks.grounding`: the frames of the segment are altered, as the recipe says, and no others."""
+"""`pretext.tasks.grounding`: exactly the frames of the segment are altered, as the recipe says."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def make(perturbation: Perturbation, seed: int, params: GroundingParams | None =
 
 
 def rendered(recipe: Recipe) -> Frames:
-    """The sample's frames; what it borrows comes from OTHER_FRAMES."""
+    """Render the sample's frames; borrowed frames come from OTHER_FRAMES."""
     key = TASK.borrows(recipe)
     (clip,) = TASK.render(recipe, FRAMES, None if key is None else OTHER_FRAMES[list(key.indices)]).clips
     np.testing.assert_array_equal(clip.times_s, VIDEO.times_s)
@@ -53,7 +53,7 @@ def rendered(recipe: Recipe) -> Frames:
 
 
 def untouched(recipe: Recipe) -> Frames:
-    """What the frames outside the segment become: by hand, with OpenCV."""
+    """Return what the frames outside the segment should become, computed with OpenCV."""
     match recipe.params["perturbation"]:
         case "rotate_90" | "rotate_270":
             return FRAMES[:, :, 16:80]
@@ -73,7 +73,7 @@ def test_the_segment_is_altered_and_nothing_else(perturbation: Perturbation) -> 
         change = np.abs(rendered(recipe).astype(int) - untouched(recipe)).mean((1, 2, 3))
         outside = np.delete(change, segment)
         assert (outside == 0).all()
-        # Where the picture freezes its first frame is where it would be; it is the next that is held back.
+        # The first frame of a freeze is unchanged; the next one is held back.
         held = [int(change[k] == 0) for k in segment]
         assert sum(held) == 0 or perturbation == "stutter"
         assert held[-1] == 0
@@ -92,7 +92,7 @@ def test_a_recipe_survives_json_and_renders_the_same_bytes(perturbation: Perturb
 
 @pytest.mark.parametrize("perturbation", ["zoom_in", "zoom_out", "blur", "saturation", "noise"])
 def test_one_strength_holds_for_a_whole_segment(perturbation: Perturbation) -> None:
-    """So a still picture is altered in the same way in every frame of it; noise is new in each."""
+    """A still picture is altered the same way in every frame, except that noise is new in each."""
     still = np.repeat(FRAMES[:1], 48, axis=0)
     low, high = getattr(GroundingParams(), perturbation)
     strengths = set()
@@ -128,14 +128,14 @@ def test_a_stutter_shows_two_to_five_frames_each_held() -> None:
         part = shown[recipe.params["first"] : recipe.params["last"] + 1]
         numbers[len(set(part))] += 1
         assert part == sorted(part)
-        assert part[0] == recipe.params["first"]  # never a frame that has not come yet
+        assert part[0] == recipe.params["first"]  # Never a later frame.
         assert all(number <= place for place, number in enumerate(part, recipe.params["first"]))
         lengths = Counter(part).values()
         assert max(lengths) - min(lengths) <= 1
     assert set(numbers) == {2, 3, 4, 5}
 
 
-def test_channel_swaps_are_all_the_orders_that_change_something() -> None:
+def test_channel_swaps_use_every_order_that_changes_something() -> None:
     orders = Counter(tuple(make("channel_swap", seed).params["order"]) for seed in range(200))
     assert set(orders) == {(0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)}
     assert min(orders.values()) > 20
@@ -145,7 +145,7 @@ def test_channel_swaps_are_all_the_orders_that_change_something() -> None:
 def test_a_swap_shows_the_other_video_covering_the_frame(
     encode: Encode, small: FrameSpec, shape: tuple[int, int]
 ) -> None:
-    """A file each; the other's grey levels name its frames, and it has black bars where it must be cropped."""
+    """The other video's grey levels identify its frames, and black bars mark the part that must be cropped."""
     mine = encode("mine.mp4", grey_frames(60), np.arange(60) / 10)
     pixels = np.broadcast_to(np.zeros(3, np.uint8), (60, *shape, 3)).copy()
     top, left = (shape[0] - 64) // 2, (shape[1] - 64) // 2
@@ -168,8 +168,8 @@ def test_a_swap_shows_the_other_video_covering_the_frame(
     assert recipe.params["other"]["video"] == str(other)
     assert recipe.params["other"]["reader"] == "pyav"
     levels = clip.frames[:, 20:44, 20:44].mean((1, 2, 3))
-    np.testing.assert_allclose(levels, 10 + 3 * videos[0].indices, atol=1.5)  # both show the same moments
-    assert clip.frames[first : last + 1, :, 3:-3].min() > 5  # its bars are cut off
+    np.testing.assert_allclose(levels, 10 + 3 * videos[0].indices, atol=1.5)  # Both show the same moments.
+    assert clip.frames[first : last + 1, :, 3:-3].min() > 5  # Its bars are cut off.
 
 
 def test_a_swap_cannot_be_drawn_with_one_video() -> None:
@@ -198,7 +198,7 @@ STILL = np.repeat(FRAMES[:1], 48, axis=0)
         ("rotate_180", ROUND),
     ],
 )
-def test_what_would_not_show_is_not_drawn_and_another_video_is_taken(
+def test_an_anomaly_that_would_not_show_is_drawn_on_another_video(
     perturbation: Perturbation, frames: Frames
 ) -> None:
     dull = sampled(48, (64, 96), path="dull.mp4", frames=frames)
@@ -216,13 +216,12 @@ def test_what_would_not_show_is_not_drawn_and_another_video_is_taken(
         assert recipe.video == "x.mp4"
     with pytest.raises(ValueError, match=r"50 videos in a row; the last: dull\.mp4"):
         make_recipe(0, videos=[dull], mix={"grounding": 1}, params_by_task={"grounding": params}, seed=0)
-    TASK.make(Material(replace(dull, frame_stats=None)), params, 0)  # nobody has looked: it may well show
-    TASK.make(
-        Material(dull), params.model_copy(update={"min_change": 0.0, "min_motion": 0.0}), 0
-    )  # asked for
+    TASK.make(Material(replace(dull, frame_stats=None)), params, 0)  # Without statistics it is taken to show.
+    # Without thresholds it is drawn.
+    TASK.make(Material(dull), params.model_copy(update={"min_change": 0.0, "min_motion": 0.0}), 0)
 
 
-def test_only_where_it_moves_is_it_shuffled() -> None:
+def test_only_a_moving_segment_is_shuffled() -> None:
     frames = FRAMES.copy()
     frames[:24] = frames[0]
     video = sampled(48, (64, 96), frames=frames)
@@ -248,7 +247,7 @@ def test_the_anomalies_take_turns() -> None:
     assert drawn == dict.fromkeys(ALL, 4)
 
 
-def test_all_lengths_and_places_come_alike_and_never_the_whole_video() -> None:
+def test_all_lengths_and_places_are_equally_frequent_and_never_the_whole_video() -> None:
     video = sampled(8)
     params = GroundingParams(segment=(2, 7))
     segments = Counter(
@@ -263,7 +262,7 @@ def test_all_lengths_and_places_come_alike_and_never_the_whole_video() -> None:
 
 
 @pytest.mark.parametrize("perturbation", ALL)
-def test_the_question_says_what_to_look_for_or_does_not(perturbation: Perturbation) -> None:
+def test_the_question_describes_the_anomaly_only_if_asked_to(perturbation: Perturbation) -> None:
     told = question(make(perturbation, 0).params)
     silent = question(make(perturbation, 0, GroundingParams(describe=False)).params)
     assert DESCRIPTIONS[perturbation] in told
@@ -293,7 +292,7 @@ def test_intervals_are_written_with_as_many_decimals_as_they_need(
     assert score("grounding", written, written) == 1.0
 
 
-def test_an_interval_too_short_to_write_makes_no_sample() -> None:
+def test_an_interval_too_short_to_be_written_makes_no_sample() -> None:
     with pytest.raises(Unsuitable, match="shorter than 1 ms"):
         interval(1.0, 1.0002)
 
@@ -319,19 +318,19 @@ def test_impossible_params_are_refused() -> None:
             GroundingParams.model_validate({field: value})
 
 
-def test_a_recipe_of_another_version_is_named() -> None:
+def test_a_recipe_with_an_unknown_anomaly_is_refused() -> None:
     recipe = make("mirror", 0)
     stranger = replace(recipe, params=recipe.params | {"perturbation": "wobble"})
     with pytest.raises(ValueError, match="'wobble': not known"):
         TASK.render(stranger, FRAMES, None)
 
 
-def test_zooms_of_untouched_frames_are_the_functions_own() -> None:
+def test_a_zoom_leaves_other_frames_as_the_function_does() -> None:
     for zoom in (perturb.zoom_in, perturb.zoom_out):
         all_outside = zoom(FRAMES, slice(0, 0), 1.4)
         np.testing.assert_array_equal(zoom(FRAMES, slice(40, 48), 1.4)[:40], all_outside[:40])
 
 
 def _number(image: Frames) -> int:
-    """Which of FRAMES it is."""
+    """Return which of FRAMES the image is."""
     return NUMBERS[image.tobytes()]

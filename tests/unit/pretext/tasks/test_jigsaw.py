@@ -1,4 +1,4 @@
-"""`pretext.tasks.jigsaw`: the right frames in the right clips, clocks from 0, all orders alike."""
+"""`pretext.tasks.jigsaw`: the right frames in the right clips, clocks from 0, and all orders equally likely."""
 
 from collections import Counter
 
@@ -44,10 +44,10 @@ def make(num_clips: int, seed: int, num_frames: int = 48, gap: int = 0) -> Recip
         (3, 18, 2),
     ],
 )
-def test_put_in_the_answers_order_the_clips_are_the_video_again(
+def test_clips_in_the_order_of_the_truth_are_the_video_again(
     num_clips: int, num_frames: int, gap: int
 ) -> None:
-    """But for the gaps: as many frames gone at each cut, half as many at both ends."""
+    """Except for the gaps: a gap of frames at each cut, and half of it at both ends."""
     frames = np.broadcast_to(np.arange(num_frames)[:, None, None, None], (num_frames, 32, 32, 3))
     frames = frames.astype(np.uint8)
     length = num_frames // num_clips
@@ -66,13 +66,13 @@ def test_put_in_the_answers_order_the_clips_are_the_video_again(
             assert clip.times_s[0] == 0.0
 
 
-def test_the_example_of_the_class_holds() -> None:
-    """Shown 3rd, 1st, 2nd."""
+def test_the_example_in_the_class_docstring_is_right() -> None:
+    """The parts are shown in the order 3rd, 1st, 2nd."""
     answers = {tuple(make(3, seed).params["shown"]): make(3, seed).truth for seed in range(50)}
     assert answers[2, 0, 1] == "231"
 
 
-def test_all_orders_come_equally_often_the_true_one_included() -> None:
+def test_all_orders_are_equally_frequent_including_the_true_one() -> None:
     counts = Counter(make(3, seed).truth for seed in range(1200))
     assert len(counts) == 6
     assert all(150 < count < 250 for count in counts.values())
@@ -84,7 +84,7 @@ def test_the_content_names_each_clip_before_it() -> None:
 
 
 @pytest.mark.parametrize("num_clips", range(2, 10))
-def test_the_question_is_short_and_its_example_is_of_the_right_form(num_clips: int) -> None:
+def test_the_question_is_short_and_its_example_has_the_right_form(num_clips: int) -> None:
     text = question(num_clips)
     assert text.isascii()
     assert len(text) <= 110

@@ -1,4 +1,4 @@
-"""No tells: how a frame compresses and how sharp it is does not say whether it was edited."""
+"""No tells: how a frame compresses and how sharp it is do not reveal whether it was edited."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -17,7 +17,7 @@ from tests.unit.pretext.detector import Detector, held_out_auc
 from tests.unit.pretext.made import sampled
 
 TASK = Grounding()
-NUM_SEGMENTS = 10  # per clip: what a clip itself does over time then evens out
+NUM_SEGMENTS = 10  # per clip, so that a clip's own changes over time average out
 PIXEL_MOVING: tuple[Perturbation, ...] = (
     "mirror", "rotate_90", "rotate_180", "rotate_270", "channel_swap", "shuffle",
 )  # fmt: skip
@@ -43,7 +43,7 @@ def ours(recipe: Recipe, frames: Frames) -> Frames:
 
 
 def as_published(recipe: Recipe, frames: Frames) -> Frames:
-    """All frames saved as JPEG; then some loaded, edited and saved once more."""
+    """Save all frames as JPEG; then load, edit and save some of them again."""
     saved = np.stack([_through_jpeg(frame) for frame in frames])
     edited = TASK.render(recipe, saved, None).clips[0].frames.copy()
     for number in TASK.edited(recipe)[0]:
@@ -58,7 +58,7 @@ def auc(
     *,
     published: bool = False,
 ) -> float:
-    """How well the detector tells edited from untouched frames, in clips that it has not learnt from."""
+    """Return how well the detector finds edited frames, in clips that it was not trained on."""
     params = GroundingParams(perturbations=(perturbation,), segment=(4, 8), zoom_in=(1.4, 1.4))
     by_clip = []
     for number, frames in enumerate(clips):
@@ -82,7 +82,7 @@ def auc(
 def test_on_drawn_scenes_the_detector_is_at_chance(
     perturbation: Perturbation, scenes: list[Frames], detector: Detector
 ) -> None:
-    """With other scenes it is from 0.487 to 0.524."""
+    """With other scenes the AUC is between 0.487 and 0.524."""
     assert auc(perturbation, scenes, detector) == pytest.approx(0.5, abs=0.05)
 
 
@@ -90,7 +90,7 @@ def test_on_drawn_scenes_the_detector_is_at_chance(
 def test_on_genuine_videos_the_detector_is_at_chance(
     perturbation: Perturbation, genuine: list[Frames], detector: Detector
 ) -> None:
-    """Learnt on ten clips, measured on ten: from 0.44 to 0.5, whichever ten."""
+    """Trained on ten clips and measured on ten others, the AUC is between 0.44 and 0.5, for any choice of ten."""
     assert auc(perturbation, genuine, detector) == pytest.approx(0.5, abs=0.08)
 
 
@@ -98,18 +98,21 @@ def test_on_genuine_videos_the_detector_is_at_chance(
     ("perturbation", "least"),
     [("rotate_90", 0.85), ("channel_swap", 0.8), ("mirror", 0.75), ("rotate_180", 0.75)],
 )
-def test_edits_made_the_published_way_are_found(
+def test_the_detector_finds_edits_made_the_published_way(
     perturbation: Perturbation, least: float, scenes: list[Frames], detector: Detector
 ) -> None:
-    """So the detector can detect. Measured: 0.92, 0.85, 0.83, 0.83; a mirrored JPEG block comes out nearly alike."""
+    """So the detector works. Measured: 0.92, 0.85, 0.83, 0.83. A mirrored JPEG block is nearly unchanged."""
     assert auc(perturbation, scenes, detector, published=True) > least
 
 
-def test_an_enlarged_picture_is_told_by_its_detail_on_genuine_videos_too(
+def test_an_enlarged_frame_is_found_by_its_lack_of_detail_on_genuine_videos(
     genuine: list[Frames], detector: Detector
 ) -> None:
-    """The one that is not at chance: all frames take one way through the smaller grid, but what is enlarged
-    shows less detail per pixel (0.74; drawn scenes, whose noise is as fine at any size, 0.96). This bounds it."""
+    """Enlarging is the only anomaly that is not at chance.
+
+    All frames pass through the smaller grid, but an enlarged one shows less detail per pixel: AUC 0.74, and 0.96 on
+    drawn scenes, whose noise is equally fine at any size.
+    """
     assert 0.5 < auc("zoom_in", genuine, detector) < 0.82
 
 

@@ -1,4 +1,4 @@
-"""`pretext.tasks.perturb`: each anomaly does what its name says, and the input is left alone."""
+"""`pretext.tasks.perturb`: each anomaly does what its name says, and does not change its input."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ def test_channels_are_exchanged(frames: Frames) -> None:
         np.testing.assert_array_equal(swapped[..., new], frames[..., old])
 
 
-def test_what_moves_pixels_undoes_itself(frames: Frames) -> None:
+def test_anomalies_that_move_pixels_can_be_undone(frames: Frames) -> None:
     np.testing.assert_array_equal(perturb.mirror(frames)[:, :, 0], frames[:, :, 59])
     np.testing.assert_array_equal(perturb.rotate_180(frames)[:, 0, 0], frames[:, 39, 59])
     np.testing.assert_array_equal(perturb.invert(frames), 255 - frames)
@@ -32,20 +32,21 @@ def test_what_moves_pixels_undoes_itself(frames: Frames) -> None:
         np.testing.assert_array_equal(once(once(frames)), frames)
 
 
-def test_quarter_turns_go_to_the_right_on_the_middle_square(frames: Frames) -> None:
+def test_quarter_turns_are_clockwise_on_the_middle_square(frames: Frames) -> None:
     square = perturb.crop_square(frames)
     np.testing.assert_array_equal(square, frames[:, :, 10:50])
     np.testing.assert_array_equal(perturb.crop_square(frames.transpose(0, 2, 1, 3)).shape, (3, 40, 40, 3))
     turned = perturb.rotate_quarter(square, 1)
-    np.testing.assert_array_equal(turned[:, 0, -1], square[:, 0, 0])  # top left goes to the top right
+    # The top left corner moves to the top right.
+    np.testing.assert_array_equal(turned[:, 0, -1], square[:, 0, 0])
     np.testing.assert_array_equal(perturb.rotate_quarter(turned, 3), square)
 
 
-def test_saturation_goes_away_from_grey_of_the_same_brightness(frames: Frames) -> None:
+def test_saturation_moves_colours_away_from_grey_of_the_same_brightness(frames: Frames) -> None:
     grey = perturb.saturate(frames, 0.0).astype(int)
     assert (np.ptp(grey, axis=-1) == 0).all()
     luma = frames @ np.array([0.299, 0.587, 0.114])
-    np.testing.assert_allclose(grey[..., 0], luma, atol=1.0)  # OpenCV counts in fixed point
+    np.testing.assert_allclose(grey[..., 0], luma, atol=1.0)  # OpenCV computes in fixed point.
     expected = np.clip(luma[..., None] + 1.7 * (frames - luma[..., None]), 0, 255)
     np.testing.assert_allclose(perturb.saturate(frames, 1.7), expected, atol=1.0)
     np.testing.assert_array_equal(perturb.saturate(frames, 1.0), frames)
@@ -69,7 +70,7 @@ def test_noise_is_gaussian_and_new_in_every_frame() -> None:
     pairs = np.corrcoef(noise.reshape(4, -1)) - np.eye(4)
     assert np.abs(pairs).max() < 0.02
     bright = perturb.add_noise(np.full((1, 50, 50, 3), 250, np.uint8), 60.0, np.random.default_rng(0))
-    assert bright.max() == 255  # clipped, not wrapped
+    assert bright.max() == 255  # clipped, not wrapped around
     assert np.median(bright) >= 250
 
 
@@ -96,6 +97,6 @@ def test_zooming_in_enlarges_the_middle(frames: Frames, factor: float) -> None:
 
 
 def _assert_through_the_smaller_grid(frames: Frames, zoomed: Frames, size: tuple[int, int]) -> None:
-    """The frames round the segment, [0] and [2]."""
+    """Check the frames around the segment, [0] and [2]."""
     for number in (0, 2):
         np.testing.assert_array_equal(zoomed[number], cv2.resize(cv2.resize(frames[number], size), (60, 40)))

@@ -1,4 +1,4 @@
-"""`pretext.video.frames`: which frames, and at what size."""
+"""`pretext.video.frames`: which frames are sampled, and at which size."""
 
 import random
 from math import log
@@ -17,12 +17,12 @@ def info_at(times_s: NDArray[np.float64]) -> VideoInfo:
     return VideoInfo("x.mp4", len(times_s), duration_s, 64, 64, times_s, "pyav")
 
 
-def test_the_middle_of_each_step_decides() -> None:
+def test_the_frame_at_the_middle_of_each_step_is_taken() -> None:
     spec = FrameSpec(num_frames=4, window=0.8)
     assert frame_indices(info_at(np.arange(100) / 10), spec).tolist() == [20, 40, 60, 80]
 
 
-def test_uneven_rates_are_sampled_evenly_in_time() -> None:
+def test_videos_of_uneven_rate_are_sampled_evenly_in_time() -> None:
     rng = np.random.default_rng(0)
     times_s = np.concatenate([[0.0], np.cumsum(rng.uniform(0.01, 0.2, 999))])
     info = info_at(times_s)
@@ -56,7 +56,7 @@ def test_sizes_worked_out_by_hand(height: int, width: int, expected: tuple[int, 
     assert fit_size(height, width, FrameSpec()) == expected
 
 
-def test_sizes_keep_to_the_limits_and_near_the_aspect() -> None:
+def test_sizes_keep_the_limits_and_stay_near_the_aspect_ratio() -> None:
     rng = random.Random(0)
     for _ in range(3000):
         multiple = rng.choice([1, 14, 16, 28, 32])

@@ -1,4 +1,4 @@
-"""`pretext.video`'s readers: an index gives exactly its own frame, with as little decoding as that allows."""
+"""The readers of `pretext.video`: an index gives exactly its frame, with as little decoding as possible."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +20,8 @@ from tests.unit.pretext.made import X264, grey_frames, moving_frames, plain_fram
 
 Encode = Callable[..., Path]
 
-UNEVEN_S = np.cumsum([0.5, *np.random.default_rng(0).choice([0.04, 0.08, 0.2], 149)])  # the first at 0.5 s
+# The first frame is at 0.5 s.
+UNEVEN_S = np.cumsum([0.5, *np.random.default_rng(0).choice([0.04, 0.08, 0.2], 149)])
 EVEN_S = np.arange(150) / 25
 FEW_SHAPES = {"counting": TASKS["counting"].Params(frames_per_kind=(1, 1))}
 LATE_REFERENCES = {"g": "20", "auto-alt-ref": "1", "lag-in-frames": "16", "cpu-used": "5"}
@@ -28,14 +29,14 @@ LATE_REFERENCES = {"g": "20", "auto-alt-ref": "1", "lag-in-frames": "16", "cpu-u
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file; where it tells of its key frames, what is far from any wanted frame is left undecoded."""
+    """A kind of video file."""
 
     name: str
     codec: str
     options: dict[str, str] = field(default_factory=dict)
     pix_fmt: str = "yuv420p"
-    uneven: bool = True  # its format can say so
-    skips: bool = True
+    uneven: bool = True  # The format can store uneven frame times.
+    skips: bool = True  # The file lists its key frames, so frames far from wanted ones are not decoded.
     movflags: str = ""
 
 
@@ -59,7 +60,7 @@ KINDS = (
 
 @pytest.fixture
 def num_decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """[frames decoded on the way that skips, frames decoded by going through everything]."""
+    """Count decoded frames: [by decoding sparingly, by decoding everything]."""
     counts = [0, 0]
     for place, name in enumerate(("_decode_sparingly", "_decode_all")):
         original = getattr(pyav_reader, name)
@@ -76,7 +77,7 @@ def num_decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_frames_by_index_are_those_of_decoding_everything(
+def test_frames_by_index_equal_those_of_decoding_everything(
     encode: Encode, num_decoded: list[int], kind: Kind, capfd: pytest.CaptureFixture[str]
 ) -> None:
     if kind.codec not in av.codecs_available:
@@ -97,7 +98,7 @@ def test_frames_by_index_are_those_of_decoding_everything(
     every = plain_frames(path, height_px=32, width_px=96)
     assert info.num_frames == len(every) == 150
     np.testing.assert_allclose(info.frame_times_s, times_s - times_s[0], atol=1e-3)
-    assert len(np.unique(every.reshape(150, -1), axis=0)) == 150  # so that a wrong frame would be seen
+    assert len(np.unique(every.reshape(150, -1), axis=0)) == 150  # A wrong frame would be noticed.
 
     num_decoded[:] = 0, 0
     few = [3, 71, 72, 140]
@@ -112,7 +113,7 @@ def test_frames_by_index_are_those_of_decoding_everything(
     assert capfd.readouterr() == ("", "")
 
 
-def test_genuine_videos_give_the_frames_of_decoding_everything(
+def test_frames_of_genuine_videos_equal_those_of_decoding_everything(
     real_videos: list[tuple[SampledVideo, Frames]], shared_videos: Path
 ) -> None:
     assert len(real_videos) == 20
@@ -128,7 +129,9 @@ def test_genuine_videos_give_the_frames_of_decoding_everything(
 
 @pytest.mark.parametrize("name", ["bikes_rot90.mp4", "rotated_90_3frames.mov", "h264_10bit_30frames.mp4",
                                   "variable_rate_72frames.mp4", "hevc_10frames.mp4"])  # fmt: skip
-def test_odd_genuine_videos_too(shared_videos: Path, name: str) -> None:
+def test_frames_of_odd_genuine_videos_equal_those_of_decoding_everything(
+    shared_videos: Path, name: str
+) -> None:
     path = shared_videos / "odd" / name
     info = probe(path)
     wanted = sorted({0, info.num_frames // 2, info.num_frames - 1})
@@ -158,13 +161,13 @@ def test_each_index_gives_its_own_frame_resized(encode: Encode, reader: str) -> 
 def test_cover_takes_the_middle_and_distorts_nothing(
     encode: Encode, reader: str, height: int, width: int
 ) -> None:
-    """Against the middle cut out of the source by hand, and then scaled."""
+    """The expected frame is the middle of the source, cut out and scaled with OpenCV."""
     source = moving_frames(8, 64, 128)
     path = encode("wide.mp4", source, np.arange(8) / 10)
     (frame,) = read_frames(path, [3], height_px=height, width_px=width, cover=True, reader=reader)  # type: ignore[arg-type]
     scale = max(height / 64, width / 128)
     matrix = np.array([[1 / scale, 0, 64 - width / 2 / scale], [0, 1 / scale, 32 - height / 2 / scale]])
-    matrix[:, 2] += 0.5 / scale - 0.5  # from the middle of a pixel to the middle of a pixel
+    matrix[:, 2] += 0.5 / scale - 0.5  # coordinates are those of pixel centres
     expected = cv2.warpAffine(
         cv2.GaussianBlur(source[3], (0, 0), max(0.01, 0.4 / scale)) if scale < 1 else source[3],
         matrix,
@@ -172,13 +175,13 @@ def test_cover_takes_the_middle_and_distorts_nothing(
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    assert np.abs(frame.astype(int) - expected).mean() < 12  # half a pixel, where sizes are odd
+    assert np.abs(frame.astype(int) - expected).mean() < 12  # Odd sizes differ by half a pixel.
     (stretched,) = read_frames(path, [3], height_px=height, width_px=width)
     if abs(height / width - 0.5) > 0.1:
         assert np.abs(stretched.astype(int) - expected).mean() > 16
 
 
-def test_cover_of_the_sources_own_shape_is_that_of_no_cover(encode: Encode) -> None:
+def test_cover_changes_nothing_for_the_shape_of_the_source(encode: Encode) -> None:
     path = encode("wide.mp4", moving_frames(8, 64, 128), np.arange(8) / 10)
     both = [read_frames(path, [0, 5], height_px=32, width_px=64, cover=cover) for cover in (False, True)]
     np.testing.assert_array_equal(both[0], both[1])
@@ -187,7 +190,7 @@ def test_cover_of_the_sources_own_shape_is_that_of_no_cover(encode: Encode) -> N
 @pytest.mark.parametrize("name", ["asl_school.mkv", "nasa_13013.mp4", "mma_test.mp4", "bikes_rot90.mp4",
                                   "h264_10bit_30frames.mp4"])  # fmt: skip
 def test_decord_agrees_on_times_and_nearly_on_pixels(shared_videos: Path, name: str) -> None:
-    """Rotation, ten bits, uneven rates, a late first frame, two video streams."""
+    """The files have rotation, ten bits, uneven rates, a late first frame, or two video streams."""
     (path,) = shared_videos.rglob(name)
     infos = [probe(path, "decord"), probe(path, "pyav")]
     assert [info.reader for info in infos] == ["decord", "pyav"]
@@ -196,11 +199,11 @@ def test_decord_agrees_on_times_and_nearly_on_pixels(shared_videos: Path, name: 
     height_px, width_px = infos[0].height_px, infos[0].width_px
     by_decord = read_frames(path, wanted, height_px=height_px, width_px=width_px, reader="decord").astype(int)
     by_pyav = read_frames(path, wanted, height_px=height_px, width_px=width_px)
-    assert np.abs(by_decord - by_pyav).mean() < (6.0 if "10bit" in name else 1.5)  # of 255
+    assert np.abs(by_decord - by_pyav).mean() < (6.0 if "10bit" in name else 1.5)  # on a scale of 0 to 255
 
 
-def test_where_decord_cannot_be_trusted_pyav_takes_over(encode: Encode) -> None:
-    """AVI has no presentation times; decord gives some of -1e17 s."""
+def test_pyav_takes_over_if_decord_reads_a_file_wrongly(encode: Encode) -> None:
+    """AVI has no presentation times, and decord returns times such as -1e17 s."""
     path = encode("a.avi", grey_frames(40), np.arange(40) / 10, tick=Fraction(1, 10))
     info = probe(path, "decord")
     assert info.reader == "pyav"
@@ -208,7 +211,7 @@ def test_where_decord_cannot_be_trusted_pyav_takes_over(encode: Encode) -> None:
 
 
 @pytest.mark.parametrize("reader", ["pyav", "decord"])
-def test_the_recipe_says_which_reader(encode: Encode, small: FrameSpec, reader: str) -> None:
+def test_the_recipe_names_its_reader(encode: Encode, small: FrameSpec, reader: str) -> None:
     path = encode("a.mp4", moving_frames(40), np.arange(40) / 10)
     video = inspect(str(path), small.model_copy(update={"reader": reader}))
     recipe = make_recipe(0, videos=[video], mix={"counting": 1}, params_by_task=FEW_SHAPES, seed=0)
@@ -224,7 +227,7 @@ def test_indices_must_rise(encode: Encode, indices: list[int]) -> None:
 
 
 @pytest.mark.parametrize("reader", ["pyav", "decord"])
-def test_a_frame_that_is_not_there_is_said_to_be_missing(encode: Encode, reader: str) -> None:
+def test_a_missing_frame_is_named(encode: Encode, reader: str) -> None:
     for name, tick in (("short.mp4", Fraction(1, 1000)), ("short.avi", Fraction(1, 10))):
         path = encode(name, grey_frames(5), np.arange(5) / 10, tick=tick)
         with pytest.raises(VideoError, match="has no frame 5"):

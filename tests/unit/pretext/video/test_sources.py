@@ -1,4 +1,4 @@
-"""`pretext.video.sources`: folders and URLs of videos."""
+"""`pretext.video.sources`: videos are found in folders and at URLs, and read from both."""
 
 import zipfile
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Encode = Callable[..., Path]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Names alone decide what is looked at."""
+    """Return a folder of empty files; names alone decide which are videos."""
     for name in ("b/c/DEEP.MP4", "a.mkv", "b/x.webm", "z.m4v", "z.ts", "z.mov", "z.avi", "b/text.mp4"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -50,7 +50,7 @@ def test_a_url_of_a_folder_gives_urls(folder: Path) -> None:
         ("nonsense://a/b", "nonsense://a/b: cannot be listed"),
     ],
 )
-def test_what_is_no_folder_is_named(folder: Path, place: str, words: str) -> None:
+def test_a_missing_folder_is_named_in_the_error(folder: Path, place: str, words: str) -> None:
     place = place.format(folder) if "://" in place else str(folder / place)
     with pytest.raises(ValueError, match=words):
         find_videos(place)
@@ -97,7 +97,7 @@ def test_linked_folders_are_followed_and_hidden_ones_are_not(folder: Path, tmp_p
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "linked.mp4").touch()
     (folder / "link").symlink_to(tmp_path / "elsewhere")
-    (folder / "round").symlink_to(folder)  # a loop
+    (folder / "round").symlink_to(folder)  # a loop of links
     (folder / ".trash").mkdir()
     (folder / ".trash" / "thrown_away.mp4").touch()
     found = set(find_videos(folder)) - set(before)

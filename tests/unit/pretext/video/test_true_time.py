@@ -1,4 +1,4 @@
-"""Seconds are the source's: answers against the real times of the frames that were altered, found in the pixels."""
+"""Times are the source's own: truths match the real times of the altered frames, as found in the pixels."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -34,7 +34,7 @@ RATES: dict[str, NDArray[np.float64]] = {
 
 
 def true_interval(sample: Sample, every: Frames, times_s: NDArray[np.float64]) -> tuple[float, float]:
-    """From the pixels alone: a frame that is none of the video's is an inverted one; both tell their time.
+    """Find the altered interval in the pixels alone: a frame that is not in the video is an inverted one.
 
     The altered part ends when the next frame that is shown begins; after the last, one mean step later.
     """
@@ -56,7 +56,7 @@ def true_interval(sample: Sample, every: Frames, times_s: NDArray[np.float64]) -
 
 
 def assert_same_but_for_rounding(answer: str, truth: tuple[float, float]) -> None:
-    """IoU 1 once the truth is written the same way; so each end is within half a decimal."""
+    """Check that the IoU is 1 after the real interval is rounded the same way."""
     said = tuple(float(end) for end in answer.split("-"))
     assert np.abs(np.subtract(said, truth)).max() <= 0.0502
     length = truth[1] - truth[0]
@@ -72,12 +72,13 @@ def assert_same_but_for_rounding(answer: str, truth: tuple[float, float]) -> Non
         ("a.ts", "variable"),
     ],
 )
-def test_answers_are_the_real_times_of_the_altered_frames(encode: Encode, name: str, rate: str) -> None:
+def test_truths_are_the_real_times_of_the_altered_frames(encode: Encode, name: str, rate: str) -> None:
     path = encode(name, moving_frames(NUM_FRAMES), RATES[rate])
     spec = FrameSpec(min_pixels=4096, max_pixels=4096)
     video = inspect(str(path), spec)
     every, times_s = plain_frames(path, height_px=64, width_px=64), plain_times(path)
-    np.testing.assert_allclose(times_s, RATES[rate] - RATES[rate][0], atol=1.1e-3)  # of what was written
+    # compared with the times that were encoded
+    np.testing.assert_allclose(times_s, RATES[rate] - RATES[rate][0], atol=1.1e-3)
     answers = set()
     for index in range(12):
         recipe = _recipe(video, index)
@@ -87,7 +88,7 @@ def test_answers_are_the_real_times_of_the_altered_frames(encode: Encode, name: 
     assert len(answers) > 6
 
 
-def test_a_segment_at_the_very_end_lasts_one_mean_step_more(encode: Encode) -> None:
+def test_a_segment_at_the_very_end_lasts_one_mean_step_longer(encode: Encode) -> None:
     path = encode("a.mp4", moving_frames(60), np.arange(60) / 10)
     video = inspect(str(path), FrameSpec(num_frames=10, window=1.0, min_pixels=4096, max_pixels=4096))
     params = GROUNDING.Params(perturbations=("invert",), segment=(4, 4))
@@ -95,12 +96,12 @@ def test_a_segment_at_the_very_end_lasts_one_mean_step_more(encode: Encode) -> N
         tuple(GROUNDING.edited(recipe)[0]): recipe.truth
         for recipe in (_recipe(video, index, params) for index in range(60))
     }
-    assert answers[6, 7, 8, 9] == "3.9-6.3"  # frames 3, 9, ... 57 of 10 a second, a step of 0.6 s
+    assert answers[6, 7, 8, 9] == "3.9-6.3"  # frames 3, 9, ... 57 at 10 per second, steps of 0.6 s
     assert answers[0, 1, 2, 3] == "0.3-2.7"
 
 
-def test_the_papers_clock_is_the_published_convention() -> None:
-    """Every (270 // 48)-th frame from the 15th on, told as i * 10 / 48 s."""
+def test_the_paper_clock_is_the_published_convention() -> None:
+    """It takes every (270 // 48)-th frame from the 15th on, with the times i * 10 / 48 s."""
     info = VideoInfo("x.mp4", 300, 10.0, 64, 64, np.arange(300) / 30, "pyav")
     video = sample_video(info, FrameSpec(clock="paper"))
     assert video.indices.tolist() == [15 + 5 * number for number in range(48)]
@@ -111,10 +112,10 @@ def test_the_papers_clock_is_the_published_convention() -> None:
         )
 
 
-def test_on_genuine_videos_our_clock_is_right_and_the_papers_is_not(
+def test_on_genuine_videos_our_clock_is_right_and_the_paper_clock_is_not(
     real_videos: list[tuple[SampledVideo, Frames]],
 ) -> None:
-    """The published clock, measured on these 20 clips (240 samples): mean IoU 0.54, 43 % under 0.5."""
+    """The published clock has a mean IoU of 0.54 on these 20 clips (240 samples), and 43 % are below 0.5."""
     overlaps: dict[str, list[float]] = {"source": [], "paper": []}
     for found, _ in real_videos:
         info = probe(found.path)
@@ -136,19 +137,19 @@ def test_on_genuine_videos_our_clock_is_right_and_the_papers_is_not(
     assert np.mean(np.array(overlaps["paper"]) < 0.5) > 0.1
 
 
-def test_on_genuine_videos_the_altered_pixels_are_where_the_answer_says(
+def test_on_genuine_videos_the_altered_pixels_are_where_the_truth_says(
     real_videos: list[tuple[SampledVideo, Frames]],
 ) -> None:
     for number, (video, frames) in enumerate(real_videos):
         if len({image.tobytes() for image in frames}) < len(frames):
-            continue  # a video that stands still: its frames do not name themselves
+            continue  # In a still video, frames do not identify themselves.
         recipe = _recipe(video, number)
         sample = GROUNDING.render(recipe, frames, None)
         assert_same_but_for_rounding(recipe.truth, true_interval(sample, frames, video.times_s))
 
 
 def _true_times(video: SampledVideo, info: VideoInfo) -> NDArray[np.float64]:
-    """Presentation times as a plain reading of all packets gives them; AVI has none but its frame rate."""
+    """Return presentation times by simply reading all packets; for AVI, by its frame rate."""
     import av
 
     with av.open(video.path) as container:
@@ -162,7 +163,7 @@ def _true_times(video: SampledVideo, info: VideoInfo) -> NDArray[np.float64]:
             for packet in container.demux(stream)
             if packet.pts is not None and packet.size and not packet.is_discard
         )
-    if len(pts) != info.num_frames:  # VP8's frames for reference only are packets too
+    if len(pts) != info.num_frames:  # VP8 frames that are only for reference are packets too.
         return plain_times(video.path)
     return (np.array(pts) - pts[0]) * float(base)
 

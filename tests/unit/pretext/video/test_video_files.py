@@ -1,4 +1,4 @@
-"""`pretext.video`: plain words, and nothing worse, for files that are cut off, damaged or no videos at all."""
+"""`pretext.video`: files that are cut off, damaged or no videos raise VideoError with a plain reason."""
 
 import pickle
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from tests.unit.pretext.made import X264, grey_frames, moving_frames
 
 Encode = Callable[..., Path]
 
-FASTSTART = {"movflags": "faststart"}  # the header first, so that a file that is cut off still has one
+FASTSTART = {"movflags": "faststart"}  # The header comes first, so that a file that is cut off still has one.
 
 
 @pytest.mark.parametrize("reader", ["pyav", "decord"])
@@ -29,7 +29,7 @@ FASTSTART = {"movflags": "faststart"}  # the header first, so that a file that i
         ("absent.mp4", None, "does not exist"),
     ],
 )
-def test_what_is_no_video_is_named_with_its_reason(
+def test_a_file_that_is_no_video_is_named_with_the_reason(
     tmp_path: Path, name: str, content: bytes | None, reason: str, reader: Any
 ) -> None:
     if content is not None:
@@ -37,7 +37,7 @@ def test_what_is_no_video_is_named_with_its_reason(
     with pytest.raises(VideoError, match=reason) as caught:
         probe(tmp_path / name, reader)
     assert str(caught.value).startswith(str(tmp_path / name))
-    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # it comes from other processes
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # It is sent between processes.
 
 
 def test_a_single_frame_is_no_video(encode: Encode) -> None:
@@ -49,13 +49,12 @@ def test_a_single_frame_is_no_video(encode: Encode) -> None:
     ("name", "share"),
     [
         *[(name, share) for name in ("cut.mp4", "cut.avi") for share in (0.3, 0.6, 0.9)],
-        *[
-            (name, share) for name in ("cut.mkv", "cut.webm") for share in (0.3, 0.6)
-        ],  # by the length promised
+        # found by the length that the header promises
+        *[(name, share) for name in ("cut.mkv", "cut.webm") for share in (0.3, 0.6)],
     ],
 )
 def test_a_cut_off_file_is_found_before_any_sample_is_made(encode: Encode, name: str, share: float) -> None:
-    """Also where only frames that nobody wants are missing: what is left of a video has another length."""
+    """Even if only unwanted frames are missing, the remaining video has another length."""
     noise = np.random.default_rng(0).integers(0, 256, (100, 64, 64, 3)).astype(np.uint8)
     options: dict[str, Any] = {"container_options": FASTSTART} if name == "cut.mp4" else {}
     if name == "cut.avi":
@@ -79,7 +78,7 @@ def test_damage_in_the_middle_is_found_when_those_frames_are_read(encode: Encode
     path.write_bytes(data)
     with pytest.raises(VideoError, match=r"is damaged: (decoding stopped after|\d+ wanted frame)"):
         read_frames(path, range(60), height_px=64, width_px=64)
-    assert read_frames(path, [0, 1], height_px=64, width_px=64).any()  # before the damage all is well
+    assert read_frames(path, [0, 1], height_px=64, width_px=64).any()  # Frames before the damage are fine.
 
 
 @pytest.mark.parametrize(
@@ -100,7 +99,7 @@ def test_damage_in_the_middle_is_found_when_those_frames_are_read(encode: Encode
 def test_mutated_files_are_read_or_refused(
     encode: Encode, small: FrameSpec, name: str, more: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Random bytes changed, many of them in the header; nothing but VideoError comes of it, and no words."""
+    """Random changed bytes, many of them in the header, lead only to VideoError, and print nothing."""
     path = encode(name, moving_frames(40), np.arange(40) / 25, **more)
     inspect(str(path), small)
     capfd.readouterr()
@@ -161,13 +160,13 @@ def _read_all(path: Path, reader: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["mma_test.avi", "mma_skeleton_1080p.avi"])
-def test_avi_which_has_no_presentation_times_gets_even_ones(shared_videos: Path, name: str) -> None:
+def test_avi_has_no_presentation_times_and_gets_even_ones(shared_videos: Path, name: str) -> None:
     steps = np.diff(probe(shared_videos / "real" / name).frame_times_s)
     np.testing.assert_allclose(steps, np.median(steps), atol=1e-3)
 
 
-def test_a_recording_that_lost_a_packet_goes_on(encode: Encode) -> None:
-    """A broadcast has gaps: one 188-byte packet missing in the middle costs a frame or two, not the video."""
+def test_a_recording_that_lost_a_packet_is_read(encode: Encode) -> None:
+    """Broadcasts have gaps: a missing 188-byte packet costs a frame or two, not the video."""
     path = encode("gap.ts", moving_frames(120), np.arange(120) / 25, pix_fmt="yuv420p")
     data = path.read_bytes()
     middle = len(data) // 188 // 2 * 188
@@ -177,15 +176,15 @@ def test_a_recording_that_lost_a_packet_goes_on(encode: Encode) -> None:
     assert info.duration_s == pytest.approx(4.8, abs=0.1)
 
 
-def test_two_recordings_in_one_file_are_refused_by_their_clocks(encode: Encode) -> None:
+def test_two_recordings_in_one_file_are_refused_because_timestamps_restart(encode: Encode) -> None:
     path = encode("one.ts", moving_frames(100), np.arange(100) / 25, pix_fmt="yuv420p")
     path.write_bytes(path.read_bytes() * 2)
     with pytest.raises(VideoError, match=r"its timestamps restart after \d+ frames"):
         probe(path)
 
 
-def test_a_last_picture_that_stays_long_is_no_cut(encode: Encode, tmp_path: Path) -> None:
-    """Slides and screen recordings end so: the file is longer than the start of its last frame says."""
+def test_a_last_frame_that_is_shown_long_is_not_taken_for_a_cut(encode: Encode, tmp_path: Path) -> None:
+    """Slides and screen recordings end like this: the file lasts much longer than its last frame's start."""
     path = encode("slides.mp4", moving_frames(40), np.arange(40) / 10)
     with av.open(str(path)) as source, av.open(str(tmp_path / "long.mp4"), "w") as target:
         stream = source.streams.video[0]
