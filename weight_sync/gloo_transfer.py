@@ -1,12 +1,12 @@
 """Weight transfer over gloo: the CPU twin of vLLM's `nccl` engine, for machines without a GPU.
 
-Registered with vLLM's factories by the `vllm.general_plugins` entry point in pyproject.toml. Rank 0 of
-the group is the learner's rank 0; the rollout engines follow. Only what differs from NCCL stands here:
-opening the group, and moving the bytes. The update's life cycle (layer-wise reload) is inherited.
+Registered with vLLM's factories by the `vllm.general_plugins` entry point in pyproject.toml. Rank 0 of the group is
+the learner's rank 0; the rollout engines follow. Only what differs from NCCL is here: opening the group and moving
+the bytes. The life cycle of an update (layer-wise reload) is inherited from vLLM's NCCL engine.
 
-    learner   fill 0 │ fill 1 │ fill 2 │ ...          three things at once, in two slots on either side:
-    wire             │ send 0 │ send 1 │ ...          the push takes about as long as the engine's loading,
-    engine                    │ load 0 │ load 1 ...   which is vLLM's own and the slowest of the three
+    learner   fill 0 │ fill 1 │ fill 2 │ ...          filling, sending and loading overlap, with two slots on each
+    network          │ send 0 │ send 1 │ ...          side, so a push takes about as long as the slowest of the
+    engine                    │ load 0 │ load 1 ...   three: the engine's loading, which is vLLM's
 """
 
 import socket
@@ -40,7 +40,7 @@ from weight_sync.buckets import Bucket, plan_buckets
 
 @dataclass
 class GlooInitInfo(WeightTransferInitInfo):
-    """How a rollout engine joins: rendezvous address, its rank, the group's size, and the wire's bucket size."""
+    """How a rollout engine joins: address of the rendezvous, its rank, size of the group, size of a bucket."""
 
     master_address: str
     master_port: int
@@ -52,7 +52,7 @@ class GlooInitInfo(WeightTransferInitInfo):
 
 @dataclass
 class GlooTrainerInitInfo(TrainerInitInfo):
-    """How the learner's rank 0 opens the group. `world_size` counts it and every rollout engine."""
+    """How the learner's rank 0 opens the group. `world_size` includes rank 0 and every rollout engine."""
 
     backend: ClassVar[str] = "gloo"
 
@@ -64,54 +64,57 @@ class GlooTrainerInitInfo(TrainerInitInfo):
 
 
 class _GlooGroup:
-    """A process group outside torch.distributed's global one, with a deadline on every operation.
+    """A process group besides torch.distributed's global one, with a deadline for every operation.
 
-    Buckets lie in two slots in turn, which are kept from push to push: fresh memory costs five times the copy
-    into it. One that is larger than a slot, a single huge parameter, has memory for its time alone.
+    Buckets use two slots in turn, which are kept between pushes: to allocate memory takes five times as long as to
+    fill it. A bucket larger than a slot holds one huge parameter and gets temporary memory.
     """
 
     def __init__(self, info: GlooInitInfo | GlooTrainerInitInfo, rank: int) -> None:
         timeout = timedelta(seconds=info.timeout_s)
-        torch_dist: Any = dist  # its stores are not declared as exported
+        torch_dist: Any = dist  # torch does not declare its stores as exported
         store = torch_dist.TCPStore(
             info.master_address,
             info.master_port,
             info.world_size,
             is_master=rank == 0,
             timeout=timeout,
-            wait_for_workers=False,  # the group's own rendezvous below waits
+            wait_for_workers=False,  # the group's rendezvous below waits
         )
         prefixed = torch_dist.PrefixStore("videossr-weights", store)
         options = torch_dist.ProcessGroupGloo._Options()
         options._timeout = timeout
-        # By itself gloo listens where the host's name leads: on many hosts 127.0.1.1, where no other gets.
+        # Without this, gloo listens at the address of the host's name, on many hosts 127.0.1.1, which others cannot
+        # reach.
         address = _own_address_towards(info.master_address)
         options._devices = [torch_dist.ProcessGroupGloo.create_device(hostname=address)]
         self._group = torch_dist.ProcessGroupGloo(prefixed, rank, info.world_size, options)
-        self._store = store  # the rendezvous lives as long as its master's store
+        self._store = store  # kept, because the rendezvous ends with its master's store
         self._slots = tuple(torch.empty(info.bucket_bytes, dtype=torch.uint8) for _ in range(2))
 
     def send(self, sizes: Sequence[int]) -> Iterator[torch.Tensor]:
-        """Yield memory to fill for each bucket, [size] uint8; it goes out when the next one is asked for."""
-        on_their_way: deque[Any] = deque()
+        """Yield memory to fill for each bucket, [size] uint8. It is sent when the caller asks for the next one."""
+        in_flight: deque[Any] = deque()
         for index, size in enumerate(sizes):
-            if len(on_their_way) == len(self._slots):
-                on_their_way.popleft().wait()
+            if len(in_flight) == len(self._slots):
+                in_flight.popleft().wait()
             memory = self._slot(index, size)
             yield memory
-            on_their_way.append(self._broadcast(memory))
-        for work in on_their_way:
+            in_flight.append(self._broadcast(memory))
+        for work in in_flight:
             work.wait()
 
     def receive(self, sizes: Sequence[int]) -> Iterator[torch.Tensor]:
-        """Yield each bucket's bytes, [size] uint8, good until the next one is asked for."""
+        """Yield the bytes of each bucket, [size] uint8, valid until the caller asks for the next one."""
         memories = map(self._slot, count(), sizes)
-        arriving = ((memory, self._broadcast(memory)) for memory in memories)  # begins when it is asked for
+        arriving = (
+            (memory, self._broadcast(memory)) for memory in memories
+        )  # a broadcast begins at each next()
         bucket = next(arriving, None)
         while bucket is not None:
             memory, work = bucket
             work.wait()
-            bucket = next(arriving, None)  # comes while this one is loaded
+            bucket = next(arriving, None)  # arrives while the caller loads this one
             yield memory
 
     def _slot(self, index: int, size: int) -> torch.Tensor:
@@ -129,7 +132,10 @@ class _GlooGroup:
 
 
 def _own_address_towards(address: str) -> str:
-    """Ours on the way to `address`, which nothing is sent to: connecting a datagram socket looks up the route alone."""
+    """Return the address of this host on its route to `address`.
+
+    Nothing is sent: connecting a datagram socket only looks up the route.
+    """
     family, _, _, _, where = socket.getaddrinfo(address, 1, type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         sock.connect(where)
@@ -137,7 +143,7 @@ def _own_address_towards(address: str) -> str:
 
 
 class GlooWeightTransferEngine(NCCLWeightTransferEngine):
-    """The rollout engine's half."""
+    """The engine's half of a push."""
 
     init_info_cls = GlooInitInfo  # type: ignore[assignment]
 
@@ -154,29 +160,29 @@ class GlooWeightTransferEngine(NCCLWeightTransferEngine):
     def receive_weights(self, update_info: NCCLWeightTransferUpdateInfo) -> None:
         group: Any = self.model_update_group
         if group is None:
-            raise RuntimeError("gloo weight transfer: the engine has not joined a group yet.")
+            raise RuntimeError("gloo weight transfer: the engine has not joined a transfer group.")
 
         dtypes = [getattr(torch, name) for name in update_info.dtype_names]
         parameters = zip(update_info.names, dtypes, update_info.shapes, strict=True)
         buckets = plan_buckets(parameters, self._bucket_bytes)
         for memory, bucket in zip(group.receive(_sizes(buckets)), buckets, strict=True):
-            self.model.load_weights([(piece.name, piece.view(memory)) for piece in bucket.pieces])
-            _let_go(self.model, memory)
+            self.model.load_weights([(entry.name, entry.view(memory)) for entry in bucket.entries])
+            _detach(self.model, memory)
 
     def finish_weight_update(self) -> None:
         super().finish_weight_update()
-        # vLLM on CPU multiplies by a pre-packed copy of lm_head. Its reload refreshes a tied embedding but
-        # not that copy, which would go on answering with the old weights.
+        # vLLM on CPU multiplies by a packed copy of lm_head. Its reload refreshes a tied embedding but not that
+        # copy, so the engine would generate with old weights.
         lm_head = getattr(getattr(self.model, "language_model", self.model), "lm_head", None)
         if lm_head is not None and hasattr(lm_head, "quant_method"):
             lm_head.quant_method.process_weights_after_loading(lm_head)
 
 
-def _let_go(model: torch.nn.Module, memory: torch.Tensor) -> None:
-    """Copy what vLLM's reload still refers to in `memory`, which the next bucket but one will overwrite.
+def _detach(model: torch.nn.Module, memory: torch.Tensor) -> None:
+    """Copy what vLLM's reload still refers to in `memory`, because the second next bucket overwrites it.
 
-    It loads a layer when all of it has come: what came of the others (a query weight whose key is in the next
-    bucket, an embedding with padded rows) it keeps by reference until then.
+    vLLM loads a layer when it has all of its weights. Until then it keeps references to those that came before, for
+    example to a query weight whose key weight is in the next bucket.
     """
     start = memory.untyped_storage().data_ptr()
     for layer in model.modules():
@@ -191,7 +197,7 @@ def _sizes(buckets: Sequence[Bucket]) -> list[int]:
 
 
 class GlooTrainerWeightTransferEngine(NCCLTrainerWeightTransferEngine):
-    """The learner's half. Every learner rank makes one; only rank 0 joins the group and sends."""
+    """The learner's half of a push. Every learner rank makes one; only rank 0 joins the group and sends."""
 
     init_info_cls = GlooTrainerInitInfo  # type: ignore[assignment]
 
@@ -215,7 +221,7 @@ class GlooTrainerWeightTransferEngine(NCCLTrainerWeightTransferEngine):
         fields = asdict(init_info)
         del fields["rank"]
         worker_info = GlooInitInfo(rank_offset=1, **fields)
-        # The engines block in their half of the rendezvous, so both halves must run at once.
+        # The engines block in their half of the rendezvous, so both halves must run at the same time.
         (engine.model_update_group, _) = _both(  # type: ignore[assignment]
             lambda: _GlooGroup(init_info, rank=0),
             lambda: client.init_weight_transfer_engine(asdict(worker_info)),
@@ -224,7 +230,7 @@ class GlooTrainerWeightTransferEngine(NCCLTrainerWeightTransferEngine):
 
     def _broadcast(self, source: WeightSource, meta: list[Any]) -> None:
         if not self.is_sender:
-            for _ in source:  # materialising a parameter is a collective of all learner ranks
+            for _ in source:  # gathering a parameter is a collective of all learner ranks
                 pass
             return
         group: Any = self.model_update_group
@@ -233,24 +239,24 @@ class GlooTrainerWeightTransferEngine(NCCLTrainerWeightTransferEngine):
             ((each.name, each.dtype, each.shape) for each in meta), self.packed_buffer_size_bytes
         )
         for memory, bucket in zip(group.send(_sizes(buckets)), buckets, strict=True):
-            for piece in bucket.pieces:
-                piece.view(memory).copy_(next(parameters)[1])
-        for _ in parameters:  # none is left, or the source said too few
+            for entry in bucket.entries:
+                entry.view(memory).copy_(next(parameters)[1])
+        for _ in parameters:  # _checked_iter raises if the source has more parameters than announced
             pass
 
 
 def _both(*calls: Callable[[], Any]) -> list[Any]:
-    """Run two halves of a rendezvous at once; if one fails, raise at once and let the other time out alone.
+    """Run both halves of a rendezvous and return their results. If one fails, raise without waiting for the other.
 
-    Daemon threads, because a half whose peer is dead blocks for its whole deadline and must not hold up the
-    process's end.
+    The threads are daemons, because a half whose peer is dead blocks until its deadline and must not delay the end of
+    the process.
     """
     futures: list[Future[Any]] = [Future() for _ in calls]
 
     def run(call: Callable[[], Any], future: "Future[Any]") -> None:
         try:
             future.set_result(call())
-        except BaseException as error:  # raised where the result is asked for
+        except BaseException as error:  # raised by future.result() below
             future.set_exception(error)
 
     for call, future in zip(calls, futures, strict=True):
@@ -261,7 +267,7 @@ def _both(*calls: Callable[[], Any]) -> list[Any]:
 
 
 def register() -> None:
-    """Make `gloo` known to vLLM's factories; vLLM may call this more than once in a process."""
+    """Register `gloo` with vLLM's factories. vLLM may call this more than once in a process."""
     if "gloo" not in WeightTransferEngineFactory._registry:
         WeightTransferEngineFactory.register_engine("gloo", GlooWeightTransferEngine)
         WeightTransferTrainerFactory.register_engine("gloo", GlooTrainerWeightTransferEngine)

@@ -1,5 +1,6 @@
-"""Sending the policy's weights to the rollout engines through vLLM's weight-transfer API."""
+"""Sends the policy's weights to the rollout engines through vLLM's weight-transfer API."""
 
+import logging
 import math
 import socket
 from collections.abc import Iterator
@@ -11,13 +12,15 @@ import torch
 
 from weight_sync.rollout_client import RolloutClient
 
-# One message's size. On a CPU that is what stays warm in two slots on either side; on GPUs it bounds the memory
-# that a push takes beside engine and learner, which have filled theirs.
+logger = logging.getLogger(__name__)
+
+# Size of one message. On a CPU, two such slots on each side stay in its cache. On GPUs it limits the memory of a push,
+# because the engine and the learner take almost all there is.
 BUCKET_BYTES = {"gloo": 32 * 2**20, "nccl": 256 * 2**20, "ipc": 256 * 2**20}
 
 
 class PushedPolicy(Protocol):
-    """What a push needs of the policy (learner.policy.DeepSpeedPolicy)."""
+    """What a push needs from the policy (learner.policy.DeepSpeedPolicy)."""
 
     rank: int
     device: torch.device
@@ -28,20 +31,20 @@ class PushedPolicy(Protocol):
 
 
 class PushHung(RuntimeError):
-    """A push neither ended nor failed: a thread is stuck in a collective, and only a new process helps."""
+    """A push that neither ended nor failed: a thread is stuck in a collective, so the process must be restarted."""
 
 
 class WeightSender:
-    """Opens a transfer group with the current rollout engines and sends the policy through it.
+    """Opens a transfer group with a set of rollout engines and sends the policy through it.
 
-    One sender serves one set of engines: when a member dies or joins, the owner makes a new sender.
-    All learner ranks make it and call `send` together; only rank 0 talks to the engines.
+    When an engine dies or joins, its owner (`weight_sync.pusher.Pusher`) makes a new sender. All learner ranks make one
+    and call `send` together; only rank 0 communicates with the engines.
 
     Args:
         backend: "gloo", "nccl" or "ipc".
-        timeout_s: deadline of each of the engines' answers; a whole push has twice as long.
-        trained_only: leave frozen parameters out. For engines that hold them from the model folder they started
-            from; not for those that slept at vLLM's level 2, which have lost everything.
+        timeout_s: deadline of each call to the engines; a whole push may take twice as long.
+        trained_only: leave out frozen parameters. Engines have those from the model folder they started from, unless
+            they slept at vLLM's level 2, which discards all weights.
     """
 
     def __init__(
@@ -56,34 +59,35 @@ class WeightSender:
         self._engine: Any = None  # vLLM's trainer engine, once the group is open
 
     def send(self, client: RolloutClient) -> None:
-        """Push the parameters; returns when all engines serve them.
+        """Send the parameters; return when all engines use them.
 
         Args:
-            client: the engines; the same set at every call.
+            client: the engines, the same ones at every call.
 
         Raises:
-            PushHung: no end after the deadline. gloo has deadlines of its own; NCCL waits for ever for a dead peer.
-            Exception: whatever broke the transfer on this rank. The other ranks of this push return: gathering a
-                parameter is a collective of all (ZeRO-3), so a rank that fails still takes its part in every one.
+            PushHung: the push did not end within its deadline. gloo has its own deadlines; NCCL waits for ever for a
+                dead peer.
+            Exception: the error on this rank. The other ranks return, because gathering a parameter is a collective
+                of all ranks (ZeRO-3) and a rank that fails still takes part in all of them.
         """
         outcome: Future[None] = Future()
 
         def send() -> None:
             if self._policy.device.type == "cuda":  # a new thread starts on device 0
                 torch.cuda.set_device(self._policy.device)
-                torch.cuda.empty_cache()  # engines that share the GPU wake up now
+                torch.cuda.empty_cache()  # for engines that share the GPU and wake up now
             self._source.new_pass()
             try:
                 self._open(client)
                 self._engine.client = client
                 self._engine.send_weights()
                 outcome.set_result(None)
-            except Exception as error:  # raised below, on the caller's thread
+            except Exception as error:  # raised below, in the caller's thread
                 self._source.finish_pass()
                 outcome.set_exception(error)
 
         Thread(target=send, daemon=True).start()
-        try:  # the engines' own deadlines come first, and say who was late
+        try:  # the deadlines of calls to engines come first; their errors name the late worker
             error = outcome.exception(2 * self._timeout_s)
         except TimeoutError:
             raise PushHung(f"a weight push did not end within {2 * self._timeout_s:.0f} s.") from None
@@ -96,6 +100,7 @@ class WeightSender:
 
             info = self._init_info(client.num_ranks)
             self._engine = WeightTransferTrainerFactory.trainer_init(info, client=client, source=self._source)
+            logger.info("opened a %s transfer group with %d engine ranks", self._backend, client.num_ranks)
 
     def _init_info(self, num_engine_ranks: int) -> Any:
         from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
@@ -105,7 +110,8 @@ class WeightSender:
         if self._backend == "ipc":
             shapes = self._policy.parameter_shapes(trained_only=self._trained_only)
             largest = max((math.prod(shape) * dtype.itemsize for _, dtype, shape in shapes), default=0)
-            # vLLM's ipc refuses a parameter larger than its buffer; unpacked, all gathered weights live to the end.
+            # vLLM's ipc refuses a parameter larger than its buffer; without packing, all gathered weights would stay in
+            # memory until the end.
             return info_class(
                 rank=self._policy.rank, packed=True, packed_buffer_size_bytes=max(bucket_bytes, largest)
             )
@@ -120,6 +126,7 @@ class WeightSender:
         return info_class(**fields, packed=True, packed_buffer_size_bytes=bucket_bytes)
 
     def close(self) -> None:
+        """Leave the transfer group."""
         if self._engine is not None:
             self._engine.shutdown()
 
@@ -137,7 +144,7 @@ def _free_port() -> int:
 
 
 def _policy_source(policy: PushedPolicy, *, trained_only: bool) -> Any:
-    """The policy as vLLM's WeightSource; defined in a function because the base class needs vLLM."""
+    """Return the policy as vLLM's WeightSource. The class is defined here because its base class needs vLLM."""
     from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 
     class PolicySource(WeightSource):
@@ -156,7 +163,7 @@ def _policy_source(policy: PushedPolicy, *, trained_only: bool) -> Any:
             self._running = None
 
         def finish_pass(self) -> None:
-            """Gather what this push has not gathered, all of it if it never began: the other ranks do."""
+            """Gather the parameters that this push has not gathered yet, as the other ranks do."""
             for _ in self._running if self._running is not None else iter(self):
                 pass
 
