@@ -306,7 +306,7 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
 
 @contextmanager
 def _written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that replaces `path` once all is written, so nobody ever finds half a file."""
+    """Yield a temporary path that replaces `path` once all is written, so that readers never find half a file."""
     partial = path.with_name(path.name + ".partial")
     yield partial
     partial.replace(path)

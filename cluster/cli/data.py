@@ -306,9 +306,9 @@ def _export(options: argparse.Namespace) -> int:
             _open(options.dataset), options.out, format=options.format, report=counting.show
         )
     say(f"Wrote {found.num_samples} samples to {options.out}.")
-    if found.failed:
-        say_error(f"{len(found.failed)} could not be rendered:")
-        _name_some(found.failed, say_error)
+    if found.skipped:
+        say_error(f"{len(found.skipped)} could not be rendered:")
+        _name_some(found.skipped, say_error)
     return DONE
 
 

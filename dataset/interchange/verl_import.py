@@ -83,9 +83,8 @@ def import_verl(sources: Sequence[Path], out: Path, *, root: Path | None = None)
 
     Args:
         sources: .parquet, .jsonl and .json files, and folders of them.
-        root: where frame files are looked for, after the path that a row names (which may be from another machine):
-            under `root` with that path, and then without more and more of its leading folders. None stands for the
-            folder of the source file.
+        root: folder to look for frame files in, if a row's path is from another machine; None for the folder of the
+            source file. The path is tried under `root`, then without its first folder, its first two, and so on.
 
     Raises:
         DatasetError: a source cannot be read, no row can be used, or `out` is not empty.

@@ -178,7 +178,7 @@ def _all_pairs(intervals: Floats) -> float:
     """Return the sum of the IoU over all ordered pairs. Sorting by start leaves out pairs that do not overlap."""
     intervals = intervals[np.argsort(intervals[:, 0])]
     starts = intervals[:, 0]
-    total = float(len(intervals))  # of each interval with itself
+    total = float(len(intervals))  # from each interval with itself
     for number, (start, end) in enumerate(intervals.tolist()):
         later = intervals[number + 1 : np.searchsorted(starts, end)]
         if len(later):

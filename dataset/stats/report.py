@@ -89,7 +89,7 @@ class _Tally:
 
 
 def make_report(dataset: Dataset, *, jigsaw_samples: int = _JIGSAW_SAMPLES) -> DatasetReport:
-    """Go through all samples, and render up to `jigsaw_samples` jigsaws of different videos."""
+    """Make the report on all samples. Up to `jigsaw_samples` jigsaws, of different videos, are rendered."""
     tally = _tally(dataset, jigsaw_samples)
     durations_s = [video.duration_s for video in dataset.videos()]
     num_samples = max(1, len(dataset))

@@ -163,9 +163,9 @@ def test_frames_are_looked_for_at_their_path_first(tmp_path: Path) -> None:
     root, own = draw_frames(tmp_path / "root"), draw_frames(tmp_path / "own")
     files = [str(own / "48frames" / "b" / f"{number}.jpg") for number in range(4)]
     other = [f"file://{file}" for file in files[:2]]
-    beside = [f"48frames/a/{number}.jpg" for number in range(4)]
+    frames = [f"48frames/a/{number}.jpg" for number in range(4)]
     here = row(videos=[video("a", 4) | {"video": files}])
-    there = row(videos=[video("a", 4) | {"video": beside}])
+    there = row(videos=[video("a", 4) | {"video": frames}])
     url = row(videos=[video("a", 4) | {"video": other}])
     (own / "deep").mkdir()
     pq.write_table(pa.Table.from_pylist([here, there, url]), own / "deep" / "x.parquet")
