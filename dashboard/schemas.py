@@ -127,9 +127,7 @@ class BenchColumn(ApiModel):
 class BenchRow(ApiModel):
     """The scores of one model."""
 
-    run_id: (
-        int | None
-    )  # number of the run whose checkpoint was evaluated; null: no run here trained the model
+    run_id: int | None  # number of the run that trained the model; null: no run here did
     name: str
     time: float
     scores: dict[str, float]  # in percent, by column

@@ -54,6 +54,13 @@ def test_files_are_short() -> None:
             assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, path
 
 
+def test_the_docs_use_every_picture_of_the_page() -> None:
+    docs = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "".join(path.read_text(encoding="utf-8") for path in docs)
+    pictures = {path.name for path in (ROOT / "docs/screens").iterdir()}
+    assert {name for name in pictures if f"screens/{name}" not in text} == set()
+
+
 def _npm(*arguments: str) -> None:
     if shutil.which("npm") is None:
         pytest.skip("no npm here (Debian: apt-get install npm)")

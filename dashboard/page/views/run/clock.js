@@ -59,7 +59,7 @@ export function Clock({ run }) {
   useEffect(() => void more(run.id, run.step), [run.step]);
   const known = useCatalogue();
   const lines = useMemo(() => stack(SIDES[side], series ?? [], known), [side, series, known]);
-  // So few steps come unthinned, so a part that only some steps have gets its true weight.
+  // The server does not thin so few steps, so a part that only some steps have keeps its true weight.
   const { data } = useLoaded(
     () =>
       names.length

@@ -1,4 +1,4 @@
-// All runs: a table to find one in, small curves, and several in one chart.
+// The list of runs with small curves, and the chart that compares ticked runs.
 import { get } from "../../lib/api.js";
 import { ago, doing, duration, score } from "../../lib/format.js";
 import { html, useEffect, useState } from "../../lib/html.js";
