@@ -51,7 +51,7 @@ class BenchCard(BaseModel, frozen=True, extra="forbid"):
 
 
 @dataclass(frozen=True)
-class BenchColumn:
+class LoadedColumn:
     """A column of a benchmark as loaded from disk: one of VIUBench's, or the samples of one task of a dataset."""
 
     name: str
@@ -136,7 +136,7 @@ def build_bench(
     return card
 
 
-def load_columns(folder: Path, limit: int | None = None) -> tuple[BenchColumn, ...]:
+def load_columns(folder: Path, limit: int | None = None) -> tuple[LoadedColumn, ...]:
     """Return the columns of a benchmark in order, or those of a dataset: one per task and imported file.
 
     Args:
@@ -168,7 +168,7 @@ def load_columns(folder: Path, limit: int | None = None) -> tuple[BenchColumn, .
         raise DatasetError(f"{folder}: the dataset is empty. Name one that has samples.")
     settings = found.card.settings
     return tuple(
-        BenchColumn(
+        LoadedColumn(
             f"{task}/{source}" if source else task,
             source,
             task,
@@ -179,11 +179,11 @@ def load_columns(folder: Path, limit: int | None = None) -> tuple[BenchColumn, .
     )
 
 
-def _load_column(folder: Path, column: PaperColumn, limit: int | None) -> BenchColumn:
+def _load_column(folder: Path, column: PaperColumn, limit: int | None) -> LoadedColumn:
     found = Dataset(folder / column.name)
     count = len(found) if limit is None else min(limit, len(found))
     recipes = tuple(found[number] for number in range(count))
-    return BenchColumn(column.name, column.label, column.task, recipes, column.params, column.published)
+    return LoadedColumn(column.name, column.label, column.task, recipes, column.params, column.published)
 
 
 def _card(folder: Path) -> BenchCard:

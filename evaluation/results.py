@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from evaluation.bench import BenchColumn
+from evaluation.bench import LoadedColumn
 from evaluation.viubench import (
     COLUMNS,
     TableAverages,
@@ -34,7 +34,7 @@ class BenchCompletion:
 
 
 def score_completion(
-    *, recipe_id: str, column: BenchColumn, question: str, truth: str, completion: str, cut_off: bool
+    *, recipe_id: str, column: LoadedColumn, question: str, truth: str, completion: str, cut_off: bool
 ) -> BenchCompletion:
     """Return the completion with its score. An incomplete one counts as empty."""
     scored_text = "" if cut_off else completion
@@ -74,7 +74,7 @@ class BenchResults:
     summaries: tuple[TableAverages, TableAverages, TableAverages] | None
 
 
-def bench_results(columns: Sequence[BenchColumn], completions: Sequence[BenchCompletion]) -> BenchResults:
+def bench_results(columns: Sequence[LoadedColumn], completions: Sequence[BenchCompletion]) -> BenchResults:
     """Return the table of an evaluation.
 
     Raises:

@@ -26,7 +26,7 @@ from cluster.terminal import Say
 from cluster.training.placement import CPU_SHARE
 from cluster.training.ray_session import ray_cluster
 from dataset.store import DatasetError
-from evaluation.bench import BenchColumn, load_columns
+from evaluation.bench import LoadedColumn, load_columns
 from evaluation.results import BenchCompletion, BenchResults, bench_results, score_completion, write_results
 from evaluation.settings import EvalSettings
 from pretext.randomness import generator
@@ -65,7 +65,7 @@ class _Plan:
 class _Question:
     """One recipe of a column."""
 
-    column: BenchColumn
+    column: LoadedColumn
     number: int  # place in its column
     recipe: Recipe
 
@@ -206,7 +206,7 @@ def _start_workers(path: str, settings: EvalSettings, plan: _Plan) -> tuple[list
 
 
 def _generate_all(
-    columns: Sequence[BenchColumn], path: str, settings: EvalSettings, plan: _Plan, report: OnQuestionsDone
+    columns: Sequence[LoadedColumn], path: str, settings: EvalSettings, plan: _Plan, report: OnQuestionsDone
 ) -> tuple[list[BenchCompletion], tuple[Unreadable, ...]]:
     """Generate and score a completion for every question.
 

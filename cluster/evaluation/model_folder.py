@@ -14,7 +14,7 @@ from cluster.config.load import build_config
 from cluster.config.schema import TINY_PREFIX, DataConfig
 from cluster.runs.folder import CONFIG_FILE, default_runs_folder, find_folder
 from cluster.training.prepare import check_model
-from evaluation.bench import BenchColumn
+from evaluation.bench import LoadedColumn
 from evaluation.settings import EvalSettings
 from pretext.video import VideoError
 from rollout.prompt import PromptError, PromptTooLong
@@ -62,7 +62,7 @@ def system_prompt_of(model: str) -> str:
     return str(settings.get("data", {}).get("system_prompt", default))
 
 
-def check_prompts(model: str, path: str, columns: Sequence[BenchColumn], settings: EvalSettings) -> None:
+def check_prompts(model: str, path: str, columns: Sequence[LoadedColumn], settings: EvalSettings) -> None:
     """Build the first prompt of each column, so that prompts this model cannot take are refused before the start.
 
     Args:

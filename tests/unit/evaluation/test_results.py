@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from evaluation.bench import BenchColumn
+from evaluation.bench import LoadedColumn
 from evaluation.results import BenchCompletion, bench_results, score_completion, write_results
 from evaluation.viubench import COLUMNS
 from pretext.recipe import Recipe
@@ -27,9 +27,9 @@ RECIPE = Recipe(
 TRUTHS = {"counting": "1,2,3", "grounding": "6.0-12.0", "jigsaw": "214365"}
 
 
-def columns_of(count: int = 2) -> list[BenchColumn]:
+def columns_of(count: int = 2) -> list[LoadedColumn]:
     return [
-        BenchColumn(
+        LoadedColumn(
             column.name,
             column.label,
             column.task,
@@ -41,7 +41,7 @@ def columns_of(count: int = 2) -> list[BenchColumn]:
     ]
 
 
-def completion_of(column: BenchColumn, completion: str, *, cut_off: bool = False) -> BenchCompletion:
+def completion_of(column: LoadedColumn, completion: str, *, cut_off: bool = False) -> BenchCompletion:
     return score_completion(
         recipe_id="x",
         column=column,
@@ -52,7 +52,7 @@ def completion_of(column: BenchColumn, completion: str, *, cut_off: bool = False
     )
 
 
-def completions_of(columns: list[BenchColumn]) -> list[BenchCompletion]:
+def completions_of(columns: list[LoadedColumn]) -> list[BenchCompletion]:
     """Return two completions per column: half of the counts right, whole clips (a quarter), one jigsaw of two right.
 
     In the hard columns, nothing is right.
@@ -118,7 +118,7 @@ def test_the_files_hold_the_table_and_every_completion(tmp_path: Path) -> None:
 
 
 def test_a_dataset_of_one_task_has_result_files_too(tmp_path: Path) -> None:
-    column = BenchColumn("counting", "", "counting", (RECIPE,), None)
+    column = LoadedColumn("counting", "", "counting", (RECIPE,), None)
     given = [completion_of(column, "1,2,3")]
     found = bench_results([column], given)
     assert found.columns[0].random is None

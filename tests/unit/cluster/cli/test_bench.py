@@ -8,7 +8,7 @@ from cluster.cli.bench import add_commands, table_lines
 from cluster.cli.options import CommandParser
 from cluster.config.errors import ConfigError
 from dataset.store import Dataset
-from evaluation.bench import BenchColumn
+from evaluation.bench import LoadedColumn
 from evaluation.results import bench_results, score_completion
 from evaluation.viubench import COLUMNS
 from pretext.recipe import Recipe
@@ -121,13 +121,13 @@ def test_an_impossible_evaluation_is_refused_before_anything_starts(clips: Path,
         run("eval", "--model", "a/b", "--bench", str(out), "--out", str(tmp_path / "answers"))
 
 
-def questions(name: str, task: str, label: str, published: float | None) -> BenchColumn:
+def questions(name: str, task: str, label: str, published: float | None) -> LoadedColumn:
     recipe = Recipe(task, "a.mp4", "pyav", (0, 1), (0.0, 12.0), 64, 64, {}, 0, TRUTHS[task])
     params = next((column.params for column in COLUMNS if column.name == name), None)
-    return BenchColumn(name, label, task, (recipe,), params, published)
+    return LoadedColumn(name, label, task, (recipe,), params, published)
 
 
-def table(*asked: BenchColumn) -> list[str]:
+def table(*asked: LoadedColumn) -> list[str]:
     answers = [
         score_completion(
             recipe_id="x", column=entry, question="?", truth=TRUTHS[entry.task], completion=TRUTHS[entry.task],

@@ -99,19 +99,20 @@ def test_requests_to_an_earlier_attempt_are_discarded(tmp_path: Path, database: 
     assert outcomes(database, stored(database)) == ["The run has started again since then. Request it again."]
 
 
+def prepare_and_request_to_stop(tmp_path: Path, database: Database) -> None:
+    recorder = RunRecorder(tmp_path, print)
+    with recorder.recording(config(), tmp_path / "mine") as record, record.stopping_at_once():
+        add_request(database, stored(database).id, "stop", "somebody")
+        time.sleep(60)  # interrupted
+
+
 def test_a_stop_request_during_preparation_acts_like_ctrl_c(tmp_path: Path, database: Database) -> None:
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr(module, "_REQUEST_POLL_S", 0.05)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        recorder = RunRecorder(tmp_path, print)
-        with (
-            pytest.raises(KeyboardInterrupt),
-            recorder.recording(config(), tmp_path / "mine") as record,
-            record.stopping_at_once(),
-        ):
-            add_request(database, stored(database).id, "stop", "somebody")
-            time.sleep(60)  # interrupted
+        with pytest.raises(KeyboardInterrupt):
+            prepare_and_request_to_stop(tmp_path, database)
     finally:
         signal.signal(signal.SIGTERM, before)
         monkeypatch.undo()
