@@ -71,7 +71,7 @@ def train(
         keep_log_in: called with the path of the driver's log file once the run has its folder.
 
     Raises:
-        ConfigError: the configuration or the machine does not allow the run; nothing was started yet.
+        ConfigError: the configuration or the machine does not allow the run; no worker was started yet.
         RunFailed: the run ended before its last step.
     """
     recorder = RunRecorder(runs_folder(config), say)
