@@ -78,13 +78,12 @@ def _known_to_git(root: Path) -> list[Path]:
 
 
 def _is_packed(root: Path, path: Path) -> bool:
-    whole = root / path
     if path.parts[0] == _NEVER_PACKED_AT_TOP or _NEVER_PACKED & set(path.parts):
         return False
     if path.suffix.lower() in SUFFIXES:
         return False
     # git also lists deleted files, symbolic links and nested repositories.
-    return whole.is_file() and not whole.is_symlink()
+    return (root / path).is_file() and not (root / path).is_symlink()
 
 
 def _relative_path(file: Path | None, root: Path) -> Path | None:

@@ -62,7 +62,7 @@ def announce_dashboard(runs_dir: Path, on_loopback: bool) -> Iterator[Say]:
 
 @contextmanager
 def dashboard_during_run(runs_dir: Path, say: Say, *, enabled: bool) -> Iterator[None]:
-    """Serve a dashboard on this machine during the block, except inside a Ray job. Failing to do so is only reported.
+    """Serve a dashboard on this machine during the block, except inside a Ray job. A failure is only reported.
 
     If a dashboard serves `runs_dir` already, its address is shown instead.
     """

@@ -170,6 +170,7 @@ def _run(trainer: Any, controller: Any, run_log: Any, progress: RunProgress, rec
         if (failure := _failure(controller)) is not None:
             raise RunFailed(last_line(failure))
         was_stopped = bool(ray.get(controller.stopped.remote()))
+        logger.info("the learner has ended (stopped on request: %s)", was_stopped)
         drain_timeout_s = _DRAIN_TIMEOUT_S
         return was_stopped
     finally:
