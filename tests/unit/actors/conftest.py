@@ -1,4 +1,4 @@
-"""Runs `async def` tests, each in an event loop of its own and with a deadline."""
+"""Runs every `async def` test in its own event loop, with a deadline."""
 
 import asyncio
 import inspect

@@ -1,4 +1,4 @@
-"""A rollout worker without Ray and without an engine, and what goes round it."""
+"""A fake rollout worker without Ray and without an engine, and prompts, events and errors for it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -18,18 +18,18 @@ from rollout.engine import Completion, Sampling
 
 @dataclass(frozen=True)
 class Partly:
-    """A generate call that finishes some prompts, and then meets its fate."""
+    """A generate call that finishes some prompts, and then raises or waits."""
 
     finished: int
     then: "Exception | asyncio.Event"
 
 
-Outcome = Exception | asyncio.Event | Partly  # what a call raises, or what it waits for first
+Outcome = Exception | asyncio.Event | Partly  # an error to raise, or an event to wait for first
 
 
 @dataclass
 class Remote:
-    """A method as Ray shows it: `.remote(...)` returns at once with something to await."""
+    """A method of a Ray actor: `.remote(...)` returns an awaitable at once."""
 
     call: Callable[..., Awaitable[Any]]
 
@@ -39,7 +39,7 @@ class Remote:
 
 @dataclass
 class Streaming:
-    """A generator method as Ray shows it: references come one by one, and the last one may raise."""
+    """A generator method of a Ray actor: it yields references, and awaiting the last one may raise."""
 
     call: Callable[..., AsyncIterator[Any]]
 
@@ -66,21 +66,21 @@ def _reference(value: Any) -> "asyncio.Future[Any]":
 
 @dataclass(eq=False)
 class FakeWorker:
-    """Answers every prompt with its index and the policy version it was asked with.
+    """Completes every prompt with its index, and logs the policy version of every call.
 
-    `generating` and `describing` are what the next calls do instead; an empty list is all well. `after_kill` is
-    the `describing` of the process that comes after this one.
+    `generating` and `describing` are the outcomes of the next calls; without any, calls succeed. `after_kill` is the
+    `describing` of the process that follows this one.
     """
 
     index: int
-    log: list[str] = field(default_factory=list)  # of all workers, in order
+    log: list[str] = field(default_factory=list)  # calls of all workers, in order
     generating: list[Outcome] = field(default_factory=list)
     describing: list[Exception | asyncio.Event] = field(default_factory=list)
     after_kill: list[Exception | asyncio.Event] = field(default_factory=list)
-    samplings: list[Sampling] = field(default_factory=list)  # of all prompts it was given
+    samplings: list[Sampling] = field(default_factory=list)  # one per prompt received
     life: int = 0
     asleep: bool = False
-    running: int = 0  # generate calls under way
+    running: int = 0  # number of generate calls in progress
 
     def __post_init__(self) -> None:
         self.describe = Remote(self._describe)
@@ -89,7 +89,7 @@ class FakeWorker:
         self.wake_up = Remote(self._wake_up)
 
     def kill(self) -> None:
-        """As Ray with restarts left: another process of the same actor, awake."""
+        """Replace the process by another, awake one, as Ray does while restarts are left."""
         self.log.append(f"kill {self.index}")
         self._respawn()
 
@@ -98,13 +98,13 @@ class FakeWorker:
         self.describing, self.after_kill = self.after_kill, []
 
     async def _describe(self) -> tuple[str, int, ProcessInfo]:
-        await _meet(self.describing)
+        await _meet_outcome(self.describing)
         return f"{self.index}.{self.life}", 1, ProcessInfo("10.0.0.1", 100 + self.life)
 
     async def _generate(
         self, version: int, samplings: Sequence[Sampling], *inputs: Any
     ) -> AsyncIterator[list[tuple[int, list[Completion]]]]:
-        """The last prompt is finished first, each by itself."""
+        """Yield the prompts one by one, the last one first."""
         assert not self.asleep
         self.log.append(f"generate {self.index}.{self.life} v{version} {list(inputs)}")
         self.samplings += samplings
@@ -115,7 +115,7 @@ class FakeWorker:
         try:
             for finished, place in enumerate(reversed(range(len(inputs)))):
                 if fate is not None and finished == fate.finished:
-                    await _meet([fate.then])
+                    await _meet_outcome([fate.then])
                 await asyncio.sleep(0)
                 entry = inputs[place]
                 completions = [
@@ -123,24 +123,24 @@ class FakeWorker:
                     for n in range(samplings[place].num_completions)
                 ]
                 yield [(place, completions)]
-        except RayActorError:  # it died over the call, and Ray restarts it by itself
+        except RayActorError:  # the process died, and Ray restarts it
             self._respawn()
             raise
         finally:
             self.running -= 1
 
     async def _sleep(self) -> None:
-        await _meet(self.describing)
+        await _meet_outcome(self.describing)
         self.log.append(f"sleep {self.index}")
         self.asleep = True
 
     async def _wake_up(self) -> None:
-        await _meet(self.describing)
+        await _meet_outcome(self.describing)
         self.log.append(f"wake up {self.index}")
         self.asleep = False
 
 
-async def _meet(outcomes: list[Exception | asyncio.Event]) -> None:
+async def _meet_outcome(outcomes: list[Exception | asyncio.Event]) -> None:
     if not outcomes:
         return
     outcome = outcomes.pop(0)
@@ -151,7 +151,7 @@ async def _meet(outcomes: list[Exception | asyncio.Event]) -> None:
 
 @dataclass
 class Events:
-    """What the pool had to say."""
+    """Keeps all events of the pool."""
 
     said: list[tuple[str, str]] = field(default_factory=list)
 
@@ -164,7 +164,7 @@ class Events:
 
 
 def workers(count: int) -> list[FakeWorker]:
-    """Workers that share one log."""
+    """Return workers that share one log."""
     log: list[str] = []
     return [FakeWorker(index, log) for index in range(count)]
 

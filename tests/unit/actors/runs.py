@@ -41,7 +41,7 @@ def changed(config: ControllerConfig = CONFIG, **settings: Any) -> ControllerCon
 
 @dataclass
 class FakeRecord(Events):
-    """A run log that keeps everything, and the pool's events too."""
+    """A Recorder that keeps everything in memory."""
 
     steps: list[tuple[int, dict[str, float], list[Group]]] = field(default_factory=list)
     evaluations: list[TaskEvaluation] = field(default_factory=list)
@@ -73,7 +73,9 @@ class Run:
         self.record = FakeRecord()
         self.prompts_made: list[tuple[Split, int, str | None]] = []
         self.bad_prompt: Exception | None = None
-        self.dull: Callable[[int], bool] = lambda index: False  # whose completions all earn the same
+        self.dull: Callable[[int], bool] = lambda index: (
+            False
+        )  # prompts whose completions all have the same reward
         self.reward_error = ""
         self.skipped: tuple[str, ...] = ()
         self.overlapping = config.train.max_staleness > 0
@@ -93,7 +95,7 @@ class Run:
         return replace(made, meta=replace(made.meta, rejected=self.skipped))
 
     async def _score(self, items: Sequence[tuple[str, str, str]]) -> list[Score]:
-        """Every second completion is right, the texts being "INDEX/N"; of dull prompts, none is."""
+        """Score texts "INDEX/N": completions 0 and 2 are right, except for dull prompts."""
         await asyncio.sleep(0)
         rights = [
             text.endswith(("/0", "/2")) and not self.dull(int(text.split("/")[0])) for _, text, _ in items
@@ -104,7 +106,7 @@ class Run:
         return [line for line in self.log if line.startswith(word)]
 
     def check_versions(self) -> None:
-        """Every generate was of weights that this life of the worker had been pushed, and awake."""
+        """Check that every worker was awake and held the version that it was called with, pushed in the same life."""
         holds: dict[str, str] = {}
         for line in self.log:
             words = line.split()
@@ -133,7 +135,7 @@ class Learner:
         die_at: type[Command] | None = None,
         step_of_death: int = 0,
     ) -> None:
-        """Learn from `step` to the end, or until it dies with a command of type `die_at` in its hands."""
+        """Learn from `step` to the end, or until it dies at a command of type `die_at`."""
         controller = self.run.controller
         await controller.begin(self.session, step, 4 * step if cursor is None else cursor)
         while True:

@@ -1,4 +1,4 @@
-"""`actors.controller.batches`: which prompts a step is made of."""
+"""`actors.controller.batches`: which prompts a step trains on."""
 
 import asyncio
 
@@ -9,12 +9,12 @@ from tests.unit.actors.runs import Learner, Run, changed, prompt_indices, settle
 REFILLING = changed(max_refills=2)
 
 
-async def test_groups_without_spread_are_replaced_in_their_places_by_further_prompts() -> None:
+async def test_new_prompts_take_the_places_of_groups_without_spread() -> None:
     run = Run(REFILLING)
     run.dull = lambda index: index in (1, 2, 5)
     learner = Learner(run)
     await learner.learn()
-    # 1 and 2 give way to 4 and 5, and 5 to 6; then 7 to 10; then 11 to 14.
+    # 4 and 5 replace 1 and 2, and 6 replaces 5. The next steps take 7 to 10 and 11 to 14.
     assert [prompt_indices([command]) for command in learner.trained] == [
         [0, 4, 6, 3],
         [7, 8, 9, 10],
@@ -25,16 +25,16 @@ async def test_groups_without_spread_are_replaced_in_their_places_by_further_pro
     _, metrics, _ = run.record.steps[0]
     assert (metrics["groups/drawn"], metrics["groups/refilled"]) == (7.0, 2.0)
     assert metrics["groups/without_spread"] == 3 / 7
-    assert metrics["reward/mean"] == 4 / 14  # of all that was drawn
+    assert metrics["reward/mean"] == 4 / 14  # over all groups sampled
     assert [record[1]["groups/drawn"] for record in run.record.steps[1:]] == [4.0, 4.0]
 
 
-async def test_after_the_last_refill_what_has_no_spread_is_trained_as_it_is() -> None:
+async def test_groups_without_spread_after_the_last_refill_are_trained() -> None:
     run = Run(changed(REFILLING, steps=1))
     run.dull = lambda index: index >= 2
     learner = Learner(run)
     await learner.learn()
-    # 2 and 3, then 4 and 5, then 6 and 7: all dull.
+    # 2 and 3, then 4 and 5, then 6 and 7 have no spread.
     assert prompt_indices([learner.trained[0]]) == [0, 1, 6, 7]
     assert run.record.steps[0][1]["groups/refilled"] == 2.0
 
@@ -52,7 +52,7 @@ async def test_without_refills_no_group_is_replaced() -> None:
     assert run.record.steps[0][1]["groups/refilled"] == 0.0
 
 
-async def test_the_prompts_do_not_depend_on_who_finishes_first() -> None:
+async def test_the_prompts_do_not_depend_on_which_worker_is_faster() -> None:
     taken = []
     for num_workers in (1, 2, 3):
         run = Run(REFILLING, num_workers=num_workers)
@@ -64,7 +64,7 @@ async def test_the_prompts_do_not_depend_on_who_finishes_first() -> None:
     assert taken[0] == taken[1] == taken[2]
 
 
-async def test_a_refills_prompts_are_made_before_they_are_wanted() -> None:
+async def test_prompts_for_refills_are_made_ahead() -> None:
     run = Run(REFILLING, num_workers=1)
     hold = asyncio.Event()
     run.workers[0].generating = [hold]
@@ -75,7 +75,7 @@ async def test_a_refills_prompts_are_made_before_they_are_wanted() -> None:
     await learning
 
 
-async def test_the_next_steps_prompts_are_ready_whatever_refills_took() -> None:
+async def test_prompts_of_the_next_step_are_made_ahead_after_refills() -> None:
     run = Run(REFILLING)
     run.dull = lambda index: index == 1
     await Learner(run).learn(die_at=Train, step_of_death=0)
@@ -83,7 +83,7 @@ async def test_the_next_steps_prompts_are_ready_whatever_refills_took() -> None:
     assert [index for _, index, _ in run.prompts_made] == list(range(5 + 4))
 
 
-async def test_a_run_goes_on_from_a_checkpoint_with_the_prompts_it_would_have_taken() -> None:
+async def test_a_resumed_run_takes_the_prompts_that_it_would_have_taken() -> None:
     config = changed(REFILLING, checkpoint_every=1)
     whole = Run(config)
     whole.dull = lambda index: index % 3 == 0
@@ -97,4 +97,8 @@ async def test_a_run_goes_on_from_a_checkpoint_with_the_prompts_it_would_have_ta
         assert [prompt_indices([command]) for command in resumed.trained] == [
             prompt_indices([command]) for command in learner.trained[saved.step :]
         ]
-    assert [saved.cursor for saved in learner.saved] != [4, 8, 12]  # else the cursor would say nothing
+    assert [saved.cursor for saved in learner.saved] != [
+        4,
+        8,
+        12,
+    ]  # otherwise the cursors would follow from the steps

@@ -1,4 +1,4 @@
-"""`actors.controller.controller`: the order of pushes and steps, whatever fails."""
+"""`actors.controller.controller`: the order of pushes and steps, also when something fails."""
 
 import asyncio
 from dataclasses import replace
@@ -13,10 +13,10 @@ from rollout.prompt import PromptError
 from tests.unit.actors.fakes import Partly, died, engine_error
 from tests.unit.actors.runs import CONFIG, Learner, Run, changed, prompt_indices, settled
 
-# --- all is well -----------------------------------------------------------------------------------
+# --- nothing fails ----------------------------------------------------------------------------------
 
 
-async def test_each_step_is_sampled_from_the_weights_of_the_one_before() -> None:
+async def test_each_step_uses_the_weights_of_the_step_before() -> None:
     run = Run()
     learner = Learner(run)
     await learner.learn()
@@ -55,11 +55,11 @@ async def test_a_step_is_recorded_with_its_metrics_and_seconds() -> None:
     assert [step for step, _, _ in run.record.steps] == [0, 1, 2]
     _, metrics, groups = run.record.steps[1]
     assert (metrics["policy/loss"], metrics["reward/mean"], metrics["valid/mean"]) == (1.5, 0.5, 1.0)
-    assert metrics["seconds/update"] == 1.5  # the learner's own
+    assert metrics["seconds/update"] == 1.5  # as the learner reported it
     assert metrics["staleness/mean"] == 0
     waited = [metrics[f"seconds/waited_for_{what}"] for what in ("groups", "update")]
     assert metrics["seconds/step"] > metrics["seconds/push"] + sum(waited)
-    # The learner waited for all that its groups took, the engines for all that the learner did.
+    # The learner was idle while the groups were generated, and the engines while the learner trained.
     parts = ("prompts", "rollout", "reward")
     assert waited[0] >= sum(metrics[f"seconds/{part}"] for part in parts) > 0
     assert waited[1] > 0
@@ -74,13 +74,13 @@ async def test_the_next_steps_prompts_are_made_while_the_learner_trains() -> Non
     assert [index for _, index, _ in run.prompts_made] == list(range(8))
 
 
-async def test_no_prompt_is_made_beyond_the_last_step() -> None:
+async def test_no_prompt_is_made_after_the_last_step() -> None:
     run = Run()
     await Learner(run).learn()
     assert run.prompts_made == [("train", index, None) for index in range(12)]
 
 
-async def test_a_prompts_sampling_seed_depends_on_the_prompt_alone() -> None:
+async def test_a_sampling_seed_depends_only_on_its_prompt() -> None:
     seeds = []
     for num_workers in (1, 3):
         run = Run(num_workers=num_workers)
@@ -92,7 +92,7 @@ async def test_a_prompts_sampling_seed_depends_on_the_prompt_alone() -> None:
     assert len(set(seeds[0])) == 12
 
 
-async def test_videos_that_were_skipped_are_named() -> None:
+async def test_skipped_videos_become_events() -> None:
     run = Run(changed(steps=1, prompts_per_step=1))
     run.skipped = ("a.mp4: broken",)
     await Learner(run).learn()
@@ -102,16 +102,16 @@ async def test_videos_that_were_skipped_are_named() -> None:
 # --- evaluation ------------------------------------------------------------------------------------
 
 
-async def test_evaluation_comes_before_the_first_step_and_after_the_last() -> None:
+async def test_held_out_samples_are_evaluated_before_the_first_step_and_after_the_last() -> None:
     run = Run(changed(steps=1, samples_per_task=5))
     await Learner(run).learn()
     run.check_versions()
-    assert [(answers.point, answers.task) for answers in run.record.evaluations] == [
+    assert [(evaluation.point, evaluation.task) for evaluation in run.record.evaluations] == [
         *(("before", "counting"), ("before", "jigsaw"), ("after", "counting"), ("after", "jigsaw"))
     ]
     first_train = run.log.index("train 0")
     generated = [index for index, line in enumerate(run.log) if line.startswith("generate")]
-    # Per stage 2 tasks x (greedy, sampled) x 2 workers; and the step's own 2 calls.
+    # Each evaluation makes 2 tasks x (greedy, sampled) x 2 workers calls; the step makes 2.
     assert sum(index < first_train for index in generated) == 8 + 2
     assert sum(index > first_train for index in generated) == 8
     assert {line.split()[2] for line in run.log[first_train:] if line.startswith("generate")} == {"v1"}
@@ -123,43 +123,43 @@ async def test_evaluation_comes_before_the_first_step_and_after_the_last() -> No
     ]
 
 
-async def test_evaluation_answers_are_greedy_once_and_sampled_several_times() -> None:
+async def test_every_sample_has_one_greedy_completion_and_several_sampled_ones() -> None:
     run = Run(changed(steps=1, samples_per_task=5), num_workers=1)
     await Learner(run).learn()
-    answers = run.record.evaluations[0]
-    assert answers.greedy == ((1.0, True),) * 5  # completion 0 of each
-    assert answers.sampled == ((1.0, True), (0.0, True), (1.0, True)) * 5
-    assert answers.truths == ("truth",) * 5
+    evaluation = run.record.evaluations[0]
+    assert evaluation.greedy == ((1.0, True),) * 5  # completion 0 of each
+    assert evaluation.sampled == ((1.0, True), (0.0, True), (1.0, True)) * 5
+    assert evaluation.truths == ("truth",) * 5
     greedy, sampled = run.workers[0].samplings[0], run.workers[0].samplings[5]
     assert (greedy.num_completions, greedy.temperature) == (1, 0.0)
     assert (sampled.num_completions, sampled.temperature) == (3, 0.7)
 
 
-async def test_a_resumed_run_is_not_evaluated_before() -> None:
+async def test_a_resumed_run_is_not_evaluated_before_its_first_step() -> None:
     run = Run(changed(samples_per_task=2))
     await Learner(run).learn(step=2)
-    assert {answers.point for answers in run.record.evaluations} == {"after"}
+    assert {evaluation.point for evaluation in run.record.evaluations} == {"after"}
 
 
-async def test_a_run_resumed_at_its_end_only_evaluates() -> None:
+async def test_a_run_resumed_after_its_last_step_only_evaluates() -> None:
     run = Run(changed(samples_per_task=2))
     learner = Learner(run)
     await learner.learn(step=3)
     assert learner.trained == []
-    assert [answers.point for answers in run.record.evaluations] == ["after", "after"]
+    assert [evaluation.point for evaluation in run.record.evaluations] == ["after", "after"]
     assert isinstance(learner.commands[-1], Stop)
 
 
 # --- rollout workers fail --------------------------------------------------------------------------
 
 
-async def test_a_worker_that_dies_in_a_step_is_refitted_before_it_serves_and_no_prompt_is_lost() -> None:
+async def test_a_worker_that_dies_in_a_step_gets_the_weights_before_it_serves_and_no_prompt_is_lost() -> None:
     run = Run()
     learner = Learner(run)
     run.workers[1].generating = [died()]
     await learner.learn()
     run.check_versions()
-    assert run.said("push")[:2] == ["push v0 0.0 1.0", "push v0 1.1"]  # the second while step 0 went on
+    assert run.said("push")[:2] == ["push v0 0.0 1.0", "push v0 1.1"]  # the second one during step 0
     assert run.said("push")[2:] == ["push v1 0.0 1.1", "push v2 0.0 1.1"]
     assert run.said("train") == ["train 0", "train 1", "train 2"]
     trained = prompt_indices(learner.trained)
@@ -167,7 +167,7 @@ async def test_a_worker_that_dies_in_a_step_is_refitted_before_it_serves_and_no_
     assert [kind for kind in run.record.kinds if kind != "stage"] == ["rollout_died", "rollout_restarted"]
 
 
-async def test_all_workers_may_die_at_once() -> None:
+async def test_the_run_survives_the_death_of_all_workers() -> None:
     run = Run()
     for worker in run.workers:
         worker.generating = [died()]
@@ -177,10 +177,10 @@ async def test_all_workers_may_die_at_once() -> None:
     assert prompt_indices([learner.trained[0]]) == [0, 1, 2, 3]
 
 
-async def test_a_worker_that_comes_up_between_steps_is_pushed_to_with_the_others() -> None:
+async def test_a_worker_that_restarts_between_steps_is_pushed_to_with_the_others() -> None:
     run = Run(changed(steps=4))
     late = asyncio.Event()
-    run.workers[1].generating, run.workers[1].after_kill = [died()], [late]  # its restart takes long
+    run.workers[1].generating, run.workers[1].after_kill = [died()], [late]  # its restart takes a long time
     learning = asyncio.ensure_future(Learner(run).learn())
     while "train 1" not in run.log:
         await asyncio.sleep(0)
@@ -191,7 +191,7 @@ async def test_a_worker_that_comes_up_between_steps_is_pushed_to_with_the_others
     assert run.said("train") == ["train 0", "train 1", "train 2", "train 3"]
 
 
-async def test_when_no_worker_is_left_the_learner_is_stopped_and_told_why() -> None:
+async def test_when_all_workers_are_lost_the_learner_is_stopped_and_the_reason_is_kept() -> None:
     run = Run(num_workers=1)
     run.workers[0].generating, run.workers[0].after_kill = [died()], [ActorDiedError()]
     learner = Learner(run)
@@ -203,7 +203,7 @@ async def test_when_no_worker_is_left_the_learner_is_stopped_and_told_why() -> N
     assert said.startswith("NoRolloutWorkers: no rollout worker is left (worker 0: it cannot be started")
 
 
-async def test_prompts_that_break_every_engine_stop_the_run() -> None:
+async def test_prompts_that_break_every_engine_end_the_run() -> None:
     run = Run(num_workers=2)
     for worker in run.workers:
         worker.generating = [engine_error("video too long")] * 2
@@ -213,7 +213,7 @@ async def test_prompts_that_break_every_engine_stop_the_run() -> None:
     assert "video too long" in str(run.controller.failure())
 
 
-async def test_a_prompt_that_cannot_be_made_stops_the_run() -> None:
+async def test_a_prompt_that_cannot_be_made_ends_the_run() -> None:
     run = Run()
     run.bad_prompt = PromptError("prompt of 9000 tokens is over the limit of 8192")
     learner = Learner(run)
@@ -225,7 +225,7 @@ async def test_a_prompt_that_cannot_be_made_stops_the_run() -> None:
 # --- pushes fail -----------------------------------------------------------------------------------
 
 
-async def test_a_failed_push_is_done_again_with_its_members_restarted() -> None:
+async def test_a_failed_push_is_repeated_after_its_workers_are_restarted() -> None:
     run = Run()
     await Learner(run, push_failures=["rollout worker 1 did not receive the weights"]).learn()
     run.check_versions()
@@ -235,7 +235,7 @@ async def test_a_failed_push_is_done_again_with_its_members_restarted() -> None:
     assert run.said("train") == ["train 0", "train 1", "train 2"]
 
 
-async def test_a_push_that_never_succeeds_stops_the_run() -> None:
+async def test_a_push_that_never_succeeds_ends_the_run() -> None:
     run = Run(num_workers=1)
     learner = Learner(run, push_failures=["no route to host"] * 5)
     await learner.learn()
@@ -244,7 +244,7 @@ async def test_a_push_that_never_succeeds_stops_the_run() -> None:
     assert said == "PushFailed: the weights could not be pushed in 5 attempts; last: no route to host"
 
 
-async def test_a_push_to_one_late_worker_that_fails_leaves_the_others_at_work() -> None:
+async def test_a_failed_push_to_a_late_worker_does_not_disturb_the_others() -> None:
     run = Run()
     run.workers[1].generating = [died()]
     learner = Learner(run, push_failures=[])
@@ -258,7 +258,7 @@ async def test_a_push_to_one_late_worker_that_fails_leaves_the_others_at_work() 
     assert run.said("train") == ["train 0", "train 1", "train 2"]
 
 
-async def test_a_push_to_a_late_worker_is_carried_out_before_the_step() -> None:
+async def test_a_push_to_a_late_worker_is_completed_before_the_step() -> None:
     run = Run()
     hold, send = asyncio.Event(), asyncio.Event()
     run.workers[0].generating, run.workers[1].generating = [Partly(1, hold)], [Partly(1, died())]
@@ -269,7 +269,7 @@ async def test_a_push_to_a_late_worker_is_carried_out_before_the_step() -> None:
     learner.sending.append(send)
     await settled()
     assert run.log[-1] == "push v0 1.1"
-    hold.set()  # worker 0 ends its own, and what 1 left
+    hold.set()  # worker 0 finishes its prompts and those that worker 1 left
     await settled()
     assert run.log[-1] == "generate 0.0 v0 [2]"
     assert learner.trained == []
@@ -282,7 +282,7 @@ async def test_a_push_to_a_late_worker_is_carried_out_before_the_step() -> None:
 
 
 @pytest.mark.parametrize(("die_at", "step_of_death"), [(Train, 0), (Train, 1), (Push, 0), (Push, 2)])
-async def test_a_new_session_starts_over_from_its_step(die_at: type[Any], step_of_death: int) -> None:
+async def test_a_new_session_starts_from_its_step(die_at: type[Any], step_of_death: int) -> None:
     run = Run()
     await Learner(run).learn(die_at=die_at, step_of_death=step_of_death)
     again = Learner(run, "second")
@@ -297,7 +297,7 @@ async def test_a_new_session_starts_over_from_its_step(die_at: type[Any], step_o
     assert "learner_restarted" in run.record.kinds
 
 
-async def test_what_the_old_session_had_under_way_is_dropped() -> None:
+async def test_the_work_of_the_old_session_is_cancelled() -> None:
     run = Run(num_workers=1)
     never = asyncio.Event()
     run.workers[0].generating = [never]
@@ -313,7 +313,7 @@ async def test_what_the_old_session_had_under_way_is_dropped() -> None:
         await old
 
 
-async def test_a_learner_that_dies_over_a_push_to_a_late_worker_begins_anew() -> None:
+async def test_a_learner_that_dies_during_a_push_to_a_late_worker_starts_a_new_session() -> None:
     run = Run()
     never = asyncio.Event()
     run.workers[0].generating, run.workers[1].generating = [never], [died()]
@@ -330,54 +330,64 @@ async def test_a_learner_that_dies_over_a_push_to_a_late_worker_begins_anew() ->
     assert run.said("train") == ["train 0", "train 1", "train 2"]
 
 
-async def test_late_words_of_an_old_session_are_not_heard() -> None:
+async def test_late_reports_of_an_old_session_are_ignored() -> None:
     run = Run()
     await Learner(run).learn(die_at=Train)
     await run.controller.begin("second", 0, 0)
     push = await run.controller.command("second", 0, 5.0)
     assert isinstance(push, Push)
     await run.controller.report("first", 0, CommandReport("not of this session"))
-    await run.controller.report("second", 7, CommandReport("of an order that was not given"))
+    await run.controller.report("second", 7, CommandReport("on a command that was not given"))
     assert await run.controller.command("second", 1, 0.05) is None
     with pytest.raises(RuntimeError, match="replaced"):
         await run.controller.command("first", 1, 5.0)
 
 
-async def test_evaluation_before_is_not_repeated_by_a_second_session() -> None:
+async def test_a_second_session_does_not_repeat_the_first_evaluation() -> None:
     run = Run(changed(samples_per_task=2, tasks=("jigsaw",)))
     await Learner(run).learn(die_at=Train)
     await Learner(run, "second").learn()
-    assert [answers.point for answers in run.record.evaluations] == ["before", "after"]
+    assert [evaluation.point for evaluation in run.record.evaluations] == ["before", "after"]
 
 
-# --- orders ----------------------------------------------------------------------------------------
+# --- commands --------------------------------------------------------------------------------------
 
 
-async def test_every_rank_gets_every_order_however_late_it_asks() -> None:
+async def test_every_rank_gets_every_command_however_late_it_asks() -> None:
     run = Run()
     await run.controller.begin("s", 0, 0)
     first = await run.controller.command("s", 0, 5.0)
     await run.controller.report("s", 0, CommandReport())
     train = await run.controller.command("s", 1, 5.0)
     assert isinstance(train, Train)
-    # Rank 0 is at the training step already; rank 1 asks for the push.
+    # Rank 0 has reached the training step; rank 1 still asks for the push.
     assert await run.controller.command("s", 0, 5.0) is first
     assert await run.controller.command("s", 1, 5.0) is train
 
 
-async def test_an_order_that_is_not_there_yet_is_none_after_the_wait() -> None:
+async def test_a_command_that_is_not_given_in_time_is_none() -> None:
     run = Run()
     await run.controller.begin("s", 0, 0)
     assert await run.controller.command("s", 1, 0.05) is None
 
 
-async def test_a_report_that_comes_twice_counts_once() -> None:
+async def test_a_repeated_report_counts_once() -> None:
     run = Run()
     await run.controller.begin("s", 0, 0)
     await run.controller.command("s", 0, 5.0)
     await run.controller.report("s", 0, CommandReport())
     await run.controller.report("s", 0, CommandReport("again"))
     assert isinstance(await run.controller.command("s", 1, 5.0), Train)
+
+
+async def test_commands_up_to_a_finished_step_are_dropped() -> None:
+    run = Run(changed(steps=2))
+    learner = Learner(run)
+    await learner.learn(die_at=Train, step_of_death=1)
+    assert [type(command) for command in learner.commands] == [Push, Train, Push, Train]
+    with pytest.raises(RuntimeError, match="command 1 was carried out before this rank asked for it"):
+        await run.controller.command("first", 1, 1.0)
+    assert await run.controller.command("first", 2, 1.0) is learner.commands[2]
 
 
 # --- shared GPUs -----------------------------------------------------------------------------------
@@ -395,7 +405,7 @@ async def test_engines_sleep_while_the_learner_trains() -> None:
     ]
 
 
-async def test_engines_are_woken_for_a_learner_that_died_while_they_slept() -> None:
+async def test_engines_are_woken_after_a_learner_died_while_they_slept() -> None:
     run = Run(SHARED)
     await Learner(run).learn(die_at=Train)
     assert all(worker.asleep for worker in run.workers)

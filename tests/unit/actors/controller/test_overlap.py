@@ -1,4 +1,4 @@
-"""`actors.controller.controller` with max_staleness 1: the next step is sampled while the learner trains."""
+"""`actors.controller.controller` with max_staleness 1: the next step is generated while the learner trains."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from tests.unit.actors.runs import Clock, Learner, Run, changed, prompt_indices,
 AHEAD = changed(max_staleness=1)
 
 
-async def test_a_step_is_sampled_from_the_weights_of_one_before_while_that_one_is_trained() -> None:
+async def test_a_step_is_generated_by_older_weights_while_the_step_before_is_trained() -> None:
     run = Run(AHEAD, num_workers=1)
     learner = Learner(run, busy=[asyncio.Event(), asyncio.Event(), asyncio.Event()])
     held = list(learner.busy)
@@ -39,7 +39,7 @@ async def test_a_step_is_sampled_from_the_weights_of_one_before_while_that_one_i
     assert [metrics["staleness/mean"] for _, metrics, _ in run.record.steps] == [0.0, 1.0, 1.0]
 
 
-async def test_nothing_is_pushed_until_the_rollouts_have_ended() -> None:
+async def test_nothing_is_pushed_while_engines_generate() -> None:
     run = Run(AHEAD, num_workers=1)
     hold = asyncio.Event()
     learner = Learner(run)
@@ -54,8 +54,8 @@ async def test_nothing_is_pushed_until_the_rollouts_have_ended() -> None:
     assert "push v1 0.0" in run.log
 
 
-async def test_what_was_waited_for_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """First the learner is the slow one, then the engine."""
+async def test_the_metrics_tell_who_was_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """First the learner is slow, then the engine."""
     monkeypatch.setattr(time, "perf_counter", clock := Clock())
     run = Run(AHEAD, num_workers=1)
     slow, hold = asyncio.Event(), asyncio.Event()
@@ -65,7 +65,7 @@ async def test_what_was_waited_for_shows(monkeypatch: pytest.MonkeyPatch) -> Non
         await asyncio.sleep(0)
     await settled()
     clock.now_s += 10
-    run.workers[0].generating = [hold]  # the next: step 2's
+    run.workers[0].generating = [hold]  # the next call is for step 2
     slow.set()
     while len(run.said("generate")) < 3:
         await asyncio.sleep(0)
@@ -81,7 +81,7 @@ async def test_what_was_waited_for_shows(monkeypatch: pytest.MonkeyPatch) -> Non
     assert second["seconds/waited_for_groups"] < third["seconds/waited_for_groups"]
 
 
-async def test_a_worker_that_dies_beside_the_update_leaves_its_prompts_to_the_others() -> None:
+async def test_the_prompts_of_a_worker_that_dies_during_an_update_go_to_the_others() -> None:
     run = Run(AHEAD)
     slow = asyncio.Event()
     learner = Learner(run, busy=[slow])
@@ -90,7 +90,7 @@ async def test_a_worker_that_dies_beside_the_update_leaves_its_prompts_to_the_ot
         await asyncio.sleep(0)
     run.workers[1].generating = [Partly(1, died())]
     await settled()
-    # The learner is at work: the new worker waits for its weights, and the old version goes on beside.
+    # While the learner trains, the restarted worker waits for weights and the other one continues with old ones.
     assert run.said("generate")[2:] == [
         *("generate 0.0 v0 [4, 5]", "generate 1.0 v0 [6, 7]", "generate 0.0 v0 [6]")
     ]
@@ -102,7 +102,7 @@ async def test_a_worker_that_dies_beside_the_update_leaves_its_prompts_to_the_ot
     assert prompt_indices([learner.trained[1]]) == [4, 5, 6, 7]
 
 
-async def test_when_all_die_beside_the_update_they_go_on_with_what_it_made() -> None:
+async def test_when_all_workers_die_during_an_update_they_continue_with_its_weights() -> None:
     run = Run(AHEAD, num_workers=1)
     slow = asyncio.Event()
     learner = Learner(run, busy=[slow])
@@ -115,13 +115,13 @@ async def test_when_all_die_beside_the_update_they_go_on_with_what_it_made() -> 
     slow.set()
     await learning
     run.check_versions()
-    # Weights of version 0 are gone, and those of 1 are newer than need be: they are not pushed twice.
+    # Version 0 is gone. Version 1 is newer than required, and is not pushed twice.
     assert run.log[4:7] == ["push v1 0.1", "generate 0.1 v1 [4, 5, 6]", "train 1"]
     assert [group.policy_version for group in learner.trained[1].groups] == [1, 1, 1, 0]
     assert run.record.steps[1][1]["staleness/mean"] == 0.25
 
 
-async def test_beside_engines_at_work_only_new_ones_are_given_newer_weights() -> None:
+async def test_while_engines_generate_only_restarted_ones_get_newer_weights() -> None:
     run = Run(AHEAD)
     hold, slow = asyncio.Event(), asyncio.Event()
     learner = Learner(run, busy=[slow])
@@ -130,7 +130,7 @@ async def test_beside_engines_at_work_only_new_ones_are_given_newer_weights() ->
         await asyncio.sleep(0)
     run.workers[0].generating, run.workers[1].generating = [hold], [died()]
     await settled()
-    slow.set()  # the step is done while worker 0 is still at work for the next
+    slow.set()  # the step ends while worker 0 still generates for the next one
     await settled()
     assert run.log[-2:] == ["push v1 1.1", "generate 1.1 v1 [6, 7]"]
     hold.set()
@@ -140,7 +140,7 @@ async def test_beside_engines_at_work_only_new_ones_are_given_newer_weights() ->
     assert [group.policy_version for group in learner.trained[1].groups] == [0, 0, 1, 1]
 
 
-async def test_what_was_sampled_beside_the_update_of_an_old_session_is_dropped() -> None:
+async def test_groups_generated_during_an_update_of_the_old_session_are_dropped() -> None:
     run = Run(AHEAD)
     await Learner(run).learn(die_at=Train, step_of_death=0)
     for worker in run.workers:
@@ -151,13 +151,13 @@ async def test_what_was_sampled_beside_the_update_of_an_old_session_is_dropped()
     assert run.said("train") == ["train 0", "train 1", "train 2"]
 
 
-async def test_rollouts_that_fail_beside_the_update_stop_the_run() -> None:
+async def test_a_generation_that_fails_during_an_update_ends_the_run() -> None:
     run = Run(AHEAD)
     for worker in run.workers:
         worker.generating = [
             Partly(9, died()),
             *[engine_error("video too long")] * 2,
-        ]  # the first is all well
+        ]  # the first call finishes before it would die
     learner = Learner(run)
     await learner.learn()
     assert isinstance(learner.commands[-1], Stop)
@@ -166,7 +166,7 @@ async def test_rollouts_that_fail_beside_the_update_stop_the_run() -> None:
 
 
 @pytest.mark.parametrize(("die_at", "step"), [(Train, 0), (Train, 1), (Push, 1), (Push, 2)])
-async def test_a_new_session_takes_the_same_prompts_from_the_weights_it_has(
+async def test_a_new_session_takes_the_same_prompts_with_the_weights_of_its_checkpoint(
     die_at: type[Train] | type[Push], step: int
 ) -> None:
     run = Run(AHEAD)
@@ -181,7 +181,7 @@ async def test_a_new_session_takes_the_same_prompts_from_the_weights_it_has(
     assert all(worker.running == 0 for worker in run.workers)
 
 
-async def test_evaluations_stand_between_steps() -> None:
+async def test_evaluations_run_between_steps() -> None:
     run = Run(changed(AHEAD, samples_per_task=2, every=1, tasks=("jigsaw",)), num_workers=1)
     await Learner(run).learn()
     run.check_versions()

@@ -1,4 +1,4 @@
-"""`actors.controller.controller`: checkpoints, evaluations on the way, and what stops a run for good."""
+"""`actors.controller.controller`: checkpoints, evaluations during a run, and failures that end it."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from tests.unit.actors.runs import Clock, Learner, Run, changed, settled
 JIGSAW = changed(changed(steps=5), samples_per_task=2, tasks=("jigsaw",))
 
 
-async def test_a_checkpoint_is_written_every_so_often_and_at_the_end() -> None:
+async def test_checkpoints_are_written_every_few_steps_and_at_the_end() -> None:
     run = Run(changed(steps=5, checkpoint_every=2))
     learner = Learner(run)
     await learner.learn()
@@ -22,18 +22,18 @@ async def test_a_checkpoint_is_written_every_so_often_and_at_the_end() -> None:
     assert run.log.index("save 2") == run.log.index("train 1") + 1 == run.log.index("push v2 0.0 1.0") - 1
 
 
-async def test_a_step_is_in_the_record_before_it_is_saved() -> None:
+async def test_a_step_is_recorded_before_its_checkpoint_is_written() -> None:
     run = Run(changed(checkpoint_every=1))
     await Learner(run).learn(die_at=Save, step_of_death=2)
     assert [step for step, _, _ in run.record.steps] == [0, 1]
 
 
-async def test_evaluations_on_the_way_are_saved_with_their_score() -> None:
+async def test_evaluations_during_a_run_write_checkpoints_with_their_score() -> None:
     run = Run(changed(JIGSAW, checkpoint_every=2, every=2))
     learner = Learner(run)
     await learner.learn()
-    score = 2 / 3  # of completions 0, 1 and 2, the first and the last are right
-    # One checkpoint for both reasons; the last step's does not hang on the evaluation that follows.
+    score = 2 / 3  # of completions 0, 1 and 2, two are right
+    # One checkpoint serves both reasons. The last step is saved before its evaluation, and again with the score.
     assert [(command.step, command.cursor) for command in learner.saved] == [
         (2, 8),
         (4, 16),
@@ -45,7 +45,7 @@ async def test_evaluations_on_the_way_are_saved_with_their_score() -> None:
         None,
         pytest.approx(score),
     ]
-    assert [(answers.point, answers.step) for answers in run.record.evaluations] == [
+    assert [(evaluation.point, evaluation.step) for evaluation in run.record.evaluations] == [
         *(("before", 0), ("during", 2), ("during", 4), ("after", 5))
     ]
     held_out = [line for line in run.log if line.startswith("generate") and line.endswith((" [0]", " [1]"))]
@@ -53,24 +53,24 @@ async def test_evaluations_on_the_way_are_saved_with_their_score() -> None:
     assert ("held_out_score", "held-out score after step 2: 0.667") in run.record.said
 
 
-async def test_an_evaluation_at_the_last_step_is_made_once() -> None:
+async def test_the_last_step_is_evaluated_once() -> None:
     run = Run(changed(JIGSAW, steps=4, every=2))
     await Learner(run).learn()
-    assert [(answers.point, answers.step) for answers in run.record.evaluations] == [
+    assert [(evaluation.point, evaluation.step) for evaluation in run.record.evaluations] == [
         *(("before", 0), ("during", 2), ("after", 4))
     ]
 
 
-async def test_a_run_resumed_from_an_evaluated_checkpoint_is_not_evaluated_there_again() -> None:
+async def test_a_run_resumed_from_an_evaluated_checkpoint_does_not_repeat_the_evaluation() -> None:
     run = Run(changed(JIGSAW, every=2))
     await Learner(run).learn(step=2)
-    assert [(answers.point, answers.step) for answers in run.record.evaluations] == [
+    assert [(evaluation.point, evaluation.step) for evaluation in run.record.evaluations] == [
         ("during", 4),
         ("after", 5),
     ]
 
 
-async def test_evaluation_does_not_count_as_the_steps_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_seconds_of_a_step_do_not_include_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "perf_counter", clock := Clock())
     run = Run(changed(JIGSAW, every=1))
     hold = asyncio.Event()
@@ -85,28 +85,28 @@ async def test_evaluation_does_not_count_as_the_steps_time(monkeypatch: pytest.M
     assert sum(metrics["seconds/step"] for _, metrics, _ in run.record.steps) < 1
 
 
-def test_the_score_is_the_mean_over_tasks_whatever_their_number_of_samples() -> None:
+def test_the_held_out_score_weights_all_tasks_equally() -> None:
     few = TaskEvaluation("during", 1, "jigsaw", ((0.0, True),), ((1.0, True),) * 2, ("12",))
     many = TaskEvaluation("during", 1, "counting", ((0.0, True),), ((0.5, True),) * 8, ("1,0,0",))
     assert held_out_score([few, many]) == 0.75
 
 
-@pytest.mark.parametrize("rank_0_said_done", [False, True])
-async def test_broken_parity_stops_the_run_and_keeps_the_sample(rank_0_said_done: bool) -> None:
+@pytest.mark.parametrize("rank_0_reported_first", [False, True])
+async def test_a_parity_failure_ends_the_run_and_keeps_the_sample(rank_0_reported_first: bool) -> None:
     run = Run()
     learner = Learner(run)
     await learner.learn(die_at=Train, step_of_death=1)
     number = len(learner.commands) - 1
-    if rank_0_said_done:  # and another rank was slower
+    if rank_0_reported_first:  # and another rank later reports the failure
         await run.controller.report("first", number, CommandReport())
     broken = CommandReport(
         parity_failure=ParityFailure("group 1-0, completion 1, token 3: ...", {"token": 3})
     )
     await run.controller.report(
-        "of old", number, CommandReport(parity_failure=ParityFailure("not heard", {}))
+        "old session", number, CommandReport(parity_failure=ParityFailure("ignored", {}))
     )
     await run.controller.report("first", number, broken)
-    await run.controller.report("first", number, broken)  # every rank says so
+    await run.controller.report("first", number, broken)  # every rank reports it
     assert isinstance(await run.controller.command("first", number + 1, 1.0), Stop)
     assert run.controller.failure() == "ParityBroken: group 1-0, completion 1, token 3: ..."
     assert run.record.parity_failures == [{"token": 3}]
@@ -114,7 +114,7 @@ async def test_broken_parity_stops_the_run_and_keeps_the_sample(rank_0_said_done
     assert [step for step, _, _ in run.record.steps] == [0]
 
 
-async def test_a_reward_that_fails_is_told_once_and_counted() -> None:
+async def test_a_failing_reward_function_is_reported_once_and_counted() -> None:
     run = Run(changed(steps=2))
     run.reward_error = "ZeroDivisionError: division by zero"
     await Learner(run).learn()

@@ -1,4 +1,4 @@
-"""`actors.controller.step_metrics`, by hand."""
+"""`actors.controller.step_metrics`, compared with values computed by hand."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from tests.unit.actors.fakes import recipe
 
 
 def group(task: str, rewards: list[float], *, num_tokens: int, valid: list[bool], cut: int = 0) -> Group:
-    """Rollouts of 1, 2, ... tokens; the first `cut` ran into the length limit."""
+    """Return a group with rollouts of 1, 2, ... tokens, of which the first `cut` reached the length limit."""
     meta = PromptMeta("train", 0, task, "question", "truth", recipe(task), num_tokens, ())
     rollouts = [
         Rollout(
@@ -21,13 +21,13 @@ def group(task: str, rewards: list[float], *, num_tokens: int, valid: list[bool]
     return Group("g", Prompt(meta, None, None), tuple(rollouts), 0)
 
 
-def test_values_by_hand() -> None:
+def test_step_metrics_have_the_values_computed_by_hand() -> None:
     metrics = step_metrics(
         [
             group("jigsaw", [1.0, 0.0], num_tokens=100, valid=[True, False], cut=1),
             group("jigsaw", [0.5, 0.5], num_tokens=120, valid=[True, True]),
             group("counting", [0.25, 0.75], num_tokens=80, valid=[False, False]),
-            group("counting", [0.3, 0.1 + 0.2], num_tokens=100, valid=[True, True]),  # float residue
+            group("counting", [0.3, 0.1 + 0.2], num_tokens=100, valid=[True, True]),  # equal but for rounding
         ],
         reward_tolerance=1e-6,
     )
@@ -52,7 +52,7 @@ def test_values_by_hand() -> None:
     )
 
 
-def test_how_a_batch_came_about() -> None:
+def test_batch_metrics_count_refills_and_staleness() -> None:
     drawn = [
         Group(
             "g",
@@ -62,7 +62,7 @@ def test_how_a_batch_came_about() -> None:
         )
         for index, version in ((4, 2), (5, 3), (6, 3), (7, 3))
     ]
-    # 5 gave way to 6, and 6 to 7.
+    # 6 replaced 5, and 7 replaced 6.
     assert batch_metrics(3, [drawn[0], drawn[3]], drawn) == {
         "staleness/mean": 0.5,
         "groups/drawn": 4.0,
@@ -70,7 +70,7 @@ def test_how_a_batch_came_about() -> None:
     }
 
 
-def test_answers_whose_reward_failed_are_counted() -> None:
+def test_completions_whose_reward_failed_are_counted() -> None:
     made = group("jigsaw", [1.0, 0.0], num_tokens=1, valid=[True, True])
     failed = replace(made, rollouts=(made.rollouts[0], replace(made.rollouts[1], reward_failed=True)))
     assert step_metrics([made, failed], reward_tolerance=0.0)["completion/reward_failed"] == 0.25

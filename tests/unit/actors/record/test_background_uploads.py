@@ -1,4 +1,4 @@
-"""`actors.record.background_uploads`, over a folder whose slow files are pipes: who writes to one waits for a reader."""
+"""`actors.record.background_uploads`, in a folder whose slow files are pipes: a writer waits until a test reads."""
 
 import os
 import time
@@ -17,7 +17,7 @@ def later(tmp_path: Path) -> BackgroundUploads:
 
 
 def slow_file(folder: Path, name: str) -> Path:
-    """Reading it lets the writing of `name` go on."""
+    """Return a pipe in place of the file `name`: reading it lets its writer continue."""
     pipe = folder / f"{name}.new"
     os.mkfifo(pipe)
     return pipe
@@ -27,7 +27,9 @@ def nothing() -> None:
     pass
 
 
-def test_a_batch_is_told_of_once_all_its_files_are_there(later: BackgroundUploads, tmp_path: Path) -> None:
+def test_then_is_called_once_all_files_of_a_batch_are_written(
+    later: BackgroundUploads, tmp_path: Path
+) -> None:
     def written(name: str) -> bool:
         return (tmp_path / name).exists()
 
@@ -44,27 +46,27 @@ def test_a_batch_is_told_of_once_all_its_files_are_there(later: BackgroundUpload
     assert (tmp_path / "c").read_bytes() == b"x"
 
 
-def test_a_batch_that_is_not_written_whole_is_told_of_to_nobody(
-    later: BackgroundUploads, tmp_path: Path
-) -> None:
-    (tmp_path / "b").touch()  # no folder
+def test_then_is_not_called_for_a_batch_that_fails(later: BackgroundUploads, tmp_path: Path) -> None:
+    (tmp_path / "b").touch()  # a file where a folder is needed
     told: list[str] = []
     later.write({"a": b"x", "b/c": b"x"}, lambda: told.append("first"))
     eventually(lambda: bool(later._failures))
     with pytest.raises(OSError, match="b"):
         later.write({"d": b"x"}, lambda: told.append("second"))
-    later.close(10)  # what went wrong was said, and is not said again
-    assert told == ["second"]  # a failure costs its own batch alone
+    later.close(10)  # the error was raised before, and is not raised again
+    assert told == ["second"]  # other batches are written
 
 
-def test_what_went_wrong_last_is_said_at_the_end(later: BackgroundUploads, tmp_path: Path) -> None:
+def test_the_last_error_is_raised_by_close(later: BackgroundUploads, tmp_path: Path) -> None:
     (tmp_path / "b").touch()
     later.write({"b/c": b"x"}, nothing)
     with pytest.raises(OSError, match="b"):
         later.close(10)
 
 
-def test_no_more_wait_than_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_is_refused_when_too_many_are_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("actors.record.background_uploads._MAX_WAITING", 2)
     monkeypatch.setattr("actors.record.background_uploads._NUM_THREADS", 1)
     later = BackgroundUploads(Files(str(tmp_path)))
@@ -78,11 +80,11 @@ def test_no_more_wait_than_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         later.write({"3": b"x"}, lambda: told.append("3"))
     assert slow.read_bytes() == b"x"
     later.close(10)
-    assert told == ["0", "1", "2"]  # in turn, where one thread writes
+    assert told == ["0", "1", "2"]  # in order, because there is one thread
     assert not (tmp_path / "3").exists()
 
 
-def test_closing_waits_no_longer_than_it_may_and_nothing_is_told_afterwards(
+def test_close_waits_no_longer_than_its_timeout_and_then_is_not_called_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("actors.record.background_uploads._NUM_THREADS", 1)

@@ -1,4 +1,4 @@
-"""`actors.record.run_log`: what a run leaves behind, read back from its files."""
+"""`actors.record.run_log`: the record of a run, read back from its files."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def group(rewards: tuple[float, ...]) -> Group:
     return Group("3-0", Prompt(meta, object(), object()), tuple(rollouts), policy_version=3)
 
 
-def test_a_step_is_written_at_once_with_its_rollouts_whole(tmp_path: Path) -> None:
+def test_a_step_is_written_at_once_with_its_rollouts_in_full(tmp_path: Path) -> None:
     log = RunLog(str(tmp_path), grpo=GrpoConfig())
     log.step(3, {"reward/mean": 0.5, "step/tokens": 300.0, "seconds/step": 1.5}, [group((1.0, 0.0))])
     (metrics,) = lines(tmp_path, "metrics")
@@ -59,7 +59,7 @@ def test_a_step_is_written_at_once_with_its_rollouts_whole(tmp_path: Path) -> No
     assert second["advantage"] == pytest.approx(-(2**-0.5), abs=1e-5)
 
 
-def test_the_advantages_shown_are_the_learners(tmp_path: Path) -> None:
+def test_the_advantages_shown_follow_the_grpo_section(tmp_path: Path) -> None:
     log = RunLog(str(tmp_path), grpo=GrpoConfig(reward_tolerance=0.2))
     log.step(0, {"step/tokens": 1.0, "seconds/step": 1.0}, [group((0.5, 0.6))])
     RunLog(str(tmp_path), grpo=GrpoConfig(advantage="dr_grpo")).step(
@@ -69,7 +69,7 @@ def test_the_advantages_shown_are_the_learners(tmp_path: Path) -> None:
     assert advantages == [[0, 0], [0.5, -0.5]]
 
 
-def test_events_and_evaluations(tmp_path: Path) -> None:
+def test_events_and_evaluations_are_written(tmp_path: Path) -> None:
     log = RunLog(str(tmp_path), grpo=GrpoConfig())
     log.event("rollout_died", "rollout worker 1: its process died – Ω")
     log.evaluation(TaskEvaluation("before", 0, "jigsaw", ((1.0, True),), ((0.0, False),) * 2, ("21",)))
@@ -87,7 +87,7 @@ def test_events_and_evaluations(tmp_path: Path) -> None:
     ]
 
 
-def test_what_broke_parity_is_kept_as_json_whatever_its_numbers(tmp_path: Path) -> None:
+def test_a_parity_failure_is_written_as_json_also_with_nan(tmp_path: Path) -> None:
     log = RunLog(str(tmp_path), grpo=GrpoConfig())
     log.parity_failure({"group_id": "3-1", "token": 2, "learner_logprobs": [-0.5, float("nan")]})
     assert json.loads((tmp_path / "parity-failure.json").read_text()) == {
@@ -115,12 +115,12 @@ def test_only_the_newest_lines_are_kept_for_readers(tmp_path: Path, monkeypatch:
     log = RunLog(str(tmp_path), grpo=GrpoConfig())
     for number in range(5):
         log.event("a", str(number))
-    late, cursor = log.since(1)  # line 1 is gone already
+    late, cursor = log.since(1)  # line 1 is gone
     assert ([record["message"] for record in late], cursor) == (["2", "3", "4"], 5)
     log.event("a", "5")
     newest, cursor = log.since(cursor)
     assert ([record["message"] for record in newest], cursor) == (["5"], 6)
-    assert len(lines(tmp_path, "events")) == 6  # the file has all of them
+    assert len(lines(tmp_path, "events")) == 6  # the file has all
 
 
 def test_a_resumed_run_adds_to_the_record(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`actors.record.store_sink` and `actors.record.run_log`: what a run says, read back from the store."""
+"""`actors.record.store_sink` and `actors.record.run_log`: the record of a run, read back from the store."""
 
 import os
 import time
@@ -46,7 +46,7 @@ def sampled(rewards: tuple[float, ...] = (1.0, 0.0), split: Split = "train"):  #
     return replace(made, prompt=replace(made.prompt, meta=meta))
 
 
-def test_what_a_run_says_is_in_the_store(tmp_path: Path, url: str) -> None:
+def test_the_record_is_in_the_store(tmp_path: Path, url: str) -> None:
     log, run_id = logged(tmp_path, url)
     log.event("stage", "training")
     log.step(0, METRICS, [sampled()])
@@ -85,7 +85,7 @@ def test_what_a_run_says_is_in_the_store(tmp_path: Path, url: str) -> None:
     assert stored.details == "1 frames dropped at each cut"
 
 
-def test_pictures_are_files_that_the_group_names(tmp_path: Path, url: str) -> None:
+def test_frames_are_files_that_the_group_names(tmp_path: Path, url: str) -> None:
     log, run_id = logged(tmp_path, url)
     strange = replace(sampled(), group_id="../../up")
     log.step(3, METRICS, [strange])
@@ -108,7 +108,7 @@ def test_pictures_are_files_that_the_group_names(tmp_path: Path, url: str) -> No
     assert file.read_bytes() == b"a picture"
 
 
-def test_steps_that_are_taken_again_are_forgotten(tmp_path: Path, url: str) -> None:
+def test_steps_that_are_taken_again_are_dropped(tmp_path: Path, url: str) -> None:
     log, run_id = logged(tmp_path, url)
     for step in range(4):
         log.step(step, METRICS | {"reward/mean": 0.1 * step}, [])
@@ -118,9 +118,7 @@ def test_steps_that_are_taken_again_are_forgotten(tmp_path: Path, url: str) -> N
     assert series.steps == (0, 1)
 
 
-def test_an_entry_that_a_sink_refuses_costs_that_entry_there_and_is_said_once(
-    tmp_path: Path, url: str
-) -> None:
+def test_an_entry_that_a_sink_cannot_write_is_lost_there_and_reported_once(tmp_path: Path, url: str) -> None:
     log, run_id = logged(tmp_path, url)
     meta = replace(sampled().prompt.meta, recipe=None)
     broken = replace(sampled(), prompt=replace(sampled().prompt, meta=meta))
@@ -134,7 +132,7 @@ def test_an_entry_that_a_sink_refuses_costs_that_entry_there_and_is_said_once(
     assert len(lines(tmp_path / "run", "metrics")) == 2
 
 
-def test_a_store_that_cannot_be_opened_costs_no_run(tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_opened_does_not_end_the_run(tmp_path: Path) -> None:
     log = RunLog(str(tmp_path), grpo=GrpoConfig(), store=("nonsense", 1), trackers=("mlflow",))
     log.step(0, METRICS, [])
     said = [line["message"] for line in lines(tmp_path, "events")]
@@ -143,7 +141,7 @@ def test_a_store_that_cannot_be_opened_costs_no_run(tmp_path: Path) -> None:
 
 
 def frames_of(url: str, run_id: int, step: int) -> list[str]:
-    """The pictures that the group of a step names."""
+    """Return the files of the frames that the group of a step names."""
     reader = RunReader(open_database(url))
     (found,) = reader.groups(run_id, step=step).items
     stored = reader.group(run_id, found.id)
@@ -154,7 +152,7 @@ def frames_of(url: str, run_id: int, step: int) -> list[str]:
 CLIPS = [ClipThumbnails("Clip 1", None, (Thumbnail(0.5, False, b"a picture", ()),))]
 
 
-def test_pictures_go_to_a_bucket_where_there_is_one(tmp_path: Path, url: str) -> None:
+def test_frames_go_to_the_bucket_if_there_is_one(tmp_path: Path, url: str) -> None:
     log, run_id = logged(tmp_path, url, (tmp_path / "bucket").as_uri())
     log.step(3, METRICS, [sampled()])
     log.pictures(3, sampled(), CLIPS)
@@ -164,7 +162,7 @@ def test_pictures_go_to_a_bucket_where_there_is_one(tmp_path: Path, url: str) ->
     assert not (tmp_path / "run" / "frames").exists()
 
 
-def test_a_slow_bucket_holds_up_nothing_and_no_group_names_what_is_not_there(
+def test_a_slow_bucket_delays_nothing_and_no_group_names_a_missing_file(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("actors.record.background_uploads._NUM_THREADS", 1)
@@ -172,11 +170,11 @@ def test_a_slow_bucket_holds_up_nothing_and_no_group_names_what_is_not_there(
     log, run_id = logged(tmp_path, url, (tmp_path / "bucket").as_uri())
     slow = tmp_path / "bucket" / "frames" / "000000" / sampled().group_id / "0-000.webp.new"
     slow.parent.mkdir(parents=True)
-    os.mkfifo(slow)  # whoever writes to it waits for a reader
+    os.mkfifo(slow)  # its writer waits for a reader
     log.step(0, METRICS, [sampled()])
     log.pictures(0, sampled(), CLIPS)
     eventually(lambda: log._others["the run store"]._uploads._waiting.qsize() == 0)  # type: ignore[attr-defined]
-    for step in (1, 2):  # one waits, one is too many
+    for step in (1, 2):  # the first one waits, the second one is too many
         log.step(step, METRICS, [sampled()])
         log.pictures(step, sampled(), CLIPS)
     eventually(lambda: len(RunReader(open_database(url)).groups(run_id).items) == 3)
@@ -188,8 +186,8 @@ def test_a_slow_bucket_holds_up_nothing_and_no_group_names_what_is_not_there(
     assert [len(frames_of(url, run_id, step)) for step in range(3)] == [1, 1, 0]
 
 
-def test_a_bucket_that_takes_nothing_costs_pictures_alone_and_is_said_once(tmp_path: Path, url: str) -> None:
-    (tmp_path / "bucket").touch()  # no folder
+def test_a_failing_bucket_loses_only_frames_and_is_reported_once(tmp_path: Path, url: str) -> None:
+    (tmp_path / "bucket").touch()  # a file where a folder is needed
     log, run_id = logged(tmp_path, url, (tmp_path / "bucket").as_uri())
     for step in range(3):
         log.step(step, METRICS, [sampled()])
@@ -201,7 +199,7 @@ def test_a_bucket_that_takes_nothing_costs_pictures_alone_and_is_said_once(tmp_p
     assert len(lines(tmp_path / "run", "metrics")) == 3
 
 
-def test_pictures_of_a_step_that_is_taken_again_come_too_late(
+def test_late_frames_of_a_step_that_is_taken_again_are_dropped(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log, run_id = logged(tmp_path, url, (tmp_path / "bucket").as_uri())
@@ -217,7 +215,7 @@ def test_pictures_of_a_step_that_is_taken_again_come_too_late(
     assert [each.step for each in RunReader(open_database(url)).groups(run_id).items] == [0]
 
 
-def test_pictures_of_the_evaluation_that_a_run_goes_on_from_still_come(tmp_path: Path, url: str) -> None:
+def test_late_frames_of_the_evaluation_that_a_run_resumes_from_are_kept(tmp_path: Path, url: str) -> None:
     log, run_id = logged(tmp_path, url, (tmp_path / "bucket").as_uri())
     evaluated = sampled(split="held_out")
     slow = tmp_path / "bucket" / "frames" / "000001" / evaluated.group_id / "0-000.webp.new"

@@ -1,4 +1,4 @@
-"""Trackers by name, with the real packages where they are installed: a run that goes on is the same run there."""
+"""Trackers, with the real packages if they are installed: a resumed run is the same run there."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.unit.actors.record.test_run_log import lines
 
 
 def record(folder: Path, tracker: str) -> None:
-    """Two lives of a run, one step each."""
+    """Record a run of one step, then resume it for another."""
     for step in range(2):
         log = RunLog(str(folder), grpo=GrpoConfig(), trackers=(tracker,), config={"seed": 3})
         log.step(step, {"reward/mean": 0.5 + step / 10, "step/tokens": 3.0, "seconds/step": 1.0}, [])
@@ -20,7 +20,7 @@ def record(folder: Path, tracker: str) -> None:
     assert not (folder / "events.jsonl").exists(), lines(folder, "events")
 
 
-def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_run_is_one_run_in_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     mlflow.set_tracking_uri(tmp_path.joinpath("mlruns").as_uri())
@@ -31,7 +31,7 @@ def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run.data.metrics["held_out/jigsaw"] == 0.25
 
 
-def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_run_is_one_run_in_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     record(tmp_path, "wandb")

@@ -1,4 +1,4 @@
-"""`actors.workers.prompt_worker`: prompts that follow from their number alone, and videos that go bad on the way."""
+"""`actors.workers.prompt_worker`: prompts follow from their number alone, and unreadable videos are skipped."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +55,7 @@ def with_videos(spec: PromptSpec, videos: Mapping[Split, Sequence[SampledVideo]]
     return dataclasses.replace(spec, source=dataclasses.replace(spec.source, videos=videos))
 
 
-def test_a_prompt_is_the_same_whoever_makes_it(spec: PromptSpec) -> None:
+def test_a_prompt_is_the_same_in_every_worker(spec: PromptSpec) -> None:
     one, two = PromptWorker(spec), PromptWorker(spec)
     for index in (5, 0, 3):
         (meta, engine, model), (again, same_engine, same_model) = (
@@ -68,7 +68,7 @@ def test_a_prompt_is_the_same_whoever_makes_it(spec: PromptSpec) -> None:
         assert np.array_equal(model.patches, same_model.patches)
 
 
-def test_what_is_known_of_a_prompt(spec: PromptSpec) -> None:
+def test_a_prompts_meta_describes_it(spec: PromptSpec) -> None:
     meta, engine, model = PromptWorker(spec).make("train", 1)
     recipe = meta.recipe
     assert (meta.split, meta.index, meta.rejected) == ("train", 1, ())
@@ -78,9 +78,9 @@ def test_what_is_known_of_a_prompt(spec: PromptSpec) -> None:
     assert meta.question.count("[video]") == len(engine.videos) == 4
 
 
-def test_splits_differ_in_videos_and_in_recipes(spec: PromptSpec) -> None:
-    maker = PromptWorker(spec)
-    recipes = {split: [maker.make(split, i)[0].recipe for i in range(4)] for split in videos_of(spec)}
+def test_splits_have_different_videos_and_recipes(spec: PromptSpec) -> None:
+    worker = PromptWorker(spec)
+    recipes = {split: [worker.make(split, i)[0].recipe for i in range(4)] for split in videos_of(spec)}
     videos = {split: {recipe.video for recipe in found} for split, found in recipes.items()}
     assert len(videos["train"]) == 3
     assert not videos["train"] & videos["held_out"]
@@ -89,30 +89,30 @@ def test_splits_differ_in_videos_and_in_recipes(spec: PromptSpec) -> None:
     assert same_video.make("train", 0)[0].recipe != same_video.make("held_out", 0)[0].recipe
 
 
-def test_a_task_can_be_asked_for(spec: PromptSpec) -> None:
-    maker = PromptWorker(spec)
-    assert {maker.make("held_out", index, "jigsaw")[0].task for index in range(3)} == {"jigsaw"}
+def test_a_task_can_be_chosen(spec: PromptSpec) -> None:
+    worker = PromptWorker(spec)
+    assert {worker.make("held_out", index, "jigsaw")[0].task for index in range(3)} == {"jigsaw"}
 
 
-def test_a_video_that_went_bad_is_passed_over_and_named(spec: PromptSpec, tmp_path: Path) -> None:
+def test_an_unreadable_video_is_skipped_and_named(spec: PromptSpec, tmp_path: Path) -> None:
     good, *rest = videos_of(spec)["train"]
     bad = [dataclasses.replace(info, path=str(tmp_path / f"gone{n}.mp4")) for n, info in enumerate(rest)]
-    maker = PromptWorker(with_videos(spec, {"train": [good, *bad], "held_out": []}))
-    made = [maker.make("train", index)[0] for index in range(6)]
+    worker = PromptWorker(with_videos(spec, {"train": [good, *bad], "held_out": []}))
+    made = [worker.make("train", index)[0] for index in range(6)]
     assert {meta.recipe.video for meta in made} == {good.path}
-    assert [meta.task for meta in made] == ["grounding", "jigsaw"] * 3  # the mix is kept
+    assert [meta.task for meta in made] == ["grounding", "jigsaw"] * 3  # the mix stays the same
     assert any(meta.rejected for meta in made)
     assert all("gone" in reason for meta in made for reason in meta.rejected)
 
 
-def test_when_no_video_can_be_read_it_is_the_data(spec: PromptSpec, tmp_path: Path) -> None:
+def test_twenty_unreadable_videos_in_a_row_are_an_error(spec: PromptSpec, tmp_path: Path) -> None:
     bad = [dataclasses.replace(info, path=str(tmp_path / "gone.mp4")) for info in videos_of(spec)["train"]]
-    maker = PromptWorker(with_videos(spec, {"train": bad, "held_out": []}))
+    worker = PromptWorker(with_videos(spec, {"train": bad, "held_out": []}))
     with pytest.raises(ValueError, match=r"20 videos in a row could not be read, the last: .*gone\.mp4"):
-        maker.make("train", 0)
+        worker.make("train", 0)
 
 
 def test_a_prompt_that_is_too_long_is_refused(spec: PromptSpec) -> None:
-    maker = PromptWorker(dataclasses.replace(spec, max_prompt_tokens=20))
+    worker = PromptWorker(dataclasses.replace(spec, max_prompt_tokens=20))
     with pytest.raises(PromptError, match="over the limit of 20"):
-        maker.make("train", 0)
+        worker.make("train", 0)

@@ -1,4 +1,4 @@
-"""`RewardPool`: everything is scored once, in few calls, and an error reaches those who wait."""
+"""`actors.workers.reward_pool`: everything is scored once, in few calls, and errors reach the callers."""
 
 import asyncio
 from typing import Any
@@ -12,7 +12,7 @@ from tests.unit.actors.runs import settled
 
 
 class FakeWorker:
-    """Scores an answer by its text's length, when it is let."""
+    """Scores a completion by the length of its text, once `may_answer` is set."""
 
     def __init__(self) -> None:
         self.calls: list[Items] = []
@@ -41,7 +41,7 @@ def rewards(scores: list[Score]) -> list[float]:
     return [score.reward for score in scores]
 
 
-def test_groups_that_come_together_share_the_idle_workers() -> None:
+def test_groups_that_arrive_together_share_the_idle_workers() -> None:
     async def run() -> None:
         workers = [FakeWorker(), FakeWorker()]
         found = await ask(RewardPool(workers), *[items("x" * n, "x" * (n + 1)) for n in range(5)])
@@ -51,7 +51,7 @@ def test_groups_that_come_together_share_the_idle_workers() -> None:
     asyncio.run(run())
 
 
-def test_what_comes_while_all_are_busy_goes_in_the_next_call() -> None:
+def test_groups_that_arrive_while_all_workers_are_busy_share_the_next_call() -> None:
     async def run() -> None:
         worker = FakeWorker()
         worker.may_answer.clear()
@@ -69,7 +69,7 @@ def test_what_comes_while_all_are_busy_goes_in_the_next_call() -> None:
     asyncio.run(run())
 
 
-def test_an_error_reaches_all_of_its_call_and_the_worker_goes_on() -> None:
+def test_an_error_reaches_all_callers_of_its_call_and_the_worker_is_used_again() -> None:
     async def run() -> None:
         worker = FakeWorker()
         worker.error = RuntimeError("lost")
@@ -82,7 +82,7 @@ def test_an_error_reaches_all_of_its_call_and_the_worker_goes_on() -> None:
     asyncio.run(run())
 
 
-def test_a_worker_that_hangs_is_named_by_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_that_hangs_raises_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         monkeypatch.setattr(actors.workers.reward_pool, "_CALL_TIMEOUT_S", 0.02)
         monkeypatch.setattr(actors.workers.reward_pool, "CUSTOM_REWARD_TIMEOUT_S", 0.0)
@@ -94,14 +94,14 @@ def test_a_worker_that_hangs_is_named_by_its_deadline(monkeypatch: pytest.Monkey
     asyncio.run(run())
 
 
-def test_who_stops_waiting_costs_the_others_nothing() -> None:
+def test_a_cancelled_caller_does_not_disturb_the_others() -> None:
     async def run() -> None:
         worker = FakeWorker()
         worker.may_answer.clear()
         pool = RewardPool([worker])
-        given_up, kept = (asyncio.ensure_future(pool.score(items(text))) for text in ("a", "bb"))
+        cancelled, kept = (asyncio.ensure_future(pool.score(items(text))) for text in ("a", "bb"))
         await settled()
-        given_up.cancel()
+        cancelled.cancel()
         worker.may_answer.set()
         assert rewards(await kept) == [0.2]
 

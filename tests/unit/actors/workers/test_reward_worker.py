@@ -1,4 +1,4 @@
-"""`actors.workers.reward_worker`: by the rules, or by a function of the user's own."""
+"""`actors.workers.reward_worker`: scores by the rules, or by the user's own function."""
 
 from pathlib import Path
 
@@ -8,27 +8,27 @@ from actors.config import RewardConfig
 from actors.messages import Score
 from actors.workers.reward_worker import RewardWorker
 
-MINE = """
-def half(task, text, answer):
-    return 0.5 if (task, text, answer) == ("jigsaw", "21", "12") else 0
+OWN_REWARDS = """
+def half(task, text, truth):
+    return 0.5 if (task, text, truth) == ("jigsaw", "21", "12") else 0
 
-def broken(task, text, answer):
+def broken(task, text, truth):
     return 1 / 0
 """
 
 
-def test_a_function_scores_and_the_rules_judge_the_form(
+def test_the_function_scores_and_the_rules_decide_what_is_valid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "rewards_of_theirs.py").write_text(MINE)
+    (tmp_path / "own_rewards.py").write_text(OWN_REWARDS)
     monkeypatch.syspath_prepend(str(tmp_path))
     items = [("jigsaw", "21", "12"), ("jigsaw", "two, one", "12")]
-    assert RewardWorker(RewardConfig(function="rewards_of_theirs:half")).score(items) == [
+    assert RewardWorker(RewardConfig(function="own_rewards:half")).score(items) == [
         Score(0.5, True),
         Score(0.0, False),
     ]
     failed = Score(0.0, True, "ZeroDivisionError: division by zero")
-    assert RewardWorker(RewardConfig(function="rewards_of_theirs:broken")).score(items[:1]) == [failed]
+    assert RewardWorker(RewardConfig(function="own_rewards:broken")).score(items[:1]) == [failed]
 
 
 def test_without_a_function_the_rules_score() -> None:

@@ -1,4 +1,4 @@
-"""`actors.workers.rollout_pool`: who is given prompts, and what becomes of those whose worker fails."""
+"""`actors.workers.rollout_pool`: which worker gets which prompts, and what happens when workers fail."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ SAMPLING = Sampling(num_completions=2, temperature=1.0, max_tokens=8, seed=0)
 
 
 async def started(fakes: list[FakeWorker], events: Events, **timeouts: float) -> RolloutPool:
-    """A pool whose members all hold version 0."""
+    """Return a pool whose workers all hold version 0."""
     pool = pool_of(fakes, events, **timeouts)
     pool.start()
     await pool.all_started()
@@ -24,13 +24,13 @@ async def started(fakes: list[FakeWorker], events: Events, **timeouts: float) ->
 
 
 async def stale(pool: RolloutPool, version: int) -> tuple[LiveWorker, ...]:
-    """Members that are up and lack `version`, once there are any."""
+    """Wait for live workers that lack `version`, and return them."""
     await pool.wait_for(lambda: pool.workers_without(version))
     return pool.workers_without(version)
 
 
 async def texts(pool: RolloutPool, *indices: int, oldest: int = 0) -> list[list[str]]:
-    """The texts of each prompt, which is delivered once."""
+    """Generate, and return the texts of each prompt; each must be delivered once."""
     groups: dict[int, list[str]] = {}
 
     def deliver(index: int, completions: list[Completion], version: int) -> None:
@@ -42,7 +42,7 @@ async def texts(pool: RolloutPool, *indices: int, oldest: int = 0) -> list[list[
     return [groups[place] for place in range(len(indices))]
 
 
-async def test_members_come_up_in_the_order_of_their_index_and_without_weights() -> None:
+async def test_live_workers_are_in_the_order_of_their_index_and_start_without_weights() -> None:
     fakes = workers(3)
     late = asyncio.Event()
     fakes[0].describing = [late]
@@ -60,7 +60,7 @@ async def test_members_come_up_in_the_order_of_their_index_and_without_weights()
     assert pool.workers_without(0) == pool.live_workers()
 
 
-async def test_no_prompt_goes_to_a_member_that_lacks_the_version() -> None:
+async def test_no_prompt_goes_to_a_worker_with_too_old_a_version() -> None:
     fakes = workers(2)
     pool = pool_of(fakes, Events())
     pool.start()
@@ -76,7 +76,7 @@ async def test_no_prompt_goes_to_a_member_that_lacks_the_version() -> None:
     assert pool.workers_without(3) == (first,)
 
 
-async def test_a_newer_version_than_asked_for_will_do_and_is_told() -> None:
+async def test_a_newer_version_than_the_oldest_acceptable_one_is_used_and_reported() -> None:
     fakes = workers(2)
     pool = pool_of(fakes, Events())
     pool.start()
@@ -95,7 +95,7 @@ async def test_a_newer_version_than_asked_for_will_do_and_is_told() -> None:
     assert fakes[0].log == ["generate 0.0 v3 [5]", "generate 1.0 v2 [6]"]
 
 
-async def test_prompts_are_shared_out_equally_and_delivered_as_they_are_finished() -> None:
+async def test_prompts_are_divided_equally_and_delivered_as_they_finish() -> None:
     fakes = workers(2)
     pool = await started(fakes, Events())
     hold = asyncio.Event()
@@ -111,14 +111,14 @@ async def test_prompts_are_shared_out_equally_and_delivered_as_they_are_finished
     )
     await settled()
     assert fakes[0].log == ["generate 0.0 v0 [0, 1, 2]", "generate 1.0 v0 [3, 4]"]
-    assert sorted(delivered) == [0, 1, 2, 4]  # the last of each worker's is finished first
+    assert sorted(delivered) == [0, 1, 2, 4]  # each fake worker finishes its last prompt first
     assert not generating.done()
     hold.set()
     await generating
     assert delivered[-1] == 3
 
 
-async def test_only_what_a_dead_worker_left_unfinished_goes_to_another() -> None:
+async def test_only_the_unfinished_prompts_of_a_dead_worker_go_to_another() -> None:
     fakes, events = workers(2), Events()
     pool = await started(fakes, events)
     fakes[0].generating = [Partly(1, died())]
@@ -130,7 +130,7 @@ async def test_only_what_a_dead_worker_left_unfinished_goes_to_another() -> None
     )
 
 
-async def test_members_work_side_by_side_and_none_gets_two_calls_at_once() -> None:
+async def test_workers_run_in_parallel_and_none_gets_two_calls_at_once() -> None:
     fakes = workers(2)
     pool = await started(fakes, Events())
     hold = [asyncio.Event(), asyncio.Event()]
@@ -145,12 +145,12 @@ async def test_members_work_side_by_side_and_none_gets_two_calls_at_once() -> No
     assert [await call for call in calls] == [[[f"{i}/0", f"{i}/1"]] for i in range(3)]
 
 
-async def test_a_dead_workers_prompts_go_to_another_and_it_comes_back_as_another_member() -> None:
+async def test_a_dead_worker_comes_back_in_another_life() -> None:
     fakes, events = workers(2), Events()
     pool = await started(fakes, events)
     fakes[0].generating = [died()]
     assert await texts(pool, 1) == [["1/0", "1/1"]]
-    # Not killed: Ray restarts a dead process by itself, and a kill would hit the new one.
+    # It is not killed: Ray restarts a dead process, and a kill would hit the new one.
     assert fakes[0].log == ["generate 0.0 v0 [1]", "generate 1.0 v0 [1]"]
     (back,) = await stale(pool, 0)
     assert (back.index, back.life) == (0, "0.1")
@@ -158,7 +158,7 @@ async def test_a_dead_workers_prompts_go_to_another_and_it_comes_back_as_another
         ("rollout_died", "rollout worker 0: its process died; its 1 prompts go to another"),
         ("rollout_restarted", "rollout worker 0 is up again"),
     ]
-    # It is given nothing before it is refitted, and then serves like any other.
+    # It gets no prompts before a push, and then serves like any other.
     await texts(pool, 3)
     assert fakes[0].log[-1] == "generate 1.0 v0 [3]"
     await pool.note_pushed([back], 0)
@@ -166,14 +166,14 @@ async def test_a_dead_workers_prompts_go_to_another_and_it_comes_back_as_another
     assert fakes[0].log[-1] == "generate 0.1 v0 [4]"
 
 
-async def test_the_only_workers_prompts_wait_until_it_is_back_and_refitted() -> None:
+async def test_the_prompts_of_the_only_worker_wait_until_it_is_back_and_pushed_to() -> None:
     (fake,) = fakes = workers(1)
     pool = await started(fakes, Events())
     fake.generating = [died()]
     call = asyncio.ensure_future(texts(pool, 1))
-    members = await stale(pool, 0)
+    live = await stale(pool, 0)
     assert not call.done()
-    await pool.note_pushed(members, 0)
+    await pool.note_pushed(live, 0)
     assert await call == [["1/0", "1/1"]]
 
 
@@ -186,7 +186,7 @@ async def test_a_worker_that_hangs_is_killed_at_its_deadline() -> None:
     assert events.said[0][1] == "rollout worker 0: nothing came back within 1 s; its 1 prompts go to another"
 
 
-async def test_an_engine_that_raises_is_restarted_and_its_prompts_tried_once_more() -> None:
+async def test_an_engine_that_raises_is_restarted_and_its_prompts_are_tried_once_more() -> None:
     fakes, events = workers(2), Events()
     pool = await started(fakes, events)
     fakes[0].generating = [engine_error("out of blocks")]
@@ -197,7 +197,7 @@ async def test_an_engine_that_raises_is_restarted_and_its_prompts_tried_once_mor
     )
 
 
-async def test_prompts_that_two_engines_refuse_are_at_fault_themselves() -> None:
+async def test_the_error_of_a_second_engine_for_the_same_prompts_is_raised() -> None:
     fakes = workers(3)
     pool = await started(fakes, Events())
     for fake in fakes:
@@ -209,45 +209,45 @@ async def test_prompts_that_two_engines_refuse_are_at_fault_themselves() -> None
     assert await texts(pool, 2) == [["2/0", "2/1"]]
 
 
-async def test_prompts_that_no_worker_survives_stop_the_run_and_progress_counts_anew() -> None:
+async def test_prompts_that_no_worker_survives_are_poison_and_a_finished_prompt_resets_the_count() -> None:
     fakes = workers(1)
     pool = await started(fakes, Events())
     fakes[0].generating = [died(), died(), Partly(1, died()), died(), died(), died()]
 
-    async def refit() -> None:
+    async def push() -> None:
         while True:
             await pool.note_pushed(await stale(pool, 0), 0)
 
-    refitting = asyncio.ensure_future(refit())
+    pushing = asyncio.ensure_future(push())
     with pytest.raises(PoisonPrompts, match="4 rollout workers in a row failed over the same 1 prompts"):
         await texts(pool, 1, 2)
-    refitting.cancel()
+    pushing.cancel()
     assert len(fakes[0].log) == 6
 
 
-async def test_a_member_that_two_complain_of_is_restarted_once() -> None:
+async def test_a_worker_reported_twice_is_restarted_once() -> None:
     fakes = workers(1)
     pool = await started(fakes, Events())
-    (member,) = pool.live_workers()
-    await asyncio.gather(pool.restart(member, "one"), pool.restart(member, "two"))
+    (worker,) = pool.live_workers()
+    await asyncio.gather(pool.restart(worker, "one"), pool.restart(worker, "two"))
     await stale(pool, 0)
-    await pool.restart(member, "three: it is long gone")
+    await pool.restart(worker, "three: it is long gone")
     assert fakes[0].log == ["kill 0"]
     assert [entry.life for entry in pool.live_workers()] == ["0.1"]
 
 
-async def test_a_worker_said_to_be_dead_that_still_answers_is_killed_and_not_taken_for_the_new_one() -> None:
+async def test_a_worker_reported_dead_that_still_answers_is_killed_and_not_taken_for_its_successor() -> None:
     (fake,) = fakes = workers(1)
     pool = await started(fakes, Events())
-    (member,) = pool.live_workers()
-    await pool.restart(member, "out of reach for a moment", died=True)
+    (worker,) = pool.live_workers()
+    await pool.restart(worker, "out of reach for a moment", died=True)
     assert fake.log == []
     (back,) = await stale(pool, 0)
     assert fake.log == ["kill 0"]
     assert back.life == "0.1"
 
 
-async def test_a_worker_that_is_not_up_yet_is_asked_again() -> None:
+async def test_a_worker_that_is_not_up_yet_is_called_again() -> None:
     fakes = workers(1)
     fakes[0].describing = [died()]
     pool = pool_of(fakes, Events())
@@ -256,7 +256,7 @@ async def test_a_worker_that_is_not_up_yet_is_asked_again() -> None:
     assert len(pool.live_workers()) == 1
 
 
-async def test_a_worker_that_cannot_start_is_given_up_and_the_others_go_on() -> None:
+async def test_a_worker_that_cannot_start_is_lost_and_the_others_continue() -> None:
     fakes, events = workers(2), Events()
     fakes[1].describing = [ActorDiedError()]
     pool = await started(fakes, events)
@@ -273,21 +273,21 @@ async def test_a_start_has_a_deadline() -> None:
     assert events.said == [("rollout_lost", "rollout worker 1 is lost: not up after 1 s: TimeoutError")]
 
 
-async def test_when_all_are_lost_every_waiter_hears_why() -> None:
+async def test_when_all_workers_are_lost_every_waiter_gets_the_reasons() -> None:
     fakes = workers(2)
     pool = await started(fakes, Events())
-    refit = asyncio.ensure_future(stale(pool, 0))
+    push = asyncio.ensure_future(stale(pool, 0))
     for fake in fakes:
         fake.generating, fake.after_kill = [died()], [ActorDiedError()]
     with pytest.raises(NoRolloutWorkers, match=r"worker 0: it cannot be started.*; worker 1: "):
         await texts(pool, 1)
     with pytest.raises(NoRolloutWorkers):
-        await refit
+        await push
     with pytest.raises(NoRolloutWorkers):
         await pool.all_started()
 
 
-async def test_invalidate_makes_every_member_stale() -> None:
+async def test_after_forget_versions_no_worker_holds_usable_weights() -> None:
     pool = await started(workers(2), Events())
     assert (pool.workers_without(0), pool.workers_without_weights()) == ((), ())
     assert pool.workers_without(1) == pool.live_workers()
@@ -295,20 +295,20 @@ async def test_invalidate_makes_every_member_stale() -> None:
     assert pool.workers_without(0) == pool.workers_without_weights() == pool.live_workers()
 
 
-async def test_a_push_to_a_member_that_died_meanwhile_changes_nothing() -> None:
+async def test_a_push_to_a_worker_that_died_meanwhile_is_not_noted() -> None:
     fakes = workers(1)
     pool = await started(fakes, Events())
-    (member,) = pool.live_workers()
-    await pool.restart(member, "died")
-    await pool.note_pushed([member], 1)
+    (worker,) = pool.live_workers()
+    await pool.restart(worker, "died")
+    await pool.note_pushed([worker], 1)
     (back,) = await stale(pool, 1)
-    assert back != member
+    assert back != worker
 
 
-async def test_a_member_that_dies_when_told_to_sleep_is_restarted() -> None:
+async def test_a_worker_that_dies_when_put_to_sleep_is_restarted() -> None:
     fakes, events = workers(2), Events()
     pool = await started(fakes, events)
     fakes[0].describing = [died()]
     await pool.sleep_all()
     assert (fakes[0].log, fakes[1].asleep) == (["sleep 1", "kill 0"], True)
-    assert [member.index for member in await stale(pool, 0)] == [0]
+    assert [worker.index for worker in await stale(pool, 0)] == [0]
