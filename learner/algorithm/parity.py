@@ -1,4 +1,4 @@
-"""Parity: engine and learner are two programs that compute the same policy. How far apart are they, and is it too far?
+"""Parity of engine and learner, two programs that compute the same policy: the worst token, and when it is too far off.
 
 `learner.algorithm.loss.logprob_gap` gives the means that every step records. This module finds the worst token and
 stops the run when its gap exceeds `learner.max_logprob_gap`.

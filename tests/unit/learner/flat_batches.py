@@ -1,4 +1,4 @@
-"""Flat batches of completions with all that the loss takes, float64, for tests of `learner.algorithm.loss`."""
+"""Flat batches of completions in float64 with everything that `learner.algorithm.loss` takes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ MAX_TOKENS = 7
 
 @dataclass(frozen=True)
 class FlatBatch:
-    """Completions one behind the other; `trained` and `advantages` are one per completion, the rest per token."""
+    """Completions one after the other; `trained` and `advantages` have one value per completion, the rest per token."""
 
     lengths: Tensor
     trained: Tensor
@@ -35,7 +35,7 @@ class FlatBatch:
         return BatchTotals(int(trained.sum()), len(trained), MAX_TOKENS)
 
     def part(self, completions: Sequence[int]) -> "FlatBatch":
-        """These completions alone, in this order; gradients flow back into the whole."""
+        """Return these completions alone, in this order; gradients flow back into the whole batch."""
         tokens = torch.cat([torch.nonzero(self.sequence == index).squeeze(1) for index in completions])
         rows = list(completions)
         return FlatBatch(
@@ -52,7 +52,7 @@ class FlatBatch:
     def loss(
         self, config: GrpoConfig, totals: BatchTotals, *, with_reference: bool = True
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of these completions as a part of a batch with `totals`."""
+        """Return the loss of these completions as a part of a batch with `totals`."""
         weights = token_weights(
             self.lengths, self.sequence, self.trained, totals, aggregation=config.aggregation
         )
@@ -70,7 +70,7 @@ class FlatBatch:
         )
 
     def padded(self, values: Tensor) -> Tensor:
-        """Per-token values as [num_sequences, MAX_TOKENS], 0 behind the end, as the peers have them."""
+        """Return per-token values as [num_sequences, MAX_TOKENS], padded with 0, as other trainers have them."""
         rows = []
         for row in values.split(self.lengths.tolist()):
             rows.append(torch.cat([row, row.new_zeros(MAX_TOKENS - len(row))]))
@@ -78,11 +78,11 @@ class FlatBatch:
 
 
 def random_batch(seed: int, *, num_sequences: int = 6, drift: float = 0.4, stale: float = 0.4) -> FlatBatch:
-    """Completions of 1 to 7 tokens, so far off policy that both clips and the importance caps act.
+    """Return completions of 1 to 7 tokens, so far off policy that both clips and the importance caps act.
 
     Args:
         drift: standard deviation of new - old logprobs.
-        stale: of rollout - old logprobs.
+        stale: standard deviation of rollout - old logprobs.
     """
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(1, MAX_TOKENS + 1, (num_sequences,), generator=generator)
@@ -105,7 +105,7 @@ def random_batch(seed: int, *, num_sequences: int = 6, drift: float = 0.4, stale
 
 
 def without(batch: FlatBatch, masked: Sequence[int]) -> FlatBatch:
-    """The same batch with these completions masked out, and things in their place that no one may read."""
+    """Return the batch with these completions masked, and NaN in their place."""
     trained = batch.trained.clone()
     trained[list(masked)] = False
     out = ~trained[batch.sequence]

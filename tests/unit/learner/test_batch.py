@@ -1,10 +1,7 @@
-"""`learner.batch`: where every token of a packed batch stands, and who trains what."""
+"""`learner.batch`: where every token of a packed micro-batch stands, and which rank trains what."""
 
 import random
-from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
@@ -17,56 +14,7 @@ from learner.batch import (
     pack_micro_batch,
     plan_micro_batches,
 )
-from learner.commands import TrainingGroup
-
-
-@dataclass(frozen=True, eq=False)
-class FakePrompt:
-    """Text positions but for a jump, as after a video: the completion starts at `next_position`."""
-
-    token_ids: npt.NDArray[np.int64]
-    positions: npt.NDArray[np.int64]
-    next_position: int
-    patches: npt.NDArray[np.uint8]
-    grid_thw: npt.NDArray[np.int64]
-
-
-def prompt(length: int, *, patches: int, next_position: int, mark: int = 0) -> FakePrompt:
-    positions = np.arange(3 * length).reshape(3, length)
-    pixels = np.full((patches, 4), mark, np.uint8)
-    return FakePrompt(
-        np.arange(10, 10 + length), positions, next_position, pixels, np.array([[1, 1, patches]])
-    )
-
-
-@dataclass
-class Fetch:
-    """A prompt's reference that counts how often it is fetched."""
-
-    value: FakePrompt
-    count: int = field(default=0)
-
-    def __call__(self) -> FakePrompt:
-        self.count += 1
-        return self.value
-
-
-def group(prompt_tokens: int, lengths: tuple[int, ...], *, mark: int = 0) -> TrainingGroup:
-    """Completions of these lengths, each token saying where it belongs: 100 * mark + 10 * completion + place."""
-    completions = tuple(
-        tuple(100 * mark + 10 * n + place for place in range(length)) for n, length in enumerate(lengths)
-    )
-    return TrainingGroup(
-        group_id=f"g{mark}",
-        task="grounding",
-        fetch_prompt=Fetch(prompt(prompt_tokens, patches=2, next_position=5, mark=mark)),
-        prompt_tokens=prompt_tokens,
-        completions=completions,
-        rollout_logprobs=tuple(tuple(-0.5 for _ in completion) for completion in completions),
-        rewards=(0.0,) * len(lengths),
-        truncated=(False,) * len(lengths),
-        policy_version=0,
-    )
+from tests.unit.learner.fake_groups import Fetch, group, prompt
 
 
 def test_collate_by_hand() -> None:
@@ -75,7 +23,7 @@ def test_collate_by_hand() -> None:
     )
     second = PromptWithCompletions(prompt(2, patches=1, next_position=7, mark=1), [(70, 71)], [(-5.0, -6.0)])
     batch = collate([first, second])
-    # A completion's last token predicts nothing: 50 51 52 is 50 51 as inputs, and 60 alone is none.
+    # A completion's last token predicts nothing: 50 51 52 has the inputs 50 51, and 60 has none.
     assert batch.token_ids.tolist() == [10, 11, 12, 50, 51, 10, 11, 70]
     assert batch.positions.tolist() == [
         [0, 1, 2, 12, 13, 0, 1, 7],
@@ -93,7 +41,7 @@ def test_collate_by_hand() -> None:
     assert batch.videos_per_prompt == (1, 1)
 
 
-def test_a_plan_is_packed_from_its_groups_only() -> None:
+def test_packing_fetches_only_the_prompts_of_the_plan() -> None:
     groups = [group(3, (2, 2), mark=mark) for mark in range(3)]
     batch = pack_micro_batch(groups, MicroBatchPlan((GroupPart(2, (1,)), GroupPart(0, (0, 1)))))
     assert batch.target_ids.tolist() == [210, 211, 0, 1, 10, 11]
@@ -126,14 +74,14 @@ def test_without_a_shared_prefix_every_completion_counts_its_prompt() -> None:
     assert plans == [MicroBatchPlan((GroupPart(0, (0, 1)),)), MicroBatchPlan((GroupPart(0, (2,)),))]
 
 
-def test_ranks_share_the_work_evenly() -> None:
+def test_work_is_balanced_over_ranks() -> None:
     groups = [group(length, (1, 1)) for length in (100, 10, 40, 50)]
     first, second = plan_micro_batches(groups, max_tokens=1000, shared_prefix=True, world_size=2)
     assert first == [MicroBatchPlan((GroupPart(0, (0, 1)),))]
     assert second == [MicroBatchPlan(tuple(GroupPart(index, (0, 1)) for index in (1, 2, 3)))]
 
 
-def test_a_rank_with_less_to_do_keeps_step_with_fillers() -> None:
+def test_a_rank_with_fewer_micro_batches_gets_fillers() -> None:
     groups = [group(100, (1, 1)), group(60, (1, 1)), group(60, (1, 1))]
     first, second = plan_micro_batches(groups, max_tokens=100, shared_prefix=True, world_size=2)
     assert [plan.filler for plan in first] == [False, True]
@@ -166,13 +114,13 @@ def test_every_completion_is_trained_exactly_once(shared_prefix: bool) -> None:
         assert sorted(trained) == [(i, n) for i, g in enumerate(groups) for n in range(len(g.completions))]
 
 
-def test_a_plan_keeps_its_groups_in_a_larger_batch() -> None:
+def test_a_plan_is_renumbered_for_a_larger_batch() -> None:
     assert MicroBatchPlan((GroupPart(0, (0,)), GroupPart(1, (1,)))).of_groups(
         range(1, 8, 2)
     ) == MicroBatchPlan((GroupPart(1, (0,)), GroupPart(3, (1,))))
 
 
-def test_to_moves_the_tensors_and_keeps_the_rest() -> None:
+def test_to_moves_only_the_tensors() -> None:
     batch = pack_micro_batch([group(3, (2, 2))], MicroBatchPlan((GroupPart(0, (0, 1)),), filler=True)).to(
         torch.device("meta")
     )

@@ -1,4 +1,4 @@
-"""The warm-up, on prompts of one small video: bright is answered 1, dark is answered 2."""
+"""The warm-up, on prompts with one small video: the truth is 1 for bright videos and 2 for dark ones."""
 
 import itertools
 from collections.abc import Iterator
@@ -43,18 +43,18 @@ def _prompt(spec: ModelSpec, level: int, question: str = "Is it bright?") -> Pro
     tokenizer = AutoProcessor.from_pretrained(spec.path).tokenizer
     ids = np.array(tokenizer.encode("<|vision_start|>" + "<|video_pad|>" * 4 + "<|vision_end|>" + question))
     positions = np.tile(np.arange(len(ids)), (3, 1))
-    positions[1] += 5  # not what the model would make of it by itself
+    positions[1] += 5  # unlike those that the model would compute itself
     patches = np.full((16, 3 * 2 * 16 * 16), level, np.uint8)
     return Prompt(ids, positions, len(ids) + 7, patches, np.array([[1, 4, 4]]))
 
 
 def _samples(spec: ModelSpec) -> list[WarmupSample]:
     levels = ((230, "1"), (200, "1"), (20, "2"), (50, "2"))
-    return [WarmupSample("light", _prompt(spec, level), answer) for level, answer in levels]
+    return [WarmupSample("light", _prompt(spec, level), truth) for level, truth in levels]
 
 
-def _score(task: str, reply: str, answer: str) -> tuple[float, bool]:
-    return float(reply == answer), reply in ("1", "2")
+def _score(task: str, text: str, truth: str) -> tuple[float, bool]:
+    return float(text == truth), text in ("1", "2")
 
 
 def _stream(samples: list[WarmupSample]) -> Iterator[WarmupSample]:
@@ -63,9 +63,11 @@ def _stream(samples: list[WarmupSample]) -> Iterator[WarmupSample]:
         yield samples[int(order.integers(len(samples)))]
 
 
-def test_ends_on_the_score_and_writes_a_folder_that_loads(spec: ModelSpec, tmp_path: Path) -> None:
+def test_the_warm_up_ends_at_its_target_score_and_writes_a_folder_that_loads(
+    spec: ModelSpec, tmp_path: Path
+) -> None:
     samples = _samples(spec)
-    looks: list[WarmupProgress] = []
+    evaluations: list[WarmupProgress] = []
     config = WarmupConfig(form_prompts=4, right_samples=16, target_score=0.8, eval_every=5, max_steps=300)
     out = tmp_path / "warm"
 
@@ -77,24 +79,24 @@ def test_ends_on_the_score_and_writes_a_folder_that_loads(spec: ModelSpec, tmp_p
         score=_score,
         seed=0,
         out=out,
-        report=looks.append,
+        report=evaluations.append,
     )
 
     assert end.reached
-    assert looks[-1].scores == end.scores
+    assert evaluations[-1].scores == end.scores
     assert end.num_steps < config.max_steps
     assert end.scores["light"].score >= 0.8
-    assert looks[-1].loss < looks[0].loss / 4
-    phases = [name for name, _ in itertools.groupby(look.phase for look in looks)]
+    assert evaluations[-1].loss < evaluations[0].loss / 4
+    phases = [name for name, _ in itertools.groupby(each.phase for each in evaluations)]
     assert phases == ["form", "right"]
-    # In the first phase the answers belong to other samples: valid ones come, but right by chance alone.
-    last_of_form = [look for look in looks if look.phase == "form"][-1].scores["light"]
+    # The first phase trains on truths of other samples: completions become valid, but are right only by chance.
+    last_of_form = [each for each in evaluations if each.phase == "form"][-1].scores["light"]
     assert last_of_form.validity >= 0.9
     assert last_of_form.score < 0.8
 
     warm = _spec(out, spec.forbidden)
     tokenizer = AutoProcessor.from_pretrained(out).tokenizer
-    replies = generate_completions(
+    completions = generate_completions(
         load_model(warm),
         warm,
         [sample.prompt for sample in samples],
@@ -102,11 +104,11 @@ def test_ends_on_the_score_and_writes_a_folder_that_loads(spec: ModelSpec, tmp_p
         max_tokens=4,
         generator=None,
     )
-    assert [tokenizer.decode(ids) for ids in replies] == [sample.answer for sample in samples]
+    assert [tokenizer.decode(ids) for ids in completions] == [sample.truth for sample in samples]
     assert [path.name for path in tmp_path.iterdir()] == ["warm"]
 
 
-def test_targets_out_of_reach_end_at_max_steps_with_the_model_written(
+def test_the_warm_up_ends_at_max_steps_and_writes_the_model_even_below_its_targets(
     spec: ModelSpec, tmp_path: Path
 ) -> None:
     samples = _samples(spec)

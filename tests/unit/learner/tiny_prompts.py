@@ -1,4 +1,4 @@
-"""Prompts of noise for tiny models, and a plain forward of transformers to hold ours against."""
+"""Prompts with noise videos for tiny models, and a plain forward pass of transformers to compare with."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ def spec_of(folder: Path, *, attention: str = "sdpa") -> ModelSpec:
 
 
 def prompts(folder: Path, clips: Sequence[Sequence[tuple[int, int, int]]]) -> list[ModelInput]:
-    """A prompt for each list of (frames, height, width): one clip of noise each."""
+    """Return a prompt for each list of (frames, height, width), with one clip of noise per entry."""
     from transformers import AutoConfig, AutoProcessor
 
     builder = PromptBuilder(
@@ -51,7 +51,7 @@ def prompts(folder: Path, clips: Sequence[Sequence[tuple[int, int, int]]]) -> li
 def part(
     spec: ModelSpec, prompt: ModelInput, lengths: Sequence[int], *, seed: int = 1
 ) -> PromptWithCompletions:
-    """A prompt with random completions of these lengths."""
+    """Return a prompt with random completions of these lengths."""
     rng = np.random.default_rng(seed)
     allowed = [id for id in range(300) if id not in spec.forbidden]
     completions = [tuple(rng.choice(allowed, size=length).tolist()) for length in lengths]
@@ -59,9 +59,9 @@ def part(
 
 
 def plain_logprobs(model: Any, spec: ModelSpec, prompt: ModelInput, completion: Sequence[int]) -> Tensor:
-    """[num_tokens] of one completion, by one plain forward of transformers: nothing packed, padded or shared."""
+    """Return the logprobs of one completion, [num_tokens], by a plain forward pass: not packed, padded or shared."""
     ids = np.concatenate([prompt.token_ids, completion])
-    after = prompt.next_position + np.arange(len(completion))  # past the grid, so not the number of tokens
+    after = prompt.next_position + np.arange(len(completion))  # after the grid, so not the number of tokens
     assert prompt.next_position != len(prompt.token_ids)
     positions = np.concatenate([prompt.positions, np.broadcast_to(after, (3, len(completion)))], axis=1)
     logits = model(

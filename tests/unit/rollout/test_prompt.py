@@ -1,4 +1,4 @@
-"""`rollout.prompt`: positions by hand, transformers' own processors as witnesses, and what is refused."""
+"""`rollout.prompt`: positions by hand, comparison with transformers' processors, and what is refused."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -27,7 +27,7 @@ BothArchitectures = pytest.mark.parametrize("architecture", ["qwen3_vl", "qwen2_
 
 
 def load(folder: Path) -> tuple[Any, Any]:
-    """(processor, config) of a model folder."""
+    """Return (processor, config) of a model folder."""
     from transformers import AutoConfig, AutoProcessor
 
     return AutoProcessor.from_pretrained(folder), AutoConfig.from_pretrained(folder)
@@ -49,7 +49,7 @@ def build(
 
 
 def for_transformers(times_s: Sequence[float]) -> Any:
-    """`video_metadata` as transformers takes it: without `do_sample_frames`, which only vLLM reads."""
+    """Return `video_metadata` as transformers takes it: without `do_sample_frames`, which only vLLM reads."""
     from transformers.video_utils import VideoMetadata
 
     given = video_metadata(times_s)
@@ -66,7 +66,7 @@ def video_columns(folder: Path, prompt: ModelInput) -> np.ndarray:
 
 
 def test_qwen3_positions_by_hand(tiny_folder: TinyFolder) -> None:
-    # 4 frames of 64x96: 2 temporal patches, each a grid of 2 x 3 tokens behind its own timestamp.
+    # 4 frames of 64x96: 2 temporal patches, each a grid of 2 x 3 tokens after its timestamp.
     _, prompt = build(tiny_folder("qwen3_vl"), (0, "When?"), [clip((0.0, 0.5, 1.0, 1.5), 64, 96)])
     columns = video_columns(tiny_folder("qwen3_vl"), prompt)
     first, second = columns[:6], columns[6:]
@@ -76,7 +76,7 @@ def test_qwen3_positions_by_hand(tiny_folder: TinyFolder) -> None:
         assert prompt.positions[0, run].tolist() == [start] * 6
         assert (prompt.positions[1, run] - start).tolist() == [0, 0, 0, 1, 1, 1]
         assert (prompt.positions[2, run] - start).tolist() == [0, 1, 2, 0, 1, 2]
-        # The grid is 3 wide, so text goes on 3 positions later although 6 tokens have passed.
+        # The grid is 3 wide, so text continues 3 positions later, after 6 tokens.
         assert prompt.positions[:, run[-1] + 1].tolist() == [start + 3] * 3
     assert prompt.next_position == len(prompt.token_ids) - 2 * (6 - 3)
 
@@ -84,7 +84,7 @@ def test_qwen3_positions_by_hand(tiny_folder: TinyFolder) -> None:
 @pytest.mark.parametrize(
     ("times_s", "time_axis"),
     [
-        ((0.0, 0.5, 1.0, 1.5, 2.0, 2.5), (0, 2, 4)),  # 1 s from patch to patch, 2 positions a second
+        ((0.0, 0.5, 1.0, 1.5, 2.0, 2.5), (0, 2, 4)),  # 1 s from patch to patch, 2 positions per second
         ((0.0, 0.3, 0.6, 0.9, 1.2, 1.5), (0, 1, 2)),  # 0.6 s: 0, 1.2, 2.4
         ((0.0, 1.0, 2.0, 3.0, 4.0, 5.0), (0, 4, 8)),
     ],
@@ -100,13 +100,13 @@ def test_qwen2_5_positions_by_hand(
     assert (prompt.positions[0, columns] - start).tolist() == [t for t in time_axis for _ in range(4)]
     assert (prompt.positions[1, columns] - start).tolist() == [0, 0, 1, 1] * 3
     assert (prompt.positions[2, columns] - start).tolist() == [0, 1, 0, 1] * 3
-    # Text goes on past the largest position of the grid, be it of time or of space.
+    # Text continues after the largest position of the grid, in time or in space.
     after = start + max(time_axis[-1], 1) + 1
     assert prompt.positions[:, columns[-1] + 1].tolist() == [after] * 3
 
 
 @BothArchitectures
-def test_text_counts_up_alike_in_all_three_components(tiny_folder: TinyFolder, architecture: str) -> None:
+def test_text_positions_are_equal_in_all_three_components(tiny_folder: TinyFolder, architecture: str) -> None:
     folder = tiny_folder(architecture)
     _, prompt = build(folder, ("one", 0, "two", 1, "three"), [clip((0.0, 0.5)), clip((0.0, 0.5), 96, 64)])
     is_text = np.ones(len(prompt.token_ids), bool)
@@ -116,11 +116,11 @@ def test_text_counts_up_alike_in_all_three_components(tiny_folder: TinyFolder, a
     assert (text[0] == text[2]).all()
     assert text[0, 0] == 0
     steps = [b - a for a, b in pairwise(text[0].tolist())]
-    assert set(steps) == {1, 3, 4}  # past a grid of 2 x 2 tokens: 1 + 2; of 3 x 2: 1 + 3
+    assert set(steps) == {1, 3, 4}  # after a grid of 2 x 2 tokens: 1 + 2; of 3 x 2: 1 + 3
     assert prompt.next_position == text[0, -1] + 1
 
 
-def test_qwen3_positions_are_transformers_own(tiny_folder: TinyFolder) -> None:
+def test_qwen3_positions_equal_those_of_transformers(tiny_folder: TinyFolder) -> None:
     from transformers import AutoModelForImageTextToText
 
     folder = tiny_folder("qwen3_vl")
@@ -146,7 +146,7 @@ def test_qwen3_positions_are_transformers_own(tiny_folder: TinyFolder) -> None:
 
 
 @BothArchitectures
-def test_tokens_and_pixels_are_the_processors_own(tiny_folder: TinyFolder, architecture: str) -> None:
+def test_tokens_and_pixels_equal_those_of_the_processor(tiny_folder: TinyFolder, architecture: str) -> None:
     processor, config = load(tiny_folder(architecture))
     builder = PromptBuilder(processor, config, max_prompt_tokens=1000)
     clips = [clip((0.2, 0.71, 1.1, 1.75), 64, 96), clip((5.0, 6.5), seed=1)]
@@ -163,7 +163,7 @@ def test_tokens_and_pixels_are_the_processors_own(tiny_folder: TinyFolder, archi
         },
     ]
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    if architecture == "qwen3_vl":  # transformers 5.10 to 5.19 keep a pair round the video, vLLM does not
+    if architecture == "qwen3_vl":  # transformers 5.10 to 5.19 keep a pair around the video, vLLM does not
         text = text.replace("<|vision_start|><|video_pad|><|vision_end|>", "<|video_pad|>")
     out = processor(
         text=[text],
@@ -183,7 +183,7 @@ def test_tokens_and_pixels_are_the_processors_own(tiny_folder: TinyFolder, archi
         assert [float(np.float32(value)) for value in out["second_per_grid_ts"]] == expected
 
 
-def test_qwen3_writes_the_mean_time_of_each_patch(tiny_folder: TinyFolder) -> None:
+def test_qwen3_prompts_have_the_mean_time_of_each_patch(tiny_folder: TinyFolder) -> None:
     folder = tiny_folder("qwen3_vl")
     _, prompt = build(folder, (0, "When?"), [clip((0.2, 0.71, 1.1, 1.75))])
     text = load(folder)[0].tokenizer.decode(prompt.token_ids)
@@ -194,7 +194,7 @@ def test_qwen3_writes_the_mean_time_of_each_patch(tiny_folder: TinyFolder) -> No
 
 
 @BothArchitectures
-def test_the_engine_gets_one_placeholder_per_video_and_the_frames_as_they_are(
+def test_the_engine_gets_one_placeholder_per_video_and_unchanged_frames(
     tiny_folder: TinyFolder, architecture: str
 ) -> None:
     folder = tiny_folder(architecture)
@@ -211,7 +211,7 @@ def test_video_metadata_gives_exactly_our_times() -> None:
     times_s = (0.0, 0.4, 1.3, 1.5, 2.2, 2.9)
     metadata = for_transformers(times_s)
     assert metadata.timestamps == list(times_s)
-    # From the first patch's start to the last's: 2.2 s in two steps.
+    # 2.2 s from the start of the first patch to that of the last, in two steps.
     assert 2 / metadata.sampled_fps == pytest.approx(1.1, rel=1e-12)
 
 
@@ -223,7 +223,7 @@ def test_seconds_per_grid_by_hand(times_s: tuple[float, ...], seconds: float) ->
     assert seconds_per_grid(times_s) == pytest.approx(seconds, rel=1e-7)
 
 
-# --- what may not be sampled -----------------------------------------------------------------------
+# --- forbidden token ids ---------------------------------------------------------------------------
 
 
 def test_forbidden_ids_are_vision_tokens_and_padded_rows() -> None:
@@ -245,7 +245,7 @@ def test_forbidden_ids_of_a_model_folder(tiny_folder: TinyFolder, architecture: 
     assert not set(text) & set(forbidden)
 
 
-def test_a_vocabulary_without_some_vision_tokens_is_no_trouble() -> None:
+def test_a_vocabulary_may_lack_vision_tokens() -> None:
     vocabulary = {"a": 0, "<|video_pad|>": 1}
     tokenizer = SimpleNamespace(get_vocab=lambda: vocabulary, convert_tokens_to_ids=vocabulary.get)
     assert forbidden_token_ids(tokenizer, 2) == (1,)
@@ -254,7 +254,7 @@ def test_a_vocabulary_without_some_vision_tokens_is_no_trouble() -> None:
 # --- what is refused -------------------------------------------------------------------------------
 
 
-def test_a_prompt_over_the_limit_is_refused_and_one_at_the_limit_is_not(tiny_folder: TinyFolder) -> None:
+def test_a_prompt_above_the_limit_is_refused_and_one_at_the_limit_is_not(tiny_folder: TinyFolder) -> None:
     folder, clips = tiny_folder("qwen3_vl"), [clip((0.0, 0.5))]
     length = len(build(folder, (0, "When?"), clips)[1].token_ids)
     fitting = builder_of(folder, max_prompt_tokens=length)
@@ -291,7 +291,7 @@ def test_another_architecture_is_refused(tiny_folder: TinyFolder) -> None:
         PromptBuilder(processor, SimpleNamespace(model_type="llama"), max_prompt_tokens=100)
 
 
-def test_a_question_that_spells_out_a_placeholder_is_refused(tiny_folder: TinyFolder) -> None:
+def test_a_question_with_a_placeholder_in_its_text_is_refused(tiny_folder: TinyFolder) -> None:
     content = (0, "What is <|vision_start|><|video_pad|><|vision_end|>?")
     with pytest.raises(PromptError, match="shows 2 videos where the prompt has 1"):
         build(tiny_folder("qwen3_vl"), content, [clip((0.0, 0.5))])

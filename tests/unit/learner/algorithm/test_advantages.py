@@ -1,4 +1,4 @@
-"""`learner.algorithm.advantages`: by hand, against numpy, and the groups that must say nothing."""
+"""`learner.algorithm.advantages`: by hand, against numpy, and groups whose advantages must be exactly 0."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from learner.config import DifficultyConfig, GrpoConfig, OverlongConfig
 
 @dataclass(frozen=True)
 class Scored:
-    """A scored group, as the learner has it."""
+    """A scored group, with what advantages need of it."""
 
     rewards: tuple[float, ...]
     task: str = "jigsaw"
@@ -33,7 +33,7 @@ class Scored:
 def scored(
     *rewards: float, task: str = "jigsaw", lengths: Sequence[int] = (), cut: Sequence[int] = ()
 ) -> Scored:
-    """A group; `cut` are the indices of its truncated completions."""
+    """Return a group; `cut` are the indices of its truncated completions."""
     return Scored(
         rewards, task, tuple(lengths) or (3,) * len(rewards), tuple(i in cut for i in range(len(rewards)))
     )
@@ -42,7 +42,7 @@ def scored(
 def advantages(
     *groups: Scored, kl: Sequence[Sequence[float]] | None = None, **settings: Any
 ) -> list[list[float]]:
-    """Of a batch, by the plainest estimator unless said otherwise."""
+    """Return the advantages of a batch, by the plainest estimator unless `settings` name another."""
     config = GrpoConfig.model_validate({"advantage": "dr_grpo"} | settings)
     return batch_advantages(groups, config, max_tokens=100, completion_kl=kl)
 
@@ -50,7 +50,7 @@ def advantages(
 # --- estimators ------------------------------------------------------------------------------------
 
 
-def test_every_estimator_that_can_be_chosen_is_there() -> None:
+def test_every_estimator_of_the_configuration_exists() -> None:
     assert set(ADVANTAGES) == set(get_args(GrpoConfig.model_fields["advantage"].annotation))
 
 
@@ -61,18 +61,18 @@ def test_every_estimator_that_can_be_chosen_is_there() -> None:
         ("grpo", (1, 0, 0, 1), (0.8660254, -0.8660254, -0.8660254, 0.8660254)),
         # mean 0.5, deviations -0.3, -0.1, 0.4, std = sqrt(0.26 / 2)
         ("grpo", (0.2, 0.4, 0.9), (-0.8320503, -0.2773501, 1.1094004)),
-        # of two, each is half the gap off the mean and the std is the gap / sqrt(2)
+        # two rewards are half their gap away from the mean, and their std is the gap / sqrt(2)
         ("grpo", (0.25, 0.75), (-0.7071068, 0.7071068)),
         ("dr_grpo", (1, 0, 0, 1), (0.5, -0.5, -0.5, 0.5)),
         ("dr_grpo", (0.2, 0.4, 0.9), (-0.3, -0.1, 0.4)),
-        # the others' mean of a 1 is 1/3, of a 0 it is 2/3
+        # the mean of the others is 1/3 for a reward of 1, and 2/3 for a reward of 0
         ("rloo", (1, 0, 0, 1), (0.6666667, -0.6666667, -0.6666667, 0.6666667)),
-        # the others' means are 0.65, 0.55, 0.3
+        # the means of the others are 0.65, 0.55, 0.3
         ("rloo", (0.2, 0.4, 0.9), (-0.45, -0.15, 0.6)),
         ("rloo", (0.25, 0.75), (-0.5, 0.5)),
     ],
 )
-def test_values_by_hand(estimator: str, rewards: tuple[float, ...], expected: tuple[float, ...]) -> None:
+def test_advantages_by_hand(estimator: str, rewards: tuple[float, ...], expected: tuple[float, ...]) -> None:
     found = group_advantages(rewards, tolerance=1e-6, estimator=estimator)
     assert found == pytest.approx(expected, abs=5e-6)
 
@@ -115,23 +115,23 @@ def test_a_group_of_equal_rewards_gets_exactly_zero(rewards: tuple[float, ...], 
     assert group_advantages(rewards, tolerance=1.001e-6, estimator=estimator) == [0.0] * len(rewards)
 
 
-def test_without_the_tolerance_residue_would_train() -> None:
+def test_without_the_tolerance_rounding_residue_gets_advantages() -> None:
     residue = (0.3, 0.1 + 0.2, 0.3, 0.1 + 0.2)
     assert any(group_advantages(residue, tolerance=0.0, estimator="dr_grpo"))
 
 
-def test_a_continuous_reward_that_differs_a_little_still_counts() -> None:
+def test_small_differences_of_a_continuous_reward_still_count() -> None:
     found = group_advantages((0.5, 0.5, 0.5, 0.5001), tolerance=1e-6, estimator="grpo")
     assert found[3] == pytest.approx(1.5, rel=0.03)
     assert sum(found) == pytest.approx(0, abs=1e-9)
 
 
-def test_one_completion_is_refused() -> None:
+def test_a_group_of_one_completion_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2"):
         group_advantages((1.0,), tolerance=0.0)
 
 
-# --- rewards as they are trained on ----------------------------------------------------------------
+# --- shaped rewards --------------- ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_shaped_rewards_by_hand() -> None:
     assert shaped_rewards(group, config, max_tokens=100) == pytest.approx([1, 0.5 - 0.25, 0 - 0.5])
 
 
-def test_the_kl_of_a_group_without_spread_makes_no_advantages() -> None:
+def test_the_kl_gives_no_advantages_to_a_group_without_spread() -> None:
     config = GrpoConfig(kl_in="reward", kl_coef=1e-3)
     kl = [[0.01, 0.02, 0.0, 0.013]] * 2
     found = batch_advantages(
@@ -159,7 +159,7 @@ def test_the_kl_of_a_group_without_spread_makes_no_advantages() -> None:
     assert found[1] == group_advantages(shaped, tolerance=1e-6)
 
 
-def test_what_trains_is_what_has_an_advantage() -> None:
+def test_a_group_has_a_training_signal_if_an_advantage_can_differ_from_0() -> None:
     config = GrpoConfig(overlong=OverlongConfig(buffer_tokens=20))
     alike, overlong = scored(1, 1), replace(scored(1, 1), lengths=(80, 95))
     assert [
@@ -195,7 +195,7 @@ def test_hard_tasks_by_hand() -> None:
     assert weights == pytest.approx([0.75 * 3 / 1.75, 0.75 * 3 / 1.75, 0.25 * 3 / 1.75])
 
 
-def test_both_multiply_and_their_mean_is_one() -> None:
+def test_difficulty_weights_multiply_and_have_a_mean_of_one() -> None:
     config = DifficultyConfig(group_exponent=1, task_exponent=1)
     # groups 0.5, 1, 0.25 times tasks 0.75, 0.75, 0.25: 0.375, 0.75, 0.0625
     weights = difficulty_weights([0.5, 0.0, 0.75], ["a", "a", "b"], config)
@@ -203,10 +203,13 @@ def test_both_multiply_and_their_mean_is_one() -> None:
     assert sum(weights) == pytest.approx(3)
 
 
-def test_where_all_is_solved_nothing_is_harder() -> None:
+def test_all_groups_weigh_the_same_when_everything_is_solved() -> None:
     config = DifficultyConfig(group_exponent=1, task_exponent=2)
     assert difficulty_weights([1.0, 1.0], ["a", "b"], config) == [1.0, 1.0]
-    assert difficulty_weights([3.0, 1.0], ["a", "b"], config) == [1.0, 1.0]  # a user's own reward
+    assert difficulty_weights([3.0, 1.0], ["a", "b"], config) == [
+        1.0,
+        1.0,
+    ]  # from a user's own reward function
 
 
 def test_a_reward_below_zero_is_as_hard_as_zero() -> None:
@@ -216,40 +219,40 @@ def test_a_reward_below_zero_is_as_hard_as_zero() -> None:
 # --- batches ---------------------------------------------------------------------------------------
 
 
-def test_a_batch_by_its_defaults_is_grpo_group_by_group() -> None:
+def test_by_default_a_batch_is_grpo_group_by_group() -> None:
     groups = [scored(1, 0, 0, 1), scored(0.3, 0.1 + 0.2, 0.3), scored(0.2, 0.4, 0.9, task="counting")]
     found = batch_advantages(groups, GrpoConfig(), max_tokens=100)
     assert found == [group_advantages(group.rewards, tolerance=1e-6, estimator="grpo") for group in groups]
     assert found[1] == [0.0, 0.0, 0.0]
 
 
-def test_the_estimator_is_the_configs() -> None:
+def test_the_estimator_comes_from_the_configuration() -> None:
     assert advantages(scored(1, 0), advantage="rloo") == [[1.0, -1.0]]
     assert advantages(scored(1, 0), advantage="dr_grpo") == [[0.5, -0.5]]
 
 
-def test_the_tolerance_is_the_configs() -> None:
+def test_the_tolerance_comes_from_the_configuration() -> None:
     assert advantages(scored(0.5, 0.6), reward_tolerance=0.2) == [[0.0, 0.0]]
 
 
-def test_overlong_answers_lose_reward() -> None:
-    # equal answers of 80 and 100 tokens: rewards 1 and 1 - 0.4
+def test_overlong_completions_lose_reward() -> None:
+    # two right completions of 80 and 100 tokens: rewards 1 and 1 - 0.4
     found = advantages(scored(1, 1, lengths=(80, 100)), overlong={"buffer_tokens": 20, "penalty": 0.4})
     assert found[0] == pytest.approx([0.2, -0.2])
 
 
-def test_the_kl_is_taken_off_the_reward() -> None:
+def test_the_kl_is_subtracted_from_the_reward() -> None:
     # rewards 1 - 0.1 * 2 and 0 - 0.1 * -1
     found = advantages(scored(1, 0), kl=[[2.0, -1.0]], kl_in="reward", kl_coef=0.1)
     assert found[0] == pytest.approx([0.35, -0.35])
 
 
-def test_a_kl_without_weight_is_not_asked_for() -> None:
+def test_a_kl_of_weight_0_is_not_needed() -> None:
     assert advantages(scored(1, 0), kl_in="reward", kl_coef=0.0) == [[0.5, -0.5]]
 
 
 @pytest.mark.parametrize("estimator", sorted(ADVANTAGES))
-def test_a_tasks_weight_counts_under_every_estimator(estimator: str) -> None:
+def test_a_task_weight_acts_under_every_estimator(estimator: str) -> None:
     groups = [scored(1, 0, task="jigsaw"), scored(1, 0, task="counting")]
     plain = advantages(*groups, advantage=estimator)
     found = advantages(*groups, advantage=estimator, task_weights={"counting": 3.0})
@@ -258,15 +261,15 @@ def test_a_tasks_weight_counts_under_every_estimator(estimator: str) -> None:
 
 
 @pytest.mark.parametrize("estimator", ["dr_grpo", "rloo"])
-def test_for_linear_estimators_a_tasks_weight_is_one_on_the_reward(estimator: str) -> None:
+def test_under_linear_estimators_a_task_weight_equals_a_weight_on_the_reward(estimator: str) -> None:
     (found,) = advantages(scored(0.2, 0.4, 0.9), advantage=estimator, task_weights={"jigsaw": 2.5})
     (expected,) = advantages(scored(0.5, 1.0, 2.25), advantage=estimator)
     assert found == pytest.approx(expected)
 
 
-def test_hard_groups_weigh_more_in_a_batch_by_the_rules_rewards() -> None:
-    # Mean rewards 0.5 and 0.25, difficulties 0.5 and 0.75: weights 0.8 and 1.2. The overlong punishment of the
-    # second group, all alike, changes neither its advantages nor its difficulty.
+def test_hard_groups_weigh_more_by_their_unshaped_rewards() -> None:
+    # Mean rewards 0.5 and 0.25, difficulties 0.5 and 0.75: weights 0.8 and 1.2. The second group's overlong punishment
+    # is the same for both completions and changes neither its advantages nor its difficulty.
     groups = [scored(1, 0), scored(0.5, 0, lengths=(100, 100))]
     found = advantages(*groups, difficulty={"group_exponent": 1}, overlong={"buffer_tokens": 20})
     assert found == [pytest.approx([0.4, -0.4]), pytest.approx([0.3, -0.3])]

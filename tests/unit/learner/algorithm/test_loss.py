@@ -1,4 +1,4 @@
-"""`learner.algorithm.loss`: by hand, by enumeration, by finite differences, and split every way."""
+"""`learner.algorithm.loss`: by hand, by enumeration, by finite differences, and under random splits."""
 
 import itertools
 import math
@@ -37,7 +37,7 @@ def floats(sums: dict[str, Tensor]) -> dict[str, float]:
 
 
 def grpo(**settings: Any) -> GrpoConfig:
-    """Without KL unless said otherwise."""
+    """Return a configuration without KL unless `settings` have one."""
     return GrpoConfig.model_validate({"kl_coef": 0.0} | settings)
 
 
@@ -50,7 +50,7 @@ def grpo(**settings: Any) -> GrpoConfig:
         (AGGREGATIONS, "aggregation"),
     ],
 )
-def test_everything_that_can_be_chosen_is_there(table: dict[str, Any], field: str) -> None:
+def test_every_choice_of_the_configuration_exists(table: dict[str, Any], field: str) -> None:
     assert set(table) == set(get_args(GrpoConfig.model_fields[field].annotation))
 
 
@@ -69,7 +69,7 @@ def test_kl_estimates_by_hand() -> None:
 def test_values_and_gradients_of_kl_estimates_by_enumeration(
     name: str, reverse: float, forward: float
 ) -> None:
-    """Over all five tokens, weighted by the policy that samples them: what the estimates are and pull to."""
+    """Compute expectations over all five tokens of a vocabulary: the value of each estimate, and its gradient."""
     generator = torch.Generator().manual_seed(3)
     logits = torch.randn(5, generator=generator, dtype=torch.float64, requires_grad=True)
     reference = torch.randn(5, generator=generator, dtype=torch.float64).log_softmax(0)
@@ -89,7 +89,7 @@ def test_values_and_gradients_of_kl_estimates_by_enumeration(
 def test_k1_is_refused_in_the_loss() -> None:
     with pytest.raises(ValidationError, match="expected gradient of k1 as a loss is 0") as caught:
         GrpoConfig(kl_estimator="k1")
-    assert caught.value.errors()[0]["loc"] == ("kl_estimator",)  # the setting's own name is said
+    assert caught.value.errors()[0]["loc"] == ("kl_estimator",)  # the error names the setting
     assert GrpoConfig(kl_estimator="k1", kl_in="reward").kl_in_reward
     assert not GrpoConfig(kl_estimator="k1", kl_coef=0.0, kl_in="reward").kl_in_reward
     GrpoConfig(kl_estimator="k1", kl_coef=0.0)
@@ -104,7 +104,7 @@ def test_k1_is_refused_in_the_loss() -> None:
         {"kl_coef": -0.1},
         {"kl_coef": math.nan},
         {"entropy_coef": -1},
-        {"importance_cap": 0.9},  # would make every weight smaller, not the large ones
+        {"importance_cap": 0.9},  # would reduce every weight, not only large ones
         {"max_refills": -1},
         {"task_weights": {"jigsaw": -1}},
         {"overlong": {"buffer_tokens": -1}},
@@ -112,7 +112,7 @@ def test_k1_is_refused_in_the_loss() -> None:
         {"ratio": "word"},
     ],
 )
-def test_settings_that_cannot_be_are_refused(settings: dict[str, Any]) -> None:
+def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         GrpoConfig.model_validate(settings)
 
@@ -123,12 +123,12 @@ def test_settings_that_cannot_be_are_refused(settings: dict[str, Any]) -> None:
 def test_ratios_by_hand() -> None:
     log_ratio = logs(2.0, 8.0, 0.5)
     assert RATIOS["token"](log_ratio, TWO_AND_ONE, 2).tolist() == pytest.approx([2, 8, 0.5])
-    # the geometric mean of 2 and 8
+    # 4 is the geometric mean of 2 and 8
     assert RATIOS["sequence"](log_ratio, TWO_AND_ONE, 2).tolist() == pytest.approx([4, 4, 0.5])
 
 
-def test_the_gradient_of_the_sequence_ratio_is_the_papers() -> None:
-    """s · A · the mean over the completion of the logprobs' gradients."""
+def test_the_gradient_of_the_sequence_ratio_is_that_of_the_paper() -> None:
+    """The paper has: s · A · the mean of the logprobs' gradients over the completion."""
     log_ratio = logs(2.0, 8.0, 0.5).requires_grad_(True)
     ratio = RATIOS["sequence"](log_ratio, TWO_AND_ONE, 2)
     per_sequence = torch.stack([ratio[0], ratio[2]])
@@ -137,7 +137,7 @@ def test_the_gradient_of_the_sequence_ratio_is_the_papers() -> None:
 
 
 def one_token_loss(ratio: float, advantage: float) -> tuple[float, float, float, float]:
-    """(loss, gradient by the logprob, clipped below, clipped above) of a token under clips of 0.2 and 0.28."""
+    """Return (loss, gradient by the logprob, clipped below, clipped above) of a token, clipped at 0.2 and 0.28."""
     logprobs = logs(ratio).requires_grad_(True)
     loss, sums = policy_loss(
         logprobs,
@@ -162,10 +162,10 @@ def one_token_loss(ratio: float, advantage: float) -> tuple[float, float, float,
     [
         (1.0, 2.0, -2.0, -2.0, 0, 0),  # on policy: the policy gradient
         (1.1, 2.0, -2.2, -2.2, 0, 0),
-        (1.5, 2.0, -2.56, 0.0, 0, 1),  # a good token already likelier: held at 1.28
-        (1.5, -2.0, 3.0, 3.0, 0, 0),  # a bad one likelier: pushed back with all its weight
-        (0.5, 2.0, -1.0, -1.0, 0, 0),  # a good one rarer: pulled up
-        (0.5, -2.0, 1.6, 0.0, 1, 0),  # a bad one already rarer: held at 0.8
+        (1.5, 2.0, -2.56, 0.0, 0, 1),  # a good token, already more likely: clipped at 1.28
+        (1.5, -2.0, 3.0, 3.0, 0, 0),  # a bad token, more likely: pushed back at full weight
+        (0.5, 2.0, -1.0, -1.0, 0, 0),  # a good token, less likely: pulled up
+        (0.5, -2.0, 1.6, 0.0, 1, 0),  # a bad token, already less likely: clipped at 0.8
         (1.5, 0.0, 0.0, 0.0, 0, 0),
     ],
 )
@@ -216,7 +216,7 @@ def test_importance_multiplies_the_objective_and_not_the_kl() -> None:
 
 @pytest.mark.parametrize("importance", ["token", "sequence"])
 def test_on_policy_importance_weighs_the_policy_gradient(importance: str) -> None:
-    """With one update per batch the old logprobs are the current ones: only the ratio carries gradient."""
+    """With one update per batch the old logprobs are the current ones, so only the ratio has a gradient."""
     batch = random_batch(0)
     batch = replace(batch, old_logprobs=batch.logprobs.detach())
     loss, _ = batch.loss(grpo(importance=importance), batch.totals)
@@ -249,13 +249,15 @@ def test_token_weights_by_hand(aggregation: str, expected: list[float]) -> None:
 
 
 @pytest.mark.parametrize("aggregation", sorted(AGGREGATIONS))
-def test_a_batch_in_which_nothing_is_trained_weighs_nothing(aggregation: str) -> None:
+def test_a_batch_without_trained_completions_has_loss_0(aggregation: str) -> None:
     batch = without(random_batch(0), range(6))
     assert batch.totals == BatchTotals(0, 0, 7)
     loss, sums = batch.loss(grpo(aggregation=aggregation, kl_coef=0.1, entropy_coef=0.1), batch.totals)
     assert loss.item() == 0
     assert {value.item() for value in sums.values()} == {0}
-    assert not torch.autograd.grad(loss, batch.logprobs)[0].any()  # but it has a graph: every rank goes back
+    assert not torch.autograd.grad(loss, batch.logprobs)[
+        0
+    ].any()  # the loss has a graph, since every rank runs its backward pass
 
 
 # --- the whole loss --------------------------------------------------------------------------------
@@ -284,12 +286,12 @@ def test_two_completions_by_hand() -> None:
     )
     loss.backward()
     assert logprobs.grad is not None
-    # d k3 / d logprob = 1 - r: descending makes a token rarer that the reference has rarer.
+    # d k3 / d logprob = 1 - r: a descent makes a token less likely if the reference has it less likely.
     expected = [(-1 + 0.3 * 0.5) / 3, -1 / 3, (0.5 + 0.3 * -1) / 3]
     assert logprobs.grad.tolist() == pytest.approx(expected)
 
 
-def test_a_kl_in_the_reward_is_only_watched_here() -> None:
+def test_a_kl_in_the_reward_is_only_measured_in_the_loss() -> None:
     batch = random_batch(0)
     plain, _ = batch.loss(grpo(), batch.totals, with_reference=False)
     loss, sums = batch.loss(grpo(kl_coef=0.5, kl_in="reward", kl_estimator="k1"), batch.totals)
@@ -298,13 +300,13 @@ def test_a_kl_in_the_reward_is_only_watched_here() -> None:
     assert sums["kl"].item() == pytest.approx(k3.item(), rel=1e-12)
 
 
-def test_clip_counts_are_of_tokens_where_it_acts() -> None:
+def test_clip_counts_are_of_tokens_where_clipping_acts() -> None:
     batch = random_batch(0, num_sequences=40)
     _, sums = batch.loss(grpo(clip_low=0.1, clip_high=0.3), batch.totals)
     ratio, advantages = (batch.logprobs - batch.old_logprobs).exp(), batch.advantages[batch.sequence]
     low = int(((ratio < 0.9) & (advantages < 0)).sum())
     high = int(((ratio > 1.3) & (advantages > 0)).sum())
-    assert low > high > 5  # or the test would show nothing
+    assert low > high > 5  # otherwise the test would show nothing
     assert (sums["clipped_low"].item(), sums["clipped_high"].item()) == (low, high)
 
 
@@ -319,7 +321,7 @@ EVERY_WAY = [
 
 
 def split_at_random(seed: int, num: int) -> list[list[int]]:
-    """The numbers below `num`, in any order, in up to `num` lists."""
+    """Return the numbers below `num`, in random order, in up to `num` lists."""
     rng = random.Random(seed)
     order = rng.sample(range(num), num)
     cuts = sorted(rng.sample(range(1, num), rng.randrange(num)))
@@ -353,7 +355,7 @@ def test_any_split_adds_up_to_the_whole(settings: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("settings", EVERY_WAY, ids=lambda settings: "-".join(settings.values()))
-def test_what_is_masked_out_adds_nothing_whatever_stands_there(settings: dict[str, str]) -> None:
+def test_masked_tokens_add_nothing_even_if_they_are_nan(settings: dict[str, str]) -> None:
     config = grpo(kl_coef=0.05, entropy_coef=0.02, **settings)
     batch = random_batch(1)
     batch = replace(batch, logprobs=batch.logprobs.detach(), entropy=batch.entropy.detach())
@@ -370,7 +372,7 @@ def test_what_is_masked_out_adds_nothing_whatever_stands_there(settings: dict[st
 
 
 @pytest.mark.parametrize("ratio", sorted(RATIOS))
-def test_the_gradient_by_finite_differences(ratio: str) -> None:
+def test_the_gradient_equals_finite_differences(ratio: str) -> None:
     config = grpo(ratio=ratio, aggregation="sequence", importance="sequence", kl_coef=0.1, entropy_coef=0.1)
     batch = random_batch(2)
 
@@ -411,13 +413,13 @@ def test_the_logprob_gap_by_hand() -> None:
     assert gap["logprob_gap_k3"].item() == pytest.approx(math.exp(0.5) - 1.5 + math.exp(-0.25) - 0.75)
 
 
-def test_a_gap_that_is_no_number_is_not_lost() -> None:
+def test_a_gap_of_nan_stays_nan() -> None:
     gap = logprob_gap(
         torch.tensor([-1.0, float("nan")]), torch.tensor([-1.0, -2.0]), torch.tensor([True, True])
     )
     assert gap["max_logprob_gap"].isnan()
 
 
-def test_without_tokens_there_is_no_gap() -> None:
+def test_without_tokens_the_gap_is_0() -> None:
     nothing = torch.zeros(0)
     assert [value.item() for value in logprob_gap(nothing, nothing, nothing.bool()).values()] == [0, 0, 0]

@@ -1,7 +1,7 @@
-"""The algorithms as their papers and the public trainers have them, derived once more, against ours.
+"""Our algorithms against those of the papers and of public trainers, which are derived here again.
 
-The papers' objectives are nested loops over plain numbers, with ours configured as `GrpoConfig` says they are
-written. The trainers' losses are padded tensors with masks, as theirs are, so that gradients are compared too.
+The papers' objectives are nested loops over plain numbers; ours are configured as the docstring of `GrpoConfig` says.
+The trainers' losses are padded tensors with masks, like theirs, so that gradients are compared too.
 """
 
 import math
@@ -19,15 +19,19 @@ from learner.config import GrpoConfig
 from tests.unit.learner.flat_batches import MAX_TOKENS, FlatBatch, random_batch
 
 SEEDS = range(4)
-REWARDS = ((1.0, 0.0, 0.0, 1.0), (0.2, 0.4, 0.9, 0.4), (0.3, 0.1 + 0.2, 0.3, 0.3))  # the last says nothing
+REWARDS = (
+    (1.0, 0.0, 0.0, 1.0),
+    (0.2, 0.4, 0.9, 0.4),
+    (0.3, 0.1 + 0.2, 0.3, 0.3),
+)  # the last group has no spread
 
 
 # --- the papers, in loops --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Completion:
-    """One completion's numbers: per token, and the rewards of its group as they are trained on."""
+class LoopCompletion:
+    """One completion: its logprobs per token, its reward, and all rewards of its group."""
 
     new: list[float]
     old: list[float]
@@ -55,8 +59,8 @@ def clip(ratio: float, advantage: float, low: float, high: float) -> float:
     return min(ratio * advantage, min(max(ratio, 1 - low), 1 + high) * advantage)
 
 
-def videossr(batch: list[Completion]) -> float:
-    """GRPO's terms, averaged over all tokens, with a KL of 0.001."""
+def videossr(batch: list[LoopCompletion]) -> float:
+    """Return GRPO's terms averaged over all tokens, with a KL weight of 0.001."""
     terms = []
     for one in batch:
         clipped = [clip(ratio, one.standardised, 0.2, 0.2) for ratio in one.ratios]
@@ -64,8 +68,8 @@ def videossr(batch: list[Completion]) -> float:
     return fmean(terms)
 
 
-def grpo(batch: list[Completion]) -> float:
-    """arXiv 2402.03300, eq. 3: the mean over completions of the mean over tokens, beta 0.04."""
+def grpo(batch: list[LoopCompletion]) -> float:
+    """Return arXiv 2402.03300, eq. 3: the mean over completions of the mean over tokens, beta 0.04."""
     means = []
     for one in batch:
         clipped = [clip(ratio, one.standardised, 0.2, 0.2) for ratio in one.ratios]
@@ -73,25 +77,25 @@ def grpo(batch: list[Completion]) -> float:
     return fmean(means)
 
 
-def dr_grpo(batch: list[Completion]) -> float:
-    """arXiv 2503.20783: no std, no length; sums over tokens, over the token budget."""
+def dr_grpo(batch: list[LoopCompletion]) -> float:
+    """Return arXiv 2503.20783: no std and no length; sums over tokens, divided by the token budget."""
     return fmean(sum(clip(r, one.centred, 0.2, 0.2) for r in one.ratios) / MAX_TOKENS for one in batch)
 
 
-def dapo(batch: list[Completion]) -> float:
-    """arXiv 2503.14476, eq. 8: all tokens alike, clipped higher above, no KL."""
+def dapo(batch: list[LoopCompletion]) -> float:
+    """Return arXiv 2503.14476, eq. 8: all tokens weigh the same, a higher clip above, no KL."""
     return fmean(clip(ratio, one.standardised, 0.2, 0.28) for one in batch for ratio in one.ratios)
 
 
 def dapo_reward(reward: float, length: int) -> float:
-    """Its eq. 13, with L_max = 7 and L_cache = 3."""
+    """Return the reward by eq. 13 of DAPO, with L_max = 7 and L_cache = 3."""
     if length <= 4:
         return reward
     return reward + (4 - length) / 3
 
 
-def gspo(batch: list[Completion]) -> float:
-    """arXiv 2507.18071, eq. 5 to 7: one ratio per completion, the geometric mean of its tokens'."""
+def gspo(batch: list[LoopCompletion]) -> float:
+    """Return arXiv 2507.18071, eq. 5 to 7: one ratio per completion, the geometric mean of its tokens' ratios."""
     return fmean(
         clip(math.prod(one.ratios) ** (1 / len(one.new)), one.standardised, 3e-4, 4e-4) for one in batch
     )
@@ -106,7 +110,7 @@ def plain_reward(reward: float, length: int) -> float:
 
 @dataclass(frozen=True)
 class Scored:
-    """A scored group, as the learner has it."""
+    """A scored group, with what advantages need of it."""
 
     task: str
     rewards: tuple[float, ...]
@@ -119,7 +123,7 @@ def groups_of(batch: FlatBatch) -> list[Scored]:
     return [Scored("jigsaw", *row, (False,) * 4) for row in zip(REWARDS, map(tuple, lengths), strict=True)]
 
 
-def completions_of(batch: FlatBatch, shape: Shape) -> list[Completion]:
+def completions_of(batch: FlatBatch, shape: Shape) -> list[LoopCompletion]:
     per_token = [
         [row.tolist() for row in values.detach().split(batch.lengths.tolist())]
         for values in (batch.logprobs, batch.old_logprobs, batch.ref_logprobs)
@@ -129,7 +133,7 @@ def completions_of(batch: FlatBatch, shape: Shape) -> list[Completion]:
         group = index // 4
         lengths = batch.lengths[4 * group : 4 * group + 4].tolist()
         shaped = [shape(reward, length) for reward, length in zip(REWARDS[group], lengths, strict=True)]
-        made.append(Completion(new, old, ref, shaped[index % 4], shaped))
+        made.append(LoopCompletion(new, old, ref, shaped[index % 4], shaped))
     return made
 
 
@@ -160,8 +164,8 @@ def with_advantages(batch: FlatBatch, config: GrpoConfig, **more: Any) -> FlatBa
     ],
     ids=["videossr", "grpo", "dr_grpo", "dapo", "gspo"],
 )
-def test_papers(
-    paper: Callable[[list[Completion]], float], shape: Shape, settings: dict[str, Any], seed: int
+def test_the_loss_is_that_of_the_paper(
+    paper: Callable[[list[LoopCompletion]], float], shape: Shape, settings: dict[str, Any], seed: int
 ) -> None:
     config = GrpoConfig.model_validate(settings)
     batch = random_batch(seed, num_sequences=12)
@@ -170,9 +174,11 @@ def test_papers(
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_rloo(seed: int) -> None:
-    """arXiv 2402.14740: on policy, the gradient of the completions' logprobs weighted by how much better than the
-    others of their group they are, where the reward is less beta times log(policy / reference) of the whole."""
+def test_the_gradient_is_that_of_rloo(seed: int) -> None:
+    """arXiv 2402.14740, on policy: each completion's logprob is weighted by how much its reward exceeds the others'.
+
+    The reward is reduced by beta times log(policy / reference) of the whole completion.
+    """
     config = GrpoConfig(
         advantage="rloo", aggregation="constant", kl_in="reward", kl_estimator="k1", kl_coef=0.1
     )
@@ -188,7 +194,7 @@ def test_rloo(seed: int) -> None:
     log_ratio = (whole.detach() - reference).tolist()
     loss, _ = with_advantages(batch, config, completion_kl=log_ratio).loss(config, batch.totals)
     (found,) = torch.autograd.grad(loss, batch.logprobs)
-    # a token budget only scales the learning rate
+    # dividing by a token budget only scales the learning rate
     torch.testing.assert_close(found * MAX_TOKENS, expected, rtol=1e-9, atol=1e-12)
 
 
@@ -197,7 +203,7 @@ def test_rloo(seed: int) -> None:
 
 @dataclass(frozen=True)
 class Padded:
-    """A batch as the trainers have it: [num_completions, MAX_TOKENS], `mask` 1.0 on tokens."""
+    """A batch as the trainers have it: [num_completions, MAX_TOKENS], with `mask` 1.0 on tokens."""
 
     new: Tensor
     old: Tensor
@@ -221,7 +227,7 @@ def pad(batch: FlatBatch) -> Padded:
 
 
 def assert_same(batch: FlatBatch, config: GrpoConfig, theirs: Tensor) -> None:
-    """The same loss, and the same gradient by logprobs and entropy."""
+    """Assert the same loss, and the same gradient by logprobs and entropy."""
     ours, _ = batch.loss(config, batch.totals)
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-9)
     leaves = (batch.logprobs, batch.entropy)
@@ -236,7 +242,7 @@ def assert_same(batch: FlatBatch, config: GrpoConfig, theirs: Tensor) -> None:
 def trl_loss(
     batch: Padded, *, loss_type: str, level: str, correction: str, beta: float, cap: float
 ) -> Tensor:
-    """TRL: corrected by importance first, then k3 as it is, then one of three normalisations."""
+    """Return TRL's loss: the importance correction, then k3 without correction, then one of three normalisations."""
     log_ratio = batch.new - batch.old
     if level == "sequence":
         log_ratio = ((log_ratio * batch.mask).sum(1) / batch.mask.sum(1).clamp(min=1)).unsqueeze(1)
@@ -260,7 +266,9 @@ def trl_loss(
 @pytest.mark.parametrize(
     ("loss_type", "aggregation"), [("dapo", "token"), ("grpo", "sequence"), ("dr_grpo", "constant")]
 )
-def test_trl(loss_type: str, aggregation: str, level: str, correction: str) -> None:
+def test_loss_and_gradient_are_those_of_trl(
+    loss_type: str, aggregation: str, level: str, correction: str
+) -> None:
     settings = {"ratio": level, "aggregation": aggregation, "importance": correction}
     config = GrpoConfig.model_validate(settings | {"clip_high": 0.28, "kl_coef": 0.04, "importance_cap": 3.0})
     for seed in SEEDS:
@@ -272,8 +280,11 @@ def test_trl(loss_type: str, aggregation: str, level: str, correction: str) -> N
 
 
 def verl_loss(batch: Padded, *, level: str, aggregate: str, cap: float | None) -> Tensor:
-    """verl: terms are aggregated one by one; its clamps and its dual clip at 3 stand where they are in the way of
-    no number here. For a ratio of sequences it takes one whose gradient goes through each token alone."""
+    """Return verl's loss, which aggregates its terms one by one.
+
+    Its clamps and its dual clip at 3 are included, but change no number here. The gradient of its sequence ratio goes
+    through each token alone.
+    """
 
     def mean(values: Tensor) -> Tensor:
         if aggregate == "token-mean":
@@ -297,13 +308,15 @@ def verl_loss(batch: Padded, *, level: str, aggregate: str, cap: float | None) -
 
 @pytest.mark.parametrize(
     ("level", "correction"),
-    # Under a sequence's ratio, verl and TRL place a token's importance differently in the gradient; ours is as TRL's.
+    # With a sequence ratio, verl and TRL treat a token's importance weight differently in the gradient. Ours is TRL's.
     [("token", "none"), ("token", "token"), ("sequence", "none")],
 )
 @pytest.mark.parametrize(
     ("aggregate", "aggregation"), [("token-mean", "token"), ("seq-mean-token-mean", "sequence")]
 )
-def test_verl(aggregate: str, aggregation: str, level: str, correction: str) -> None:
+def test_loss_and_gradient_are_those_of_verl(
+    aggregate: str, aggregation: str, level: str, correction: str
+) -> None:
     settings = {"ratio": level, "aggregation": aggregation, "importance": correction, "entropy_coef": 0.01}
     for seed in SEEDS:
         batch = random_batch(seed, drift=0.3)
@@ -315,15 +328,15 @@ def test_verl(aggregate: str, aggregation: str, level: str, correction: str) -> 
 
 
 def openrlhf_loss(batch: Padded) -> Tensor:
-    """OpenRLHF: clips at 0.2, token-mean over the optimiser step, the KL in the reward."""
+    """Return OpenRLHF's loss: clips at 0.2, a token mean over the optimiser step, the KL in the reward."""
     ratio = (batch.new - batch.old).exp()
     loss = -torch.min(ratio * batch.advantages, ratio.clamp(0.8, 1.2) * batch.advantages)
     return (loss * batch.mask).sum() / batch.mask.sum()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_openrlhf(seed: int) -> None:
-    """With its k1 in the reward, leave-one-out, and the group's mean alone."""
+def test_loss_and_gradient_are_those_of_openrlhf(seed: int) -> None:
+    """With k1 in the reward, and two of its estimators: leave one out, and the group's mean alone."""
     batch = random_batch(seed, num_sequences=12)
     padded = pad(batch)
     k1 = ((padded.old - padded.ref) * padded.mask).sum(1).view(3, 4)
@@ -345,12 +358,12 @@ def test_openrlhf(seed: int) -> None:
 
 
 def trainers_advantages(rewards: Tensor, epsilon: float) -> Tensor:
-    """Theirs: (reward - mean) / (sample std + epsilon)."""
+    """Return the trainers' advantages: (reward - mean) / (sample std + epsilon)."""
     return (rewards - rewards.mean()) / (rewards.std() + epsilon)
 
 
 @pytest.mark.parametrize(("trainer", "epsilon"), [("trl", 1e-4), ("verl", 1e-6), ("openrlhf", 1e-9)])
-def test_advantages_differ_from_the_trainers_by_epsilon_alone(trainer: str, epsilon: float) -> None:
+def test_advantages_differ_from_the_trainers_only_by_epsilon(trainer: str, epsilon: float) -> None:
     generator = torch.Generator().manual_seed(0)
     for size in (2, 4, 8):
         rewards = torch.rand(size, generator=generator, dtype=torch.float64)
@@ -360,8 +373,8 @@ def test_advantages_differ_from_the_trainers_by_epsilon_alone(trainer: str, epsi
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9)
 
 
-def test_residue_gives_the_trainers_advantages_and_us_none() -> None:
-    """Eight rewards of 0.7, one a last bit of float32 higher, as another order of sums leaves it."""
+def test_rounding_residue_gives_advantages_in_the_trainers_and_none_here() -> None:
+    """Eight rewards of 0.7, one higher by the last bit of a float32, as another order of summation leaves it."""
     nudged = torch.full((8,), 0.7)
     nudged[0] = torch.nextafter(nudged[0], torch.tensor(1.0))
     theirs = trainers_advantages(nudged, 1e-9)

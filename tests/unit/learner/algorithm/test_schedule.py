@@ -1,4 +1,4 @@
-"""`learner.algorithm.schedule`: by hand, and what holds for every run."""
+"""`learner.algorithm.schedule`: by hand, and properties of every run."""
 
 import math
 from typing import get_args
@@ -13,11 +13,11 @@ def course(total_steps: int, config: ScheduleConfig) -> list[float]:
     return [lr_factor(step, total_steps=total_steps, config=config) for step in range(total_steps)]
 
 
-def test_every_kind_that_can_be_chosen_is_there() -> None:
+def test_every_kind_of_the_configuration_exists() -> None:
     assert set(SCHEDULES) == set(get_args(ScheduleConfig.model_fields["kind"].annotation))
 
 
-def test_by_default_the_rate_stays() -> None:
+def test_by_default_the_rate_is_constant() -> None:
     assert course(4, ScheduleConfig()) == [1.0] * 4
 
 
@@ -40,7 +40,7 @@ def test_the_cosine_begins_where_the_warm_up_ends() -> None:
 
 
 @pytest.mark.parametrize("warmup_steps", [0, 1, 7, 20, 30])
-def test_no_step_is_wasted_and_after_the_rise_it_only_falls(warmup_steps: int) -> None:
+def test_no_step_has_rate_0_and_the_rate_only_falls_after_its_rise(warmup_steps: int) -> None:
     factors = course(20, ScheduleConfig(kind="cosine", warmup_steps=warmup_steps))
     assert all(0 < factor <= 1 for factor in factors)
     top = min(warmup_steps, 19)
@@ -48,6 +48,6 @@ def test_no_step_is_wasted_and_after_the_rise_it_only_falls(warmup_steps: int) -
     assert factors[top:] == sorted(factors[top:], reverse=True)
 
 
-def test_past_its_end_a_cosine_stays_at_the_least() -> None:
+def test_a_cosine_stays_at_its_minimum_after_its_end() -> None:
     config = ScheduleConfig(kind="cosine", min_ratio=0.1)
     assert [lr_factor(step, total_steps=5, config=config) for step in (5, 9)] == pytest.approx([0.1, 0.1])

@@ -1,4 +1,4 @@
-"""Answers drawn with a cache come from the distribution that the learner trains."""
+"""Completions generated with a cache come from the distribution that the learner trains."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,37 +41,37 @@ def _spec(folder: Path, forbidden: tuple[int, ...]) -> ModelSpec:
 def _prompt(level: int, num_words: int) -> Prompt:
     ids = np.array([VISION_START, *[VIDEO_PAD] * 4, VISION_END, *range(40, 40 + num_words)])
     positions = np.tile(np.arange(len(ids)), (3, 1))
-    positions[1] += 5  # not what the model would make of it by itself
+    positions[1] += 5  # unlike those that the model would compute itself
     patches = np.full((16, 3 * 2 * 16 * 16), level, np.uint8)
     return Prompt(ids, positions, len(ids) + 7, patches, np.array([[1, 4, 4]]))
 
 
-def test_greedy_tokens_are_the_likeliest_of_completion_logprobs(spec: ModelSpec) -> None:
+def test_greedy_tokens_are_those_of_the_highest_logprob(spec: ModelSpec) -> None:
     model = load_model(spec).eval()
     policy = PolicyModel(model, spec, shared_prefix=True)
     prompts = [_prompt(230, num_words=3), _prompt(20, num_words=9)]
-    answers = generate_completions(model, spec, prompts, end_token_id=END, max_tokens=3, generator=None)
+    completions = generate_completions(model, spec, prompts, end_token_id=END, max_tokens=3, generator=None)
     allowed = [token for token in range(FIRST_ROW_PAST_THE_BYTES) if token not in spec.forbidden]
-    for prompt, answer in zip(prompts, answers, strict=True):
-        for length in range(1, len(answer) + 1):
-            rows = [(*answer[: length - 1], token) for token in allowed]
+    for prompt, completion in zip(prompts, completions, strict=True):
+        for length in range(1, len(completion) + 1):
+            rows = [(*completion[: length - 1], token) for token in allowed]
             with torch.no_grad():
                 logprobs, _ = policy(
                     collate([PromptWithCompletions(prompt, rows, [(0.0,) * length] * len(rows))])
                 )
-            assert allowed[int(logprobs.view(-1, length)[:, -1].argmax())] == answer[length - 1]
+            assert allowed[int(logprobs.view(-1, length)[:, -1].argmax())] == completion[length - 1]
 
 
-def test_samples_of_one_prompt_differ_and_come_again_with_the_same_seed(spec: ModelSpec) -> None:
+def test_completions_of_one_prompt_differ_and_repeat_with_the_same_seed(spec: ModelSpec) -> None:
     model = load_model(spec)
     prompts = [_prompt(230, num_words=3)] * 32
 
-    def draw(seed: int) -> list[list[int]]:
+    def generate(seed: int) -> list[list[int]]:
         generator = torch.Generator().manual_seed(seed)
         return generate_completions(model, spec, prompts, end_token_id=END, max_tokens=6, generator=generator)
 
-    first = draw(3)
-    assert first == draw(3)
-    assert first != draw(4)
-    assert len({tuple(answer) for answer in first}) > 1
-    assert not {token for answer in first for token in answer} & {*spec.forbidden, END}
+    first = generate(3)
+    assert first == generate(3)
+    assert first != generate(4)
+    assert len({tuple(completion) for completion in first}) > 1
+    assert not {token for completion in first for token in completion} & {*spec.forbidden, END}

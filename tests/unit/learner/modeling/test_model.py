@@ -1,4 +1,4 @@
-"""`PolicyModel` on tiny models of both architectures, held to plain forwards of transformers, gradients included."""
+"""`PolicyModel` on tiny models of both architectures, compared with plain forward passes of transformers."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +18,7 @@ from rollout.prompt import PromptBuilder
 from tests.unit.learner.tiny_prompts import ARCHITECTURES, part, plain_logprobs, prompts, spec_of
 
 TinyFolder = Callable[[str], Path]
-# One clip; another size and a completion of one token; several clips in one prompt (the jigsaw), long completions.
+# One clip; another size with a completion of one token; several clips (as in a jigsaw) with long completions.
 CLIPS = [[(4, 64, 64)], [(2, 96, 64)], [(2, 64, 64), (2, 64, 96), (4, 64, 64)]]
 LENGTHS = [(3, 5), (1, 4), (150, 150, 2)]  # 299 tokens of inputs: more than one block
 
@@ -55,7 +55,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         assert float((found[name] - gradient).abs().max()) < 1e-5 * scale, name
 
 
-def test_patches_become_what_the_processor_gives(tiny_folder: TinyFolder) -> None:
+def test_normalised_patches_equal_those_of_the_processor(tiny_folder: TinyFolder) -> None:
     from transformers import AutoConfig, AutoProcessor, AutoVideoProcessor
 
     folder = tiny_folder("qwen3_vl")
@@ -86,7 +86,9 @@ def test_each_channel_has_its_own_mean_and_std() -> None:
 
 
 @pytest.mark.parametrize("shared_prefix", [True, False])
-def test_logprobs_and_gradients_are_those_of_plain_forwards(folder: Path, shared_prefix: bool) -> None:
+def test_logprobs_and_gradients_equal_those_of_plain_forward_passes(
+    folder: Path, shared_prefix: bool
+) -> None:
     spec = spec_of(folder)
     parts = parts_of(spec)
     batch = collate(parts)
@@ -94,7 +96,7 @@ def test_logprobs_and_gradients_are_those_of_plain_forwards(folder: Path, shared
     expected = torch.cat([plain_logprobs(plain, spec, p.prompt, c) for p in parts for c in p.completions])
     policy = policy_of(spec, shared_prefix=shared_prefix)
     found, entropy = policy(batch)
-    assert expected.std() > 0.1  # one number everywhere would show nothing
+    assert expected.std() > 0.1  # equal numbers everywhere would show nothing
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     assert not entropy.requires_grad
     expected_gradients = gradients(expected, batch, plain)
@@ -104,7 +106,7 @@ def test_logprobs_and_gradients_are_those_of_plain_forwards(folder: Path, shared
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_flex_attention_gives_the_same_logprobs(folder: Path) -> None:
-    # torch has no backward of it on a CPU; tests/gpu holds the gradients.
+    # torch has no backward pass of flex attention on a CPU; tests/gpu compares the gradients.
     batch = collate(parts_of(spec_of(folder)))
     with torch.no_grad():
         expected = policy_of(spec_of(folder))(batch)[0]
@@ -123,7 +125,7 @@ def test_gradient_checkpointing_changes_nothing(folder: Path, shared_prefix: boo
     assert_same(gradients(policy(batch)[0], batch, policy.model), expected)
 
 
-def test_long_batches_have_their_logits_in_pieces(
+def test_logits_of_long_batches_are_computed_in_pieces(
     tiny_folder: TinyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = spec_of(tiny_folder("qwen3_vl"))
@@ -141,7 +143,7 @@ def test_long_batches_have_their_logits_in_pieces(
 
 
 @pytest.mark.parametrize("shared_prefix", [True, False])
-def test_known_features_stand_for_the_vision_tower(folder: Path, shared_prefix: bool) -> None:
+def test_given_features_replace_the_vision_tower(folder: Path, shared_prefix: bool) -> None:
     spec = spec_of(folder)
     batch = collate(parts_of(spec))
     policy = policy_of(spec, shared_prefix=shared_prefix)
@@ -156,7 +158,7 @@ def test_known_features_stand_for_the_vision_tower(folder: Path, shared_prefix: 
     assert_same(gradients(found[1], batch, policy.model), gradients(expected, batch, policy.model))
 
 
-def test_frames_of_a_size_go_through_vision_attention_together(folder: Path) -> None:
+def test_frames_of_one_size_share_a_call_of_vision_attention(folder: Path) -> None:
     spec = spec_of(folder)
     calls = []
     policy = policy_of(spec)
@@ -170,10 +172,10 @@ def test_frames_of_a_size_go_through_vision_attention_together(folder: Path) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.functional, "scaled_dot_product_attention", counting)
         policy.video_features(collate([part(spec, prompt, (2,))]))
-    assert len(calls) == policy.model.config.vision_config.depth  # one a layer, not one a frame
+    assert len(calls) == policy.model.config.vision_config.depth  # one call per layer, not one per frame
 
 
-def test_the_completion_sees_the_video(folder: Path) -> None:
+def test_logprobs_of_a_completion_depend_on_the_video(folder: Path) -> None:
     spec = spec_of(folder)
     batch = collate(parts_of(spec))
     policy = policy_of(spec)
@@ -183,7 +185,7 @@ def test_the_completion_sees_the_video(folder: Path) -> None:
     assert (seen - unseen).abs().max() > 1e-3
 
 
-def test_completions_do_not_see_each_other(folder: Path) -> None:
+def test_logprobs_of_a_completion_do_not_depend_on_other_completions(folder: Path) -> None:
     spec = spec_of(folder)
     (prompt,) = prompts(folder, CLIPS[:1])
     first, second = part(spec, prompt, (4, 6)), part(spec, prompt, (4, 6), seed=2)

@@ -1,4 +1,4 @@
-"""`learner.algorithm.loss.token_logprobs`: by hand, against a plain softmax, by finite differences, and what it keeps."""
+"""`learner.algorithm.loss.token_logprobs`: by hand, against a plain softmax, by finite differences, and its memory."""
 
 import math
 
@@ -37,7 +37,7 @@ def read(
     ],
 )
 def test_logprobs_and_entropy_by_hand(temperature: float, weights: tuple[float, ...]) -> None:
-    logits = torch.log(torch.tensor([1.0, 2.0, 100.0, 5.0])).expand(3, 4)  # id 2 would win if it could
+    logits = torch.log(torch.tensor([1.0, 2.0, 100.0, 5.0])).expand(3, 4)  # id 2 is forbidden
     logprobs, entropy = read(logits, [0, 1, 3], temperature=temperature, forbidden=(2,))
     probabilities = [weight / sum(weights) for weight in weights]
     assert logprobs.tolist() == pytest.approx([math.log(p) for p in probabilities], abs=1e-6)
@@ -66,14 +66,14 @@ def random_logits(seed: int, rows: int = 5) -> Tensor:
 
 
 @pytest.mark.parametrize("forbidden", [(), (2, 7)])
-def test_gradients_of_logprobs_and_entropy_by_finite_differences(forbidden: tuple[int, ...]) -> None:
+def test_gradients_of_logprobs_and_entropy_equal_finite_differences(forbidden: tuple[int, ...]) -> None:
     def both(logits: Tensor) -> tuple[Tensor, Tensor]:
         return read(logits, [0, 1, 3, 8, 4], temperature=0.8, forbidden=forbidden, entropy_grad=True)
 
     assert torch.autograd.gradcheck(both, (random_logits(0),))
 
 
-def test_logprobs_alone_have_the_same_gradient() -> None:
+def test_logprobs_without_entropy_have_the_gradient_of_a_plain_softmax() -> None:
     logits = random_logits(1)
     logprobs, entropy = read(logits, [0, 1, 3, 8, 4])
     assert not entropy.requires_grad
@@ -83,7 +83,7 @@ def test_logprobs_alone_have_the_same_gradient() -> None:
     torch.testing.assert_close(found, expected)
 
 
-def test_rows_are_read_some_at_a_time_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_computing_some_rows_at_a_time_gives_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     logits = random_logits(2, rows=7)
 
     def everything() -> tuple[Tensor, ...]:
@@ -97,7 +97,7 @@ def test_rows_are_read_some_at_a_time_with_the_same_result(monkeypatch: pytest.M
             torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
 
 
-def test_nothing_of_the_logits_size_is_kept_but_the_logits() -> None:
+def test_no_tensor_of_the_logits_size_is_kept_except_the_logits() -> None:
     logits = torch.randn(64, 300).bfloat16().requires_grad_(True)
     kept: list[Tensor] = []
 
@@ -111,14 +111,14 @@ def test_nothing_of_the_logits_size_is_kept_but_the_logits() -> None:
     assert [tensor.data_ptr() for tensor in large] == [logits.data_ptr()]
 
 
-def test_the_callers_logits_are_left_as_they_were() -> None:
+def test_the_logits_are_not_changed() -> None:
     logits = torch.randn(2, 5)
     before = logits.clone()
     read(logits, [0, 1], temperature=0.5, forbidden=(3,))
     assert torch.equal(logits, before)
 
 
-def test_gradients_are_finite_and_none_reaches_a_forbidden_token() -> None:
+def test_gradients_are_finite_and_0_for_forbidden_tokens() -> None:
     logits = torch.tensor([[3.0, -200.0, 0.5, 90.0], [-1e4, 0.0, 0.0, 0.0]], requires_grad=True)
     logprobs, entropy = read(logits, [0, 2], forbidden=(1, 3), entropy_grad=True)
     (logprobs.sum() + entropy.sum()).backward()
@@ -131,7 +131,7 @@ def test_gradients_are_finite_and_none_reaches_a_forbidden_token() -> None:
     assert logits.grad[0, 0].item() == pytest.approx(1 - share + of_entropy, abs=1e-6)
 
 
-def test_a_forbidden_token_that_a_filler_holds_harms_nothing() -> None:
+def test_a_forbidden_token_in_a_filler_does_no_harm() -> None:
     logits = torch.randn(2, 6, requires_grad=True)
     logprobs, entropy = read(logits, [0, 5], forbidden=(5,))
     assert logprobs[1].item() == float("-inf")
@@ -154,7 +154,7 @@ def test_a_forbidden_token_that_a_filler_holds_harms_nothing() -> None:
     assert not logits.grad[1].any()
 
 
-def test_entropy_is_finite_where_one_token_has_all_the_probability() -> None:
+def test_entropy_is_finite_when_one_token_has_all_the_probability() -> None:
     _, entropy = read(torch.tensor([[0.0, -1e4, -1e4]]), [0], temperature=0.01, forbidden=(2,))
     assert entropy.item() == 0
 
@@ -170,8 +170,8 @@ def test_bfloat16_logits_are_normalised_in_float32() -> None:
     assert logits.grad.dtype == torch.bfloat16
 
 
-def test_an_entropy_bonus_spreads_the_distribution() -> None:
-    """One step of the whole chain from logits: with the bonus alone, the entropy rises."""
+def test_an_entropy_bonus_raises_the_entropy() -> None:
+    """One gradient step on the logits, with nothing but the bonus in the loss."""
     logits = random_logits(4, rows=3)
 
     def loss_and_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
