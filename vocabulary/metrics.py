@@ -2,7 +2,7 @@
 
     reward/grounding ──► Ray's gauge videossr_reward{run, task="grounding"} ──► Prometheus' ray_videossr_reward
 
-Recorded by `actors/controller/` (rewards, groups, seconds), `learner/policy.py` (policy/...) and `actors/record/`
+Recorded by `actors/controller/` (rewards, groups, seconds), `learner/algorithm/metrics.py` (policy/...) and `actors/record/`
 (the rest). `deploy/grafana/videossr.json` draws all gauges and no others.
 """
 
