@@ -88,7 +88,7 @@ class CommandQueue:
         return report
 
     def cancel(self) -> None:
-        """Cancel whoever waits for a report of this session: none will come."""
+        """Cancel the task that waits for a report of this session, because none will come."""
         if self._report is not None:
             self._report.cancel()
 

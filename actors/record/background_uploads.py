@@ -72,7 +72,7 @@ class BackgroundUploads:
             try:
                 for name, data in batch.files.items():
                     self._files.write(name, data)
-                if not self._given_up.is_set():  # whoever is called by `then` may be closed by now
+                if not self._given_up.is_set():  # what `then` writes to may be closed by now
                     batch.then()
                 logger.debug("uploaded %d files", len(batch.files))
             except Exception as error:  # whatever it is, the next batch may succeed

@@ -118,8 +118,8 @@ async def test_a_failing_reward_function_is_reported_once_and_counted() -> None:
     run = Run(changed(steps=2))
     run.reward_error = "ZeroDivisionError: division by zero"
     await Learner(run).learn()
-    told = [message for kind, message in run.record.said if kind == "reward_failed"]
-    assert told == [
+    reported = [message for kind, message in run.record.said if kind == "reward_failed"]
+    assert reported == [
         "reward.function failed and counts as 0 (reported once): ZeroDivisionError: division by zero"
     ]
     assert run.record.steps[1][1]["completion/reward_failed"] == 1.0

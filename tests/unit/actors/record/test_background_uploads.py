@@ -12,7 +12,7 @@ from store.files import Files
 
 
 @pytest.fixture
-def later(tmp_path: Path) -> BackgroundUploads:
+def uploads(tmp_path: Path) -> BackgroundUploads:
     return BackgroundUploads(Files(str(tmp_path)))
 
 
@@ -28,7 +28,7 @@ def nothing() -> None:
 
 
 def test_then_is_called_once_all_files_of_a_batch_are_written(
-    later: BackgroundUploads, tmp_path: Path
+    uploads: BackgroundUploads, tmp_path: Path
 ) -> None:
     def written(name: str) -> bool:
         return (tmp_path / name).exists()
@@ -36,32 +36,32 @@ def test_then_is_called_once_all_files_of_a_batch_are_written(
     slow = slow_file(tmp_path, "b")
     there: list[list[str]] = []
     names = ["a", "b", "c"]
-    later.write(dict.fromkeys(names, b"x"), lambda: there.append([name for name in names if written(name)]))
+    uploads.write(dict.fromkeys(names, b"x"), lambda: there.append([name for name in names if written(name)]))
     eventually(lambda: written("a"))
     assert not written("c")
     assert there == []
     assert slow.read_bytes() == b"x"
-    later.close(10)
+    uploads.close(10)
     assert there == [names]
     assert (tmp_path / "c").read_bytes() == b"x"
 
 
-def test_then_is_not_called_for_a_batch_that_fails(later: BackgroundUploads, tmp_path: Path) -> None:
+def test_then_is_not_called_for_a_batch_that_fails(uploads: BackgroundUploads, tmp_path: Path) -> None:
     (tmp_path / "b").touch()  # a file where a folder is needed
-    told: list[str] = []
-    later.write({"a": b"x", "b/c": b"x"}, lambda: told.append("first"))
-    eventually(lambda: bool(later._failures))
+    called: list[str] = []
+    uploads.write({"a": b"x", "b/c": b"x"}, lambda: called.append("first"))
+    eventually(lambda: bool(uploads._failures))
     with pytest.raises(OSError, match="b"):
-        later.write({"d": b"x"}, lambda: told.append("second"))
-    later.close(10)  # the error was raised before, and is not raised again
-    assert told == ["second"]  # other batches are written
+        uploads.write({"d": b"x"}, lambda: called.append("second"))
+    uploads.close(10)  # the error was raised before, and is not raised again
+    assert called == ["second"]  # other batches are written
 
 
-def test_the_last_error_is_raised_by_close(later: BackgroundUploads, tmp_path: Path) -> None:
+def test_the_last_error_is_raised_by_close(uploads: BackgroundUploads, tmp_path: Path) -> None:
     (tmp_path / "b").touch()
-    later.write({"b/c": b"x"}, nothing)
+    uploads.write({"b/c": b"x"}, nothing)
     with pytest.raises(OSError, match="b"):
-        later.close(10)
+        uploads.close(10)
 
 
 def test_a_batch_is_refused_when_too_many_are_waiting(
@@ -69,18 +69,18 @@ def test_a_batch_is_refused_when_too_many_are_waiting(
 ) -> None:
     monkeypatch.setattr("actors.record.background_uploads._MAX_WAITING", 2)
     monkeypatch.setattr("actors.record.background_uploads._NUM_THREADS", 1)
-    later = BackgroundUploads(Files(str(tmp_path)))
+    uploads = BackgroundUploads(Files(str(tmp_path)))
     slow = slow_file(tmp_path, "0")
-    told: list[str] = []
-    later.write({"0": b"x"}, lambda: told.append("0"))
-    eventually(lambda: later._waiting.qsize() == 0)
+    called: list[str] = []
+    uploads.write({"0": b"x"}, lambda: called.append("0"))
+    eventually(lambda: uploads._waiting.qsize() == 0)
     for name in ("1", "2"):
-        later.write({name: b"x"}, lambda name=name: told.append(name))  # type: ignore[misc]
+        uploads.write({name: b"x"}, lambda name=name: called.append(name))  # type: ignore[misc]
     with pytest.raises(OSError, match="is slower than the run: frames are left out"):
-        later.write({"3": b"x"}, lambda: told.append("3"))
+        uploads.write({"3": b"x"}, lambda: called.append("3"))
     assert slow.read_bytes() == b"x"
-    later.close(10)
-    assert told == ["0", "1", "2"]  # in order, because there is one thread
+    uploads.close(10)
+    assert called == ["0", "1", "2"]  # in order, because there is one thread
     assert not (tmp_path / "3").exists()
 
 
@@ -88,17 +88,17 @@ def test_close_waits_no_longer_than_its_timeout_and_then_is_not_called_afterward
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("actors.record.background_uploads._NUM_THREADS", 1)
-    later = BackgroundUploads(Files(str(tmp_path)))
+    uploads = BackgroundUploads(Files(str(tmp_path)))
     slow = slow_file(tmp_path, "0")
-    told: list[str] = []
-    later.write({"0": b"x"}, lambda: told.append("0"))
-    later.write({"1": b"x"}, lambda: told.append("1"))
+    called: list[str] = []
+    uploads.write({"0": b"x"}, lambda: called.append("0"))
+    uploads.write({"1": b"x"}, lambda: called.append("1"))
     with pytest.raises(OSError, match=r"did not take the last frames within 0\.1 s"):
-        later.close(0.1)
+        uploads.close(0.1)
     assert slow.read_bytes() == b"x"
-    for thread in later._threads:
+    for thread in uploads._threads:
         thread.join(600)
-    assert told == []
+    assert called == []
     assert not (tmp_path / "1").exists()
 
 

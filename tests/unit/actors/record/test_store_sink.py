@@ -50,11 +50,11 @@ def test_the_record_is_in_the_store(tmp_path: Path, url: str) -> None:
     log, run_id = logged(tmp_path, url)
     log.event("stage", "training")
     log.step(0, METRICS, [sampled()])
-    answers = TaskEvaluation(
+    evaluation = TaskEvaluation(
         "after", 1, "jigsaw", ((1.0, True), (0.0, False)), ((0.5, True),) * 4, ("21", "12"),
         (sampled(split="held_out"),),
     )  # fmt: skip
-    log.evaluation(answers)
+    log.evaluation(evaluation)
     log.workers([WorkerState("rollout", 0, "running", ProcessInfo("10.0.0.1", 7, "3"), 2, 5, 1)])
     log.close()
     reader = RunReader(open_database(url))
