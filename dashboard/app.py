@@ -21,7 +21,7 @@ from dashboard.dependencies import DashboardServices
 from dashboard.launching.launcher import Launcher
 from dashboard.routes import actions, benchmarks, health, log, metrics, rollouts, runs, session, stream
 from dashboard.routes.api_docs import add_docs
-from dashboard.schemas import BenchColumn
+from dashboard.schemas import BenchmarkColumn
 from dashboard.services.change_feed import ChangeFeed
 from dashboard.settings import Settings
 from store.database import Database, StoreError
@@ -39,7 +39,7 @@ def create_app(
     launcher: Launcher | None,
     *,
     page: Path = PAGE,
-    benches: Sequence[BenchColumn] = (),
+    benches: Sequence[BenchmarkColumn] = (),
 ) -> FastAPI:
     """Return the dashboard over an open store.
 

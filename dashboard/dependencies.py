@@ -8,7 +8,7 @@ from fastapi import Depends, HTTPException, Path, Query, Request, Response
 from pydantic import AfterValidator
 
 from dashboard.launching.launcher import Launcher
-from dashboard.schemas import BenchColumn
+from dashboard.schemas import BenchmarkColumn
 from dashboard.services.change_feed import ChangeFeed
 from dashboard.settings import Settings
 from store.database import Database
@@ -37,7 +37,7 @@ class DashboardServices:
     reader: RunReader
     launcher: Launcher | None
     change_feed: ChangeFeed
-    benches: tuple[BenchColumn, ...]  # columns with published scores, shown while no model was evaluated
+    benches: tuple[BenchmarkColumn, ...]  # columns with published scores, shown while no model was evaluated
 
     def require_run(self, run_id: int) -> None:
         """Raise 404 where there is no such run."""

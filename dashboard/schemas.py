@@ -114,7 +114,7 @@ class MetricInfo(ApiModel):
     meaning: str
 
 
-class BenchColumn(ApiModel):
+class BenchmarkColumn(ApiModel):
     """One benchmark, with the scores of guessing and of the paper."""
 
     name: str
@@ -124,7 +124,7 @@ class BenchColumn(ApiModel):
     published: float | None  # score of VideoSSR-8B in the paper, in percent
 
 
-class BenchRow(ApiModel):
+class BenchmarkRow(ApiModel):
     """The scores of one model."""
 
     run_id: int | None  # number of the run that trained the model; null: no run here did
@@ -137,8 +137,8 @@ class BenchRow(ApiModel):
 class Benchmarks(ApiModel):
     """The table of benchmark results, newest model first."""
 
-    columns: tuple[BenchColumn, ...]
-    rows: tuple[BenchRow, ...]
+    columns: tuple[BenchmarkColumn, ...]
+    rows: tuple[BenchmarkRow, ...]
 
 
 class ChangeNotice(ApiModel):

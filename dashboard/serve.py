@@ -10,7 +10,7 @@ import uvicorn
 
 from dashboard.app import create_app
 from dashboard.launching.launcher import Launcher
-from dashboard.schemas import BenchColumn
+from dashboard.schemas import BenchmarkColumn
 from dashboard.services.change_feed import ChangeFeed
 from dashboard.settings import DashboardError, Settings
 from store.database import Database
@@ -41,7 +41,7 @@ def serve(
     launcher: Launcher | None,
     *,
     say: Callable[[str], None] = print,
-    benches: Sequence[BenchColumn] = (),
+    benches: Sequence[BenchmarkColumn] = (),
 ) -> None:
     """Serve until SIGINT or SIGTERM. The store stays open.
 

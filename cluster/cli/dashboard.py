@@ -13,7 +13,6 @@ from cluster.terminal import DONE
 
 if TYPE_CHECKING:
     from dashboard.launching.launcher import Launcher
-    from dashboard.schemas import BenchColumn
     from store.database import Database
 
 _HOST, _PORT = "127.0.0.1", 8470
@@ -73,13 +72,13 @@ def _launcher(options: argparse.Namespace, database: "Database") -> "Launcher | 
     return LocalLauncher(options.runs, database) if os.access(options.runs, os.W_OK) else None
 
 
-def _published() -> "list[BenchColumn]":
+def _published() -> "list[BenchmarkColumn]":
     """Return the published scores on VIUBench, for the page to compare with."""
-    from dashboard.schemas import BenchColumn
+    from dashboard.schemas import BenchmarkColumn
     from evaluation.viubench import COLUMNS
 
     return [
-        BenchColumn(name=each.name, task=each.task, label=each.label, random=None, published=each.published)
+        BenchmarkColumn(name=each.name, task=each.task, label=each.label, random=None, published=each.published)
         for each in COLUMNS
     ]
 

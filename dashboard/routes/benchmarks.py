@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from dashboard.access.security import reader
 from dashboard.dependencies import WITH_TOTAL, ListPaging, Services
-from dashboard.schemas import COMMON_ERRORS, BenchColumn, Benchmarks, BenchRow
+from dashboard.schemas import COMMON_ERRORS, BenchmarkColumn, BenchmarkRow, Benchmarks
 
 router = APIRouter(
     prefix="/api", tags=["benchmarks"], dependencies=[Depends(reader)], responses=COMMON_ERRORS
@@ -32,7 +32,7 @@ class _Scores(BaseModel):
 @router.get("/benchmarks", responses=WITH_TOTAL)
 def benchmarks(services: Services, paging: ListPaging) -> Benchmarks:
     """List the evaluated models, newest first, and the benchmarks as columns; without models, the published columns."""
-    columns: dict[str, BenchColumn] = {}
+    columns: dict[str, BenchmarkColumn] = {}
     rows: dict[tuple[int, str, int], dict[str, Any]] = {}
     results, total = services.reader.bench_results(offset=paging.offset, limit=paging.limit)
     paging.set_total(total)
@@ -49,7 +49,7 @@ def benchmarks(services: Services, paging: ListPaging) -> Benchmarks:
             )
             continue
         about = scores.model_dump(include={"task", "label", "random", "published"})
-        columns.setdefault(found.task, BenchColumn(name=found.task, **about))
+        columns.setdefault(found.task, BenchmarkColumn(name=found.task, **about))
         row = rows.setdefault(
             (run_id, found.source, found.step),
             {
@@ -64,5 +64,5 @@ def benchmarks(services: Services, paging: ListPaging) -> Benchmarks:
         row["valid"][found.task] = scores.valid
     return Benchmarks(
         columns=tuple(columns.values()) or services.benches,
-        rows=tuple(BenchRow(**row) for row in rows.values()),
+        rows=tuple(BenchmarkRow(**row) for row in rows.values()),
     )
