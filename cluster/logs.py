@@ -58,7 +58,8 @@ def set_up_logging() -> None:
 
 def set_up_worker_logging() -> None:
     """Send our log lines to standard error, which Ray keeps in a file for each worker process."""
-    _send_to(_Terminal(), log_level("INFO"))
+    # Not by print, which Ray Train replaces in the learner by a function that logs.
+    _send_to(logging.StreamHandler(), log_level("INFO"))
 
 
 def worker_hook() -> Callable[[], None]:
