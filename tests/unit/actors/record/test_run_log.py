@@ -44,7 +44,7 @@ def test_a_step_is_written_at_once_with_its_rollouts_in_full(tmp_path: Path) -> 
         "task": "jigsaw",
         "question": "[video]\nWhich?",
         "answer": "21",
-        "recipe": RECIPE.to_stored(),
+        "recipe": json.loads(RECIPE.to_json()),
     }
     assert first.pop("advantage") == pytest.approx(2**-0.5, abs=1e-5)
     assert first == {
