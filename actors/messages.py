@@ -27,7 +27,7 @@ class PromptMeta:
     truth: str
     recipe: Recipe  # from which the frames can be rendered again
     num_tokens: int
-    rejected: tuple[str, ...]  # unreadable videos that were skipped for this prompt, each with the reason
+    skipped: tuple[str, ...]  # unreadable videos that were tried before this one, each with the reason
 
 
 @dataclass(frozen=True)

@@ -142,8 +142,8 @@ class Batches:
         self._cursor += count
         prompts = await asyncio.gather(*taken)
         for prompt in prompts:
-            for rejected in prompt.meta.rejected:
-                await self._on_event("video_rejected", rejected)
+            for video in prompt.meta.skipped:
+                await self._on_event("video_rejected", video)  # the stored kind of this event
         return prompts
 
 

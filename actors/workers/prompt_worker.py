@@ -84,13 +84,13 @@ class PromptWorker:
     ) -> tuple[PromptMeta, EngineInput, ModelInput]:
         """Return prompt `index`, of the given task or else of the task that the mix assigns to it.
 
-        If the video cannot be read, another one is used, and `PromptMeta.rejected` names the first.
+        If the video cannot be read, another one is used, and `PromptMeta.skipped` names the first.
 
         Raises:
             PromptError: the prompt is too long, as every prompt of this configuration would be.
             ValueError: twenty videos in a row could not be read.
         """
-        rejected: list[str] = []
+        skipped: list[str] = []
         for attempt in range(_MAX_ATTEMPTS):
             recipe = self._spec.source.recipe(split, index + attempt * _ATTEMPT_STRIDE, task)
             task = recipe.task
@@ -98,7 +98,7 @@ class PromptWorker:
                 question, engine, model = self._prompts.build(recipe)
             except VideoError as error:
                 logger.warning("skipped a video: %s", error)
-                rejected.append(str(error))
+                skipped.append(str(error))
                 continue
             meta = PromptMeta(
                 split=split,
@@ -108,10 +108,10 @@ class PromptWorker:
                 truth=recipe.truth,
                 recipe=recipe,
                 num_tokens=len(model.token_ids),
-                rejected=tuple(rejected),
+                skipped=tuple(skipped),
             )
             return meta, engine, model
-        raise ValueError(f"{_MAX_ATTEMPTS} videos in a row could not be read, the last: {rejected[-1]}")
+        raise ValueError(f"{_MAX_ATTEMPTS} videos in a row could not be read, the last: {skipped[-1]}")
 
     def pictures(self, recipe: Recipe) -> tuple[ClipThumbnails, ...]:
         """Return the frames of a recipe as the page shows them."""

@@ -92,7 +92,7 @@ class Run:
         if self.bad_prompt is not None:
             raise self.bad_prompt
         made = prompt(index, split=split, task=task or CONFIG.tasks[index % 2])
-        return replace(made, meta=replace(made.meta, rejected=self.skipped))
+        return replace(made, meta=replace(made.meta, skipped=self.skipped))
 
     async def _score(self, items: Sequence[tuple[str, str, str]]) -> list[Score]:
         """Score texts "INDEX/N": completions 0 and 2 are right, except for dull prompts."""

@@ -71,7 +71,7 @@ def test_a_prompt_is_the_same_in_every_worker(spec: PromptSpec) -> None:
 def test_a_prompts_meta_describes_it(spec: PromptSpec) -> None:
     meta, engine, model = PromptWorker(spec).make("train", 1)
     recipe = meta.recipe
-    assert (meta.split, meta.index, meta.rejected) == ("train", 1, ())
+    assert (meta.split, meta.index, meta.skipped) == ("train", 1, ())
     assert meta.task == recipe.task == "jigsaw"
     assert meta.truth == recipe.truth
     assert meta.num_tokens == len(model.token_ids) == len(engine.expanded_token_ids)
@@ -101,8 +101,8 @@ def test_an_unreadable_video_is_skipped_and_named(spec: PromptSpec, tmp_path: Pa
     made = [worker.make("train", index)[0] for index in range(6)]
     assert {meta.recipe.video for meta in made} == {good.path}
     assert [meta.task for meta in made] == ["grounding", "jigsaw"] * 3  # the mix stays the same
-    assert any(meta.rejected for meta in made)
-    assert all("gone" in reason for meta in made for reason in meta.rejected)
+    assert any(meta.skipped for meta in made)
+    assert all("gone" in reason for meta in made for reason in meta.skipped)
 
 
 def test_twenty_unreadable_videos_in_a_row_are_an_error(spec: PromptSpec, tmp_path: Path) -> None:
