@@ -27,8 +27,14 @@ CORPUS = (
     "system user assistant",
     "In what seconds is it? Order them: 0123456789 seconds",
 )
-# Files whose tests use the session's engines (tests/contract/conftest.py) run in one process.
-ENGINE_FILES = ("test_engine_stream.py", "test_parity.py", "test_push.py")
+# Files whose tests share engines (tests/contract/conftest.py) and the server of tests/contract/processes.py.
+ENGINE_FILES = (
+    "test_engine_stream.py",
+    "test_parity.py",
+    "test_policy_ranks.py",
+    "test_push.py",
+    "test_push_failures.py",
+)
 
 TinyFolder = Callable[[str], Path]
 

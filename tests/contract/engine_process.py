@@ -1,6 +1,5 @@
 """A rollout engine in its own process, driven over a pipe: engine and learner each need torch.distributed."""
 
-import multiprocessing
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from rollout.config import RolloutConfig
 from rollout.engine import Completion, EngineOptions, Sampling, VllmEngine
 from rollout.prompt import EngineInput
+from tests.contract.processes import process_context
 
 _TIMEOUT_S = 600.0  # for one answer of the engine, however busy the machine is
 
@@ -29,7 +29,7 @@ class EngineProcess:
     num_ranks = 1
 
     def __init__(self, options: EngineOptions) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = process_context()
         self._pipe, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other, options), daemon=True)
         self._process.start()

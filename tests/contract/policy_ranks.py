@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
 from learner.algorithm.advantages import batch_advantages
@@ -17,6 +16,7 @@ from learner.commands import TrainingGroup
 from learner.config import GrpoConfig, LearnerConfig
 from learner.modeling.policy_model import ModelSpec, PolicyModel, load_model
 from learner.policy import DeepSpeedPolicy
+from tests.contract.processes import start_ranks
 
 LEARNER = LearnerConfig(
     dtype="float32",
@@ -63,7 +63,9 @@ def run_ranks(
     jobs: Sequence[Job], batches: Batches, spec: ModelSpec, reference: str, *, world_size: int, folder: Path
 ) -> dict[Job, list[Outcome]]:
     """Run every job on `world_size` ranks, one after the other in the same processes; return outcomes by rank."""
-    mp.spawn(_rank, (world_size, jobs, batches, spec, reference, folder), nprocs=world_size)
+    context = start_ranks(_rank, (world_size, jobs, batches, spec, reference, folder), world_size=world_size)
+    while not context.join():
+        pass
     by_rank = [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(world_size)]
     return {job: [outcomes[job] for outcomes in by_rank] for job in jobs}
 

@@ -48,7 +48,9 @@ def start(what: str, folder: Path, **changes: str) -> subprocess.Popen[str]:
 
 def line_of(stream: IO[str] | None) -> str:
     assert stream is not None
-    return stream.readline().strip()
+    line = stream.readline()
+    assert line, "the process has ended"
+    return line.strip()
 
 
 @pytest.fixture(scope="module")

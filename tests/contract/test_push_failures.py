@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from learner.config import GrpoConfig, LearnerConfig
 from learner.modeling.policy_model import ModelSpec
 from learner.modeling.tiny import create_tiny_model
 from learner.policy import DeepSpeedPolicy
+from tests.contract.processes import start_ranks
 from weight_sync.sender import WeightSender
 
 CALLS = ("init_weight_transfer_engine", "start_weight_update", "update_weights")
@@ -105,8 +105,7 @@ def test_ranks_stay_in_step_whichever_call_of_a_push_fails(tmp_path: Path) -> No
         path=str(path), dtype="float32", attention="sdpa", pad_token_id=0, forbidden=(3,), temperature=1.0,
         pixel_mean=(0.5, 0.5, 0.5), pixel_std=(0.5, 0.5, 0.5),
     )  # fmt: skip
-    context = mp.spawn(_rank, (spec, tmp_path), nprocs=2, join=False)
-    assert context is not None
+    context = start_ranks(_rank, (spec, tmp_path), world_size=2)
     deadline = time.monotonic() + _HANG_S
     while not (done := context.join(1)) and time.monotonic() < deadline:
         pass
