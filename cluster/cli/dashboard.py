@@ -13,6 +13,7 @@ from cluster.terminal import DONE
 
 if TYPE_CHECKING:
     from dashboard.launching.launcher import Launcher
+    from dashboard.schemas import BenchmarkColumn
     from store.database import Database
 
 _HOST, _PORT = "127.0.0.1", 8470
