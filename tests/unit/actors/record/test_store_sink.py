@@ -61,8 +61,8 @@ def test_the_record_is_in_the_store(tmp_path: Path, url: str) -> None:
     (series,) = reader.series([run_id], ["tokens_per_second"])
     assert (series.steps, series.mean) == ((0,), (200.0,))
     assert [event.message for event in reader.events(run_id)] == ["training"]
-    (evaluation,) = reader.evaluations(run_id)
-    assert evaluation.scores == {
+    (stored,) = reader.evaluations(run_id)
+    assert stored.scores == {
         "greedy_mean": 0.5, "greedy_valid": 0.5, "sampled_mean": 0.5, "sampled_valid": 1.0, "samples": 2,
     }  # fmt: skip
     (worker,) = reader.workers(run_id)
@@ -77,12 +77,12 @@ def test_the_record_is_in_the_store(tmp_path: Path, url: str) -> None:
     assert {(each.step, each.prompt_key, each.held_out) for each in found.items} == {
         (0, RECIPE.id, False), (1, RECIPE.id, True),
     }  # fmt: skip
-    stored = reader.group(run_id, found.items[0].id)
-    assert stored is not None
-    assert [completion.advantage for completion in stored.completions] == pytest.approx(
+    stored_group = reader.group(run_id, found.items[0].id)
+    assert stored_group is not None
+    assert [completion.advantage for completion in stored_group.completions] == pytest.approx(
         [2**-0.5, -(2**-0.5)], abs=1e-5
     )
-    assert stored.details == "1 frames dropped at each cut"
+    assert stored_group.details == "1 frames dropped at each cut"
 
 
 def test_frames_are_files_that_the_group_names(tmp_path: Path, url: str) -> None:
