@@ -58,7 +58,7 @@ def test_an_unknown_tiny_model_is_refused() -> None:
 def test_a_missing_model_folder_is_refused(tmp_path: Path) -> None:
     said = refusal(check_model, model(tmp_path / "nowhere"))
     assert said.startswith(
-        f"model.path='{tmp_path}/nowhere': there is no such folder. Give one with a config.json"
+        f"model.path='{tmp_path}/nowhere': there is no such folder. Give a folder with a config.json"
     )
 
 

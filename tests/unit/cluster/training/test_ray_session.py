@@ -48,7 +48,7 @@ def test_shares_of_a_cpu_may_fill_a_node_exactly() -> None:
         (ENOUGH[:3] + ENOUGH[4:], "rollout ask for 4 CPU(s) on nodes labelled videossr.io/role=rollout"),
         (ENOUGH[:4], "prompts and rewards ask for 10 CPU(s) on nodes labelled videossr.io/role=cpu"),
         ([*ENOUGH[2:], node("learner", cpus=4)], "learner ask for 4 GPU(s)"),
-        ([*ENOUGH[2:], node("learner", cpus=4, gpus=4, alive=False)], "those of this Ray have 0."),
+        ([*ENOUGH[2:], node("learner", cpus=4, gpus=4, alive=False)], "those of this Ray cluster have 0."),
     ],
 )  # fmt: skip
 def test_too_few_labelled_nodes_are_refused(nodes: list[dict[str, Any]], words: str) -> None:
