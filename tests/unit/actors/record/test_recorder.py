@@ -1,0 +1,54 @@
+"""`actors.record.recorder`: what the run log actor receives, and that a failing recording does not end a run."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from actors.messages import Group, TaskEvaluation
+from actors.record.recorder import RunLogRecorder
+from pretext.recipe import Recipe
+from tests.unit.actors.fakes import Remote, prompt
+
+
+@dataclass
+class FakeRunLog:
+    """Keeps the calls that it receives."""
+
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Remote:
+        async def call(*arguments: Any) -> None:
+            self.calls.append((name, *arguments))
+
+        return Remote(call)
+
+
+GROUP = Group("0-0", prompt(0), (), policy_version=0)
+
+
+async def test_frames_are_recorded_after_their_group() -> None:
+    log = FakeRunLog()
+
+    async def render(recipe: Recipe) -> list[Any]:
+        return [recipe.video]
+
+    recorder = RunLogRecorder(log, render)
+    await recorder.step(3, {"reward/mean": 0.5}, [GROUP])
+    evaluation = TaskEvaluation("after", 4, "jigsaw", (), (), (), (GROUP,))
+    await recorder.evaluation(evaluation)
+    await recorder.drain()
+    assert log.calls[0] == ("step", 3, {"reward/mean": 0.5}, [GROUP])
+    assert ("evaluation", evaluation) in log.calls
+    frames = [call for call in log.calls if call[0] == "pictures"]
+    assert frames == [("pictures", 3, GROUP, ["a.mp4"]), ("pictures", 4, GROUP, ["a.mp4"])]
+
+
+async def test_frames_that_cannot_be_rendered_become_an_event() -> None:
+    log = FakeRunLog()
+
+    async def render(recipe: Recipe) -> list[Any]:
+        raise OSError("the video is gone")
+
+    recorder = RunLogRecorder(log, render)
+    await recorder.step(0, {}, [GROUP])
+    await recorder.drain()
+    assert log.calls[1:] == [("event", "record_failed", "a part of the record is missing: the video is gone")]
