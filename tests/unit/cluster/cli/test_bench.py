@@ -110,7 +110,7 @@ def test_an_impossible_evaluation_is_refused_before_anything_starts(clips: Path,
         run("eval", "--model", str(tmp_path / "none"), "--bench", str(out))
     (tmp_path / "llama").mkdir()
     (tmp_path / "llama" / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(ConfigError, match=r"^--model=\S+/llama: a llama model, which has no vision"):
+    with pytest.raises(ConfigError, match=r"^--model=\S+/llama: is a llama model, which cannot watch video"):
         run("eval", "--model", str(tmp_path / "llama"), "--bench", str(out))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("name: x")
