@@ -115,7 +115,9 @@ class DriverLog:
 
     def __enter__(self) -> Self:
         stack = self._stack
-        output, errors = (self._terminal(number, stream) for number, stream in ((1, sys.stdout), (2, sys.stderr)))
+        output, errors = (
+            self._terminal(number, stream) for number, stream in ((1, sys.stdout), (2, sys.stderr))
+        )
         stack.callback(redirect_messages, None, None)
         redirect_messages(output, errors)
         for number in (1, 2):

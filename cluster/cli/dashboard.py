@@ -79,7 +79,9 @@ def _published() -> "list[BenchmarkColumn]":
     from evaluation.viubench import COLUMNS
 
     return [
-        BenchmarkColumn(name=each.name, task=each.task, label=each.label, random=None, published=each.published)
+        BenchmarkColumn(
+            name=each.name, task=each.task, label=each.label, random=None, published=each.published
+        )
         for each in COLUMNS
     ]
 

@@ -23,7 +23,7 @@ _FIXES = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One refused setting, option or file. As text: `name=value: rule. Fix.`"""
+    """One refused setting, option or file. Its text is `name=value: rule. Fix.`, on one line."""
 
     name: str  # dotted name of a setting, an option with its dashes, or a path
     value: Any  # refused value; NO_VALUE: the problem is about none

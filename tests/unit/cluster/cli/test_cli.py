@@ -66,9 +66,7 @@ def test_resume_names_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "name: mine\n" in capsys.readouterr().out
 
 
-def test_export_of_an_unknown_run_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_export_of_an_unknown_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "no-such-run", "--out", str(tmp_path / "out")]) == 2
     assert "RUN='no-such-run': there is no run of that name" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

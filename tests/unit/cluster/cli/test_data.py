@@ -66,7 +66,11 @@ def test_weights_and_settings_of_the_tasks_can_be_given() -> None:
         ("grounding=-1", [], "--mix.grounding=-1.0: input should be greater than or equal to 0"),
         ("paper", ["jigsaw.gab=2"], "jigsaw.gab=2: there is no such setting. Did you mean jigsaw.gap?"),
         ("paper", ["jigsaw.gap=3"], "jigsaw.gap=3: input should be a multiple of 2"),
-        ("paper", ["grounding.segment=[9,8]"], "grounding.segment=[9, 8]: [9, 8]: the first number must not exceed"),
+        (
+            "paper",
+            ["grounding.segment=[9,8]"],
+            "grounding.segment=[9, 8]: [9, 8]: the first number must not exceed",
+        ),
         ("paper", ["seed=-1"], "'seed=-1': there is no such setting. Override settings of frames, grounding"),
         ("paper", ["videos=3"], "'videos=3': there is no such setting."),
     ],

@@ -52,4 +52,7 @@ def test_an_error_survives_pickling() -> None:
 
 
 def test_the_text_of_another_package_is_quoted_as_it_is() -> None:
-    assert str(ConfigError.quoting(ValueError("d: holds no dataset. Build one."))) == "d: holds no dataset. Build one."
+    assert (
+        str(ConfigError.quoting(ValueError("d: holds no dataset. Build one.")))
+        == "d: holds no dataset. Build one."
+    )
