@@ -14,7 +14,7 @@ MINE = """
 import time
 
 def half(task, text, truth):
-    return 0.5 if (task, text, answer) == ("jigsaw", "21", "12") else 0
+    return 0.5 if (task, text, truth) == ("jigsaw", "21", "12") else 0
 
 NOT_A_FUNCTION = 3
 """

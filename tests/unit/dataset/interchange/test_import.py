@@ -235,7 +235,7 @@ def test_a_damaged_line_or_image_costs_only_its_row(tmp_path: Path) -> None:
     dataset = Dataset(tmp_path / "out")
     assert len(dataset) == 2
     assert ["valid dict" in entry.reason for entry in dataset.skipped()] == [True, False]
-    assert "b/0.jpg: is no image" in dataset.skipped()[1].reason
+    assert "b/0.jpg: cannot be read as an image" in dataset.skipped()[1].reason
 
 
 def test_sources_that_cannot_be_read_are_named(tmp_path: Path) -> None:

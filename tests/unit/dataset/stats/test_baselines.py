@@ -147,7 +147,7 @@ def test_thirty_thousand_truths_are_feasible() -> None:
 
 
 def test_missing_and_malformed_truths_are_refused() -> None:
-    with pytest.raises(ValueError, match="there are no answers"):
+    with pytest.raises(ValueError, match="there are no truths"):
         task_baseline("jigsaw", [])
     with pytest.raises(ValueError, match="cannot be the truth"):
         task_baseline("counting", ["1,2,3", "12"])

@@ -145,7 +145,7 @@ def test_shapes_are_clear_of_each_other_at_a_distance_or_on_other_frames(
 
 
 def test_impossible_params_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"find no room on frames of 64x64\. Lower"):
+    with pytest.raises(ValueError, match=r"do not fit on frames of 64x64\. Lower"):
         make(0, CountingParams(shapes_per_frame=(9, 9), size=(0.5, 0.6)), (64, 64))
     with pytest.raises(ValueError, match=r"frames_per_kind=\[1, 3\]: with min_distance=9 .* there are 8"):
         make(0, EASY, num_frames=8)

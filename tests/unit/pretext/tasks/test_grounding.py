@@ -176,7 +176,7 @@ def test_a_swap_cannot_be_drawn_with_one_video() -> None:
     params = GroundingParams(perturbations=("swap",))
     with pytest.raises(Unsuitable, match=r"x\.mp4: swap would not show"):
         TASK.make(Material(VIDEO), params, 0)
-    with pytest.raises(ValueError, match="no sample of grounding can be made of 50 videos in a row"):
+    with pytest.raises(ValueError, match="no sample of grounding can be made from 50 videos in a row"):
         make_recipe(0, videos=[VIDEO], mix={"grounding": 1}, params_by_task={"grounding": params}, seed=0)
 
 
@@ -306,7 +306,7 @@ def test_impossible_params_are_refused() -> None:
         TASK.check(GroundingParams(segment=(1, 6), perturbations=("shuffle",)), 48)
     TASK.check(GroundingParams(segment=(1, 47)), 48)
     for field, value, words in [
-        ("segment", (9, 8), "first number is above the second"),
+        ("segment", (9, 8), "first number must not exceed the second"),
         ("segment", (0, 8), "greater than or equal to 1"),
         ("zoom_in", (1.3, float("inf")), "finite"),
         ("noise", (0.0, 10.0), "greater than 0"),
@@ -321,7 +321,7 @@ def test_impossible_params_are_refused() -> None:
 def test_a_recipe_with_an_unknown_anomaly_is_refused() -> None:
     recipe = make("mirror", 0)
     stranger = replace(recipe, params=recipe.params | {"perturbation": "wobble"})
-    with pytest.raises(ValueError, match="'wobble': not known"):
+    with pytest.raises(ValueError, match="'wobble': is unknown"):
         TASK.render(stranger, FRAMES, None)
 
 
