@@ -101,7 +101,7 @@ def test_a_run_is_submitted_followed_resumed_and_stopped(ray: Ray, config: str, 
     assert "Sent along from the environment: HF_TOKEN." in done.stdout
     assert SECRET not in done.stdout + done.stderr
     assert "step 2/2 " in done.stdout  # what the job printed, to its end
-    assert done.stdout.count("Starting the rollout engine(s)") == 1  # each line once
+    assert done.stdout.count("Starting the rollout workers") == 1  # each line once
     assert "Dashboard:" not in done.stdout
 
     # It resumes from what its folder and the store know.
