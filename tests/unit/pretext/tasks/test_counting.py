@@ -153,7 +153,7 @@ def test_impossible_params_are_refused() -> None:
         make(0, CountingParams(size=(0.2, 0.7)))
     TASK.check(HARD, 48)
     for field, value, words in [
-        ("frames_per_kind", (3, 1), "first number is above the second"),
+        ("frames_per_kind", (3, 1), "first number must not exceed the second"),
         ("shapes_per_frame", (0, 3), "greater than or equal to 1"),
         ("min_distance", 0, "greater than or equal to 1"),
         ("size", (-0.1, 0.3), "greater than 0"),
