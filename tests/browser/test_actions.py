@@ -108,7 +108,7 @@ def test_the_runs_state_decides_which_buttons_are_shown(dashboard: Dashboard, op
         page.get_by_role("heading", name=name).wait_for()
         assert page.locator(".actions button").all_inner_texts() == buttons, name
         if name == "example-demo-kl":
-            assert "Resume lets it go on from its last checkpoint" in page.get_by_role("alert").inner_text()
+            assert "Resume it from its last checkpoint" in page.get_by_role("alert").inner_text()
 
 
 def test_a_stuck_run_whose_process_is_alive_must_be_stopped_first(

@@ -104,7 +104,7 @@ def test_a_queued_run_shows_in_every_tab_what_it_waits_for(dashboard: Dashboard,
         page.locator(".tabs").get_by_role("link", name=tab).click()
         page.locator(".tabs a[aria-current]").get_by_text(tab).wait_for()
         words = page.locator(".empty").inner_text()
-        assert "raysubmit_h6Lq2wR8sT4vYc1K, until the cluster has room" in words
+        assert "raysubmit_h6Lq2wR8sT4vYc1K until the cluster has room" in words
     page.locator(".tabs").get_by_role("link", name="Config").click()
     page.get_by_text("prompts_per_step").wait_for()
 
