@@ -87,4 +87,4 @@ class RunLogRecorder:
 
     async def _record_frames(self, step: int, group: Group) -> None:
         clips = await self._render(group.prompt.meta.recipe)
-        await self._run_log.pictures.remote(step, group, clips)
+        await self._run_log.frames.remote(step, group, clips)

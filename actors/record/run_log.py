@@ -102,10 +102,10 @@ class RunLog:
         for group in evaluation.groups:
             self._group(evaluation.step, group)
 
-    def pictures(self, step: int, group: Group, clips: Sequence[ClipThumbnails]) -> None:
+    def frames(self, step: int, group: Group, clips: Sequence[ClipThumbnails]) -> None:
         """Record the frames of a group that was recorded before."""
         advantages = group_advantages_of(group, self._grpo)
-        self._write(lambda sink: sink.pictures(step, group, advantages, clips))
+        self._write(lambda sink: sink.frames(step, group, advantages, clips))
 
     def workers(self, states: Sequence[WorkerState]) -> None:
         """Record the current state of all workers."""

@@ -30,7 +30,7 @@ class Sink:
     def group(self, step: int, group: Group, advantages: Sequence[float]) -> None:
         """Write a group in full."""
 
-    def pictures(
+    def frames(
         self, step: int, group: Group, advantages: Sequence[float], clips: Sequence[ClipThumbnails]
     ) -> None:
         """Write the frames of a group that was written before."""

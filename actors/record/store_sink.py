@@ -54,7 +54,7 @@ class StoreSink(Sink):
         """Write a group without frames."""
         self._writer.group(_group_record(step, group, advantages, ()))
 
-    def pictures(
+    def frames(
         self, step: int, group: Group, advantages: Sequence[float], clips: Sequence[ClipThumbnails]
     ) -> None:
         """Write the frames of a group, then the group that names them, so that no group names a missing file."""

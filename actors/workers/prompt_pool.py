@@ -44,7 +44,7 @@ class PromptPool:
 
     async def render(self, recipe: Recipe) -> Sequence[ClipThumbnails]:
         """Return the frames of a recipe as the page shows them."""
-        clips: Sequence[ClipThumbnails] = await self._next_worker().pictures.remote(recipe)
+        clips: Sequence[ClipThumbnails] = await self._next_worker().frames.remote(recipe)
         return clips
 
     def _next_worker(self) -> Any:

@@ -65,7 +65,7 @@ class RecipePrompts:
         question = "\n".join("[video]" if isinstance(part, int) else part for part in sample.content)
         return question, engine, model
 
-    def pictures(self, recipe: Recipe) -> tuple[ClipThumbnails, ...]:
+    def frames(self, recipe: Recipe) -> tuple[ClipThumbnails, ...]:
         """Return the frames as the page shows them. Raises VideoError if they cannot be read."""
         return thumbnails(render(recipe, self._cache))
 
@@ -113,9 +113,9 @@ class PromptWorker:
             return meta, engine, model
         raise ValueError(f"{_MAX_ATTEMPTS} videos in a row could not be read, the last: {skipped[-1]}")
 
-    def pictures(self, recipe: Recipe) -> tuple[ClipThumbnails, ...]:
+    def frames(self, recipe: Recipe) -> tuple[ClipThumbnails, ...]:
         """Return the frames of a recipe as the page shows them."""
-        return self._prompts.pictures(recipe)
+        return self._prompts.frames(recipe)
 
     def process_info(self) -> ProcessInfo:
         """Describe the process."""

@@ -38,8 +38,8 @@ async def test_frames_are_recorded_after_their_group() -> None:
     await recorder.drain()
     assert log.calls[0] == ("step", 3, {"reward/mean": 0.5}, [GROUP])
     assert ("evaluation", evaluation) in log.calls
-    frames = [call for call in log.calls if call[0] == "pictures"]
-    assert frames == [("pictures", 3, GROUP, ["a.mp4"]), ("pictures", 4, GROUP, ["a.mp4"])]
+    frames = [call for call in log.calls if call[0] == "frames"]
+    assert frames == [("frames", 3, GROUP, ["a.mp4"]), ("frames", 4, GROUP, ["a.mp4"])]
 
 
 async def test_frames_that_cannot_be_rendered_become_an_event() -> None:

@@ -90,7 +90,7 @@ def test_frames_are_files_that_the_group_names(tmp_path: Path, url: str) -> None
     strange = replace(sampled(), group_id="../../up")
     log.step(3, METRICS, [strange])
     frame = Thumbnail(0.5, True, b"a picture", (Box(0, 1, 2, 3, 4, "circle"),))
-    log.pictures(3, strange, [ClipThumbnails("Clip 1", 1, (frame,))])
+    log.frames(3, strange, [ClipThumbnails("Clip 1", 1, (frame,))])
     log.close()
     reader = RunReader(open_database(url))
     stored = reader.group(run_id, reader.groups(run_id).items[0].id)
@@ -156,7 +156,7 @@ CLIPS = [ClipThumbnails("Clip 1", None, (Thumbnail(0.5, False, b"a picture", ())
 def test_frames_go_to_the_bucket_if_there_is_one(tmp_path: Path, url: str) -> None:
     log, run_id = logged(tmp_path, url, (tmp_path / "bucket").as_uri())
     log.step(3, METRICS, [sampled()])
-    log.pictures(3, sampled(), CLIPS)
+    log.frames(3, sampled(), CLIPS)
     log.close()
     (file,) = frames_of(url, run_id, 3)
     assert (tmp_path / "bucket" / file).read_bytes() == b"a picture"
@@ -173,11 +173,11 @@ def test_a_slow_bucket_delays_nothing_and_no_group_names_a_missing_file(
     slow.parent.mkdir(parents=True)
     os.mkfifo(slow)  # its writer waits for a reader
     log.step(0, METRICS, [sampled()])
-    log.pictures(0, sampled(), CLIPS)
+    log.frames(0, sampled(), CLIPS)
     eventually(lambda: log._others["the run store"]._uploads._waiting.qsize() == 0)  # type: ignore[attr-defined]
     for step in (1, 2):  # the first one waits, the second one is too many
         log.step(step, METRICS, [sampled()])
-        log.pictures(step, sampled(), CLIPS)
+        log.frames(step, sampled(), CLIPS)
     eventually(lambda: len(RunReader(open_database(url)).groups(run_id).items) == 3)
     assert [frames_of(url, run_id, step) for step in range(3)] == [[], [], []]
     (said,) = [line["message"] for line in lines(tmp_path / "run", "events")]
@@ -192,7 +192,7 @@ def test_a_failing_bucket_loses_only_frames_and_is_reported_once(tmp_path: Path,
     log, run_id = logged(tmp_path, url, (tmp_path / "bucket").as_uri())
     for step in range(3):
         log.step(step, METRICS, [sampled()])
-        log.pictures(step, sampled(), CLIPS)
+        log.frames(step, sampled(), CLIPS)
     log.close()
     assert [frames_of(url, run_id, step) for step in range(3)] == [[], [], []]
     (said,) = [line["message"] for line in lines(tmp_path / "run", "events")]
@@ -209,7 +209,7 @@ def test_late_frames_of_a_step_that_is_taken_again_are_dropped(
     os.mkfifo(slow)
     log.step(0, METRICS, [sampled()])
     log.step(1, METRICS, [sampled()])
-    log.pictures(1, sampled(), CLIPS)
+    log.frames(1, sampled(), CLIPS)
     log.forget(1)
     assert slow.read_bytes() == b"a picture"
     log.close()
@@ -223,7 +223,7 @@ def test_late_frames_of_the_evaluation_that_a_run_resumes_from_are_kept(tmp_path
     slow.parent.mkdir(parents=True)
     os.mkfifo(slow)
     log.evaluation(TaskEvaluation("during", 1, "jigsaw", (), (), (), (evaluated,)))
-    log.pictures(1, evaluated, CLIPS)
+    log.frames(1, evaluated, CLIPS)
     log.forget(1)
     assert slow.read_bytes() == b"a picture"
     log.close()

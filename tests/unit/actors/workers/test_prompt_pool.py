@@ -18,7 +18,7 @@ class FakePromptWorker:
         self.may_make = asyncio.Event()
         self.may_make.set()
         self.make = self  # `worker.make.options(...).remote(...)`
-        self.pictures = Remote(self._pictures)
+        self.frames = Remote(self._frames)
 
     def options(self, *, num_returns: int) -> "FakePromptWorker":
         assert num_returns == 3
@@ -32,7 +32,7 @@ class FakePromptWorker:
         await self.may_make.wait()
         return prompt(index).meta
 
-    async def _pictures(self, made: Any) -> list[Any]:
+    async def _frames(self, made: Any) -> list[Any]:
         return [made]
 
 
