@@ -2,8 +2,8 @@
 
     reward/grounding ──► Ray's gauge videossr_reward{run, task="grounding"} ──► Prometheus' ray_videossr_reward
 
-Recorded by `actors/controller/` (rewards, groups, seconds), `learner/algorithm/metrics.py` (policy/...) and `actors/record/`
-(the rest). `deploy/grafana/videossr.json` draws all gauges and no others.
+Recorded by `actors/controller/` (rewards, groups, seconds), `learner/algorithm/metrics.py` (policy/...) and
+`actors/record/` (the rest). `deploy/grafana/videossr.json` draws all gauges and no others.
 """
 
 from collections.abc import Mapping
