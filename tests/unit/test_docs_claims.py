@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks import house
 from cluster.cli.main import build_parser
 from cluster.config.load import apply_override, build_config
 from cluster.config.schema import Config
@@ -137,6 +138,22 @@ def test_files_named_exist(page: Path) -> None:
     made_by_the_reader = {"pretext/tasks/backwards.py"}
     made_by_a_run = {each for each in named if each.startswith("runs/")}
     assert not {each for each in named - made_by_the_reader - made_by_a_run if not (ROOT / each).exists()}
+
+
+def test_the_forms_of_a_prompts_data_in_the_design_exist_in_the_files_named() -> None:
+    page = text(ROOT / "docs" / "design.md")
+    table = page.split("## From a video file to a gradient")[1].split("\n## ")[0]
+    rows = [line.split("|")[1:-1] for line in table.splitlines() if re.match(r"\| \d+ \|", line)]
+    product = {
+        path.name: text(path) for package in house.packages(ROOT) for path in house.modules(ROOT / package)
+    }
+    classes = {name for code in product.values() for name in re.findall(r"^class (\w+)", code, re.M)}
+    assert [int(number) for number, *_ in rows] == list(range(1, len(rows) + 1))
+    assert len(rows) <= 19
+    for _, forms, _, files in rows:
+        aliases = {"Frames"}  # a numpy array
+        assert set(re.findall(r"`(\w+)`", forms)) - aliases <= classes
+        assert {Path(file).name for file in re.findall(r"`([\w/.]+\.py)`", files)} <= set(product)
 
 
 def source() -> str:
