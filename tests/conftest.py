@@ -18,6 +18,7 @@ for name, value in {
     "RAY_health_check_initial_delay_ms": "60000",
     "RAY_health_check_timeout_ms": "60000",
     "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "900",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one process less for each run
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",
 }.items():
     os.environ.setdefault(name, value)

@@ -43,7 +43,14 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     process.wait()
 
 
-@pytest.mark.parametrize("token", [TOKEN, READ_TOKEN, None], ids=["operator", "reader", "no token"])
+@pytest.mark.parametrize(
+    "token",
+    [
+        pytest.param(TOKEN, id="operator"),
+        pytest.param(READ_TOKEN, id="reader", marks=pytest.mark.long),
+        pytest.param(None, id="no token"),
+    ],
+)
 def test_every_response_is_documented(address: str, token: str | None, tmp_path: Path) -> None:
     described = tmp_path / "openapi.json"  # not served to callers without a token
     reads = {"Authorization": f"Bearer {READ_TOKEN}"}

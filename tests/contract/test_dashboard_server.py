@@ -230,8 +230,9 @@ def _ask_through_proxy(client: httpx.Client, *, trusted: bool) -> None:
 
     codes = [guess("192.0.2.8") for _ in range(40)]
     assert codes[0] == 401
-    assert codes[-1] == 429
-    assert guess("192.0.2.9") == (401 if trusted else 429)  # another caller
+    assert 429 in codes
+    others = [guess("192.0.2.9") for _ in range(3)]  # another caller
+    assert (429 in others) == (not trusted)
 
 
 CLIMBING = (

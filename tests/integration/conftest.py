@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-RAY = str(Path(sys.executable).with_name("ray"))
+from tests.integration.runs import RAY
 
 
 def _free_port() -> int:

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).parents[2]
+RAY = str(Path(sys.executable).with_name("ray"))
 HANG_S = 900.0  # deadline of whatever is to happen, however busy the machine is
 # The whole loop at its smallest: without a warm-up rewards are near 0, but every part does its work.
 SMALL = (
@@ -102,3 +103,17 @@ def started(tmp_path: Path, name: str, *arguments: str) -> Iterator[Run]:
         yield run
     finally:
         run.close()
+
+
+def submit_job(environment: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
+    """Run `ray job submit` with the checkout as its working directory; try again while the cluster still starts."""
+    deadline = time.monotonic() + HANG_S
+    while True:
+        done = subprocess.run(
+            [RAY, "job", "submit", "--working-dir", ".", "--", *command],
+            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANG_S,
+        )  # fmt: skip
+        starting = any(words in done.stderr for words in ("Failed to connect", "No available agent"))
+        if not starting or time.monotonic() > deadline:
+            return done
+        time.sleep(1)

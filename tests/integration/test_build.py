@@ -1,5 +1,4 @@
-"""`videossr data build` with a real Ray: the same on any number of workers, resumed after a kill, not stopped by bad
-videos."""
+"""`videossr data build` with a real Ray cluster: same result on any number of workers; resumes; skips bad videos."""
 
 import json
 import shutil

@@ -15,6 +15,8 @@ from store.records import RunDetail
 from store.requests import add_request
 from tests.integration.runs import HANG_S, ROOT, SMALL
 
+pytestmark = pytest.mark.long  # tests/unit/cluster/jobs starts runs so; test_recovery stops one
+
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:

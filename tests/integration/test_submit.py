@@ -13,8 +13,7 @@ import yaml
 
 from store.database import database_url, open_database
 from store.reading.reader import RunReader
-from tests.integration.conftest import RAY
-from tests.integration.runs import HANG_S, ROOT, SMALL
+from tests.integration.runs import HANG_S, RAY, ROOT, SMALL
 from tests.unit.cluster.stored import store_run
 
 VIDEOSSR = str(Path(sys.executable).with_name("videossr"))

@@ -54,7 +54,9 @@ def test_two_zero_3_ranks_and_two_engines_train_three_tasks_and_export_a_model(t
                 "seconds/push",
             } <= set(record)
             assert record["policy/logprob_gap_max"] < 1e-4
-            assert all(metric(name) for name in record.keys() - {"time"})  # raises KeyError for an unknown name
+            assert all(
+                metric(name) for name in record.keys() - {"time"}
+            )  # raises KeyError for an unknown name
         evaluations = {(record["stage"], record["task"]) for record in run.records("evaluations")}
         assert evaluations == {
             (s, t) for s in ("before", "after") for t in ("grounding", "jigsaw", "counting")

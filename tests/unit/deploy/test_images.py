@@ -55,7 +55,7 @@ def test_an_image_holds_all_code_and_no_secret() -> None:
         "LICENSE",
     ]
     assert [path for path in needed if ignored(path)] == []
-    for path in (".git/config", ".venv/bin/python", "runs/demo/config.yaml", "tests/unit/conftest.py",
+    for path in (".git/config", ".venv/bin/python", "runs/demo/config.yaml", "tests/conftest.py",
                  "deploy/k8s/ray.env", "tls.key", "reward/__pycache__/rules.pyc"):  # fmt: skip
         assert ignored(path), path
 

@@ -54,7 +54,7 @@ class PostgresServer:
         command = ["postgres", "-D", str(self._folder / "data")]
         command += [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         self._process = self._spawn(command)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while True:
             try:
                 psycopg.connect(self._address("postgres"), connect_timeout=2).close()
@@ -68,7 +68,7 @@ class PostgresServer:
         """Stop the server: SIGINT closes connections first, SIGQUIT stops it like a crash."""
         if self._process is not None:
             self._process.send_signal(how)
-            self._process.wait(30)
+            self._process.wait(600)
             self._process = None
 
     def new_database(self) -> str:
@@ -89,7 +89,7 @@ class PostgresServer:
         password.chmod(0o644)
         command = ["initdb", "-D", str(self._folder / "data"), "-U", "videossr", "-E", "UTF8", "--no-sync"]
         command += ["--locale=C", "--auth=scram-sha-256", f"--pwfile={password}"]
-        assert self._spawn(command).wait(120) == 0, self._log()
+        assert self._spawn(command).wait(600) == 0, self._log()
 
     def _address(self, name: str) -> str:
         return f"host=127.0.0.1 port={self.port} user=videossr password={PASSWORD} dbname={name}"

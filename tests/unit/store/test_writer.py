@@ -35,7 +35,7 @@ def writer(database: Database, run_id: int) -> Iterator[RunWriter]:
     writer.close()
 
 
-def eventually(holds: Callable[[], bool], timeout_s: float = 20.0) -> None:
+def eventually(holds: Callable[[], bool], timeout_s: float = 600.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline, "it never happened"
