@@ -147,7 +147,7 @@ def test_unsafe_options_are_refused(
     assert capsys.readouterr().err.startswith(said)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_a_dashboard_serves_until_it_is_stopped(tmp_path: Path, how: signal.Signals) -> None:
     command = [sys.executable, "-m", "cluster", "dashboard", "--runs", str(tmp_path), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
