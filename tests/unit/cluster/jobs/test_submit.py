@@ -126,7 +126,7 @@ def test_the_address_is_required_unless_the_environment_has_it(
     assert "--address" in capsys.readouterr().err
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", NOTHING_THERE)
     assert main(["submit", DEMO]) == 2
-    assert f"--address={NOTHING_THERE!r}: no Ray dashboard answers" in capsys.readouterr().err
+    assert f"--address={NOTHING_THERE}: no Ray dashboard answers" in capsys.readouterr().err
 
 
 def test_a_dataset_that_is_not_here_is_left_for_the_cluster_to_check() -> None:
