@@ -1,6 +1,7 @@
-"""Killed workers come back, and a run that was stopped resumes."""
+"""Killed workers come back, and a run that was stopped resumes: by the same command, and as a Ray job."""
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from PIL import Image
 from cluster.checkpoints.find import last_checkpoint
 from store.database import database_url, open_database
 from store.reading.reader import RunReader
-from tests.integration.runs import HANG_S, Run, started
+from tests.integration.runs import HANG_S, SMALL, Run, started, submit_job
 
 ENDLESS = "train.steps=100000"  # the test stops the run
 
@@ -22,7 +23,10 @@ def _steps(run: Run) -> list[int]:
     return [record["step"] for record in run.records("metrics")]
 
 
-def test_killed_workers_come_back_and_a_run_that_is_asked_to_stop_resumes(tmp_path: Path) -> None:
+def test_killed_workers_come_back_and_a_run_that_is_asked_to_stop_resumes_as_a_ray_job(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """The job is submitted with `ray job submit`, as in the README, to a cluster with token authentication."""
     with started(tmp_path, "asked", ENDLESS, "evaluation.samples_per_task=2") as run:
         run.wait_for_step(1)
         os.kill(run.pids("ray::RolloutWorker")[0], signal.SIGKILL)
@@ -43,14 +47,17 @@ def test_killed_workers_come_back_and_a_run_that_is_asked_to_stop_resumes(tmp_pa
     checkpoint = last_checkpoint(run.folder)
     assert checkpoint is not None
     assert checkpoint.state["step"] == stopped.step
-    (request,) = reader.requests(stopped.id).items
-    assert request.done_at is not None
+    (stop_request,) = reader.requests(stopped.id).items
+    assert stop_request.done_at is not None
 
     last = stopped.step + 3
-    with started(
-        tmp_path, "asked", f"train.steps={last}", "evaluation.samples_per_task=2", "--resume", "asked"
-    ) as run:
-        assert run.wait() == 0, run.log.read_text()[-3000:]
+    cluster: dict[str, str] = request.getfixturevalue("cluster")  # not earlier: it would slow the first run
+    small = (*SMALL, "name=asked", f"runs_dir={run.folder.parent}", "evaluation.samples_per_task=2")
+    command = ("videossr", "train", "configs/demo.yaml", *small, f"train.steps={last}", "--resume", "asked")
+    done = submit_job(cluster, *command)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    stranger = cluster | {"RAY_AUTH_TOKEN": secrets.token_hex(16)}
+    assert submit_job(stranger, *command).returncode != 0
     # The killed learner went back to a checkpoint: some steps are recorded twice, none is missing.
     assert sorted(set(_steps(run))) == list(range(last))
     # The new engine got weights before it generated: with those of the start model, its logprobs would differ.
