@@ -77,7 +77,7 @@ def run_job(
         try:
             return follow_job(client, job_id, write)
         except KeyboardInterrupt:
-            say(f"\nNo longer followed; the job goes on.\n{_later(address, job_id)}")
+            say(f"\nNo longer followed; the job continues.\n{_later(address, job_id)}")
             return STOPPED
     except JobError as error:
         say_error(f"{address}: {error}")

@@ -65,7 +65,7 @@ class LocalLauncher:
     def __init__(self, runs_dir: Path, database: Database) -> None:
         self._runs_dir, self._database = runs_dir.absolute(), database
         self._lock = threading.Lock()
-        # The last process of each run, by run number.
+        # The running process of each run, by run number.
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._asked_to_end: set[int] = set()  # process ids
 
@@ -170,6 +170,9 @@ class LocalLauncher:
                 with suppress(StoreError):
                     keep_queued(self._database, launch)
         logger.info("process %d of run %d ended with status %d", process.pid, launch.run_id, status)
+        with self._lock:
+            if self._processes.get(launch.run_id) is process:
+                del self._processes[launch.run_id]
         if process.pid in self._asked_to_end:
             self._asked_to_end.discard(process.pid)  # another process may get the same number
             _record_end(self._database, launch, "stopped", "Its process was ended on request.")

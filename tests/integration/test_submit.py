@@ -117,7 +117,7 @@ def test_a_run_is_submitted_followed_resumed_and_stopped(ray: Ray, config: str, 
     running.send_signal(signal.SIGINT)
     rest = running.communicate(timeout=HANG_S)[0]
     assert running.returncode == 130
-    assert "No longer followed; the job goes on." in rest
+    assert "No longer followed; the job continues." in rest
     assert f"ray job stop --address {ray.address} {job_id}" in rest
     assert "RUNNING" in ray.job("status", job_id)
     again = ray.submit(config, f"runs_dir={tmp_path}", "--name", "long")
