@@ -12,6 +12,7 @@ Say = Callable[[str], None]  # shows one message to the user
 
 DONE, FAILED, REFUSED = 0, 1, 2  # exit statuses
 STOPPED = 130  # exit status that shells report for Ctrl-C
+PIPE_CLOSED = 141  # exit status that shells report for a command whose output nobody reads any more
 
 LOG_INTERVAL_S = 15.0  # between two progress lines where standard output is no terminal
 

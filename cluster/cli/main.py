@@ -3,6 +3,7 @@
 import argparse
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,13 +11,29 @@ from cluster.cli import bench, dashboard, data, export, runs, submit, train
 from cluster.cli.options import CommandParser
 from cluster.config.errors import ConfigError
 from cluster.logs import set_up_logging
-from cluster.terminal import REFUSED, STOPPED, say_error
+from cluster.terminal import PIPE_CLOSED, REFUSED, STOPPED, say_error
 
 _VERSION_HELP = "print the version and, inside a git checkout, the commit"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Return the exit status: 0 done, 1 failed, 2 refused, 130 stopped."""
+    """Run one command.
+
+    Returns:
+        The exit status: 0 done, 1 failed, 2 refused, 130 stopped, 141 nobody reads the output any more.
+    """
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # as after `| head`
+        # Python flushes standard output once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     options = _parse(arguments)
     _set_up_environment()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ray_session has to repeat this after ray.init

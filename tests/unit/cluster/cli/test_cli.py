@@ -1,12 +1,16 @@
 """`cluster.cli.main`: exit statuses, and what a mistake prints."""
 
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cluster.cli.main import main
+from cluster.terminal import PIPE_CLOSED
 
 DEMO = str(Path(__file__).parents[4] / "configs" / "demo.yaml")
 
@@ -78,3 +82,12 @@ def test_export_of_a_run_without_checkpoint_is_refused(
     (tmp_path / "config.yaml").write_text("name: x")
     assert main(["export", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "has no checkpoint yet" in capsys.readouterr().err
+
+
+def test_a_closed_pipe_ends_the_command_quietly() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-m", "cluster", "--version"]
+    done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (PIPE_CLOSED, "")
