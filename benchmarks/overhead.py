@@ -170,7 +170,7 @@ def _config() -> ControllerConfig:
         rollout=RolloutConfig(max_tokens=12, start_timeout_s=600, timeout_s=600),
         tasks=("grounding",),
         seed=0,
-        shared_gpus=False,
+        shares_gpus=False,
     )
 
 

@@ -138,7 +138,7 @@ class EngineClient:
             max_model_len=2048,
             max_videos=1,
             weight_transfer="gloo",
-            sleep=False,
+            shares_gpus=False,
         )
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()

@@ -166,7 +166,7 @@ def _options(model: Path) -> EngineOptions:
         max_model_len=600,
         max_videos=1,
         weight_transfer="gloo",
-        sleep=False,
+        shares_gpus=False,
     )
 
 

@@ -74,7 +74,7 @@ class LoopConfig:
     grpo: GrpoConfig
     device: str  # "cpu" or "cuda"
     weight_transfer: str  # "gloo", "nccl" or "ipc"
-    engines_sleep: bool  # engines sleep during a step and forget all their weights (shared placement)
+    shares_gpus: bool  # engines sleep during a step and forget all their weights (shared placement)
     push_timeout_s: float
     steps: int  # number of steps of the whole run
     max_tokens: int  # longest completion, tokens
@@ -100,7 +100,7 @@ def train_loop(config: LoopConfig) -> None:
         reference_path=config.spec.path,
         total_steps=config.steps,
         max_tokens=config.max_tokens,
-        shares_gpu=config.engines_sleep,
+        shares_gpus=config.shares_gpus,
     )
     checkpoint = ray.train.get_checkpoint()
     step, cursor = restore_checkpoint(policy, checkpoint) if checkpoint is not None else (0, 0)
@@ -111,10 +111,10 @@ def train_loop(config: LoopConfig) -> None:
     dist.barrier()  # no rank asks for commands before the session has begun
     logger.info("learner rank %d of %d is ready at step %d", rank, dist.get_world_size(), step)
     pusher = Pusher(
-        policy,
+        policy.weights,
         backend=config.weight_transfer,
         timeout_s=config.push_timeout_s,
-        trained_only=not config.engines_sleep,
+        trained_only=not config.shares_gpus,
     )
     try:
         carry_out_commands(

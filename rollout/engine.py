@@ -27,8 +27,8 @@ class EngineOptions:
         seed: seed of the engine; every prompt has its own sampling seed besides.
         max_model_len: most tokens of a prompt and a completion together.
         max_videos: most videos in one prompt.
-        weight_transfer: "gloo", "nccl" or "ipc".
-        sleep: whether the engine frees its GPU memory between steps (shared placement).
+        weight_transfer: "gloo", "nccl" or "ipc"; None: the engine never receives weights.
+        shares_gpus: whether the engine frees its GPU memory while the learner trains on the same GPU.
     """
 
     model: str
@@ -37,8 +37,8 @@ class EngineOptions:
     seed: int
     max_model_len: int
     max_videos: int
-    weight_transfer: str
-    sleep: bool
+    weight_transfer: str | None
+    shares_gpus: bool
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,12 @@ class VllmEngine:
             # Logprobs of the distribution that is sampled from, after temperature and forbidden tokens.
             "logprobs_mode": "processed_logprobs",
             "logits_processors": ["rollout.logits:ForbidVisionTokens"],
-            "weight_transfer_config": WeightTransferConfig(backend=options.weight_transfer),
             "tensor_parallel_size": options.rollout.tensor_parallel_size,
             "enable_prefix_caching": True,
             "disable_log_stats": True,
         }
+        if options.weight_transfer is not None:
+            arguments["weight_transfer_config"] = WeightTransferConfig(backend=options.weight_transfer)
         if options.device == "cpu":
             arguments |= {
                 "enforce_eager": True,
@@ -106,7 +107,7 @@ class VllmEngine:
         else:
             arguments |= {
                 "gpu_memory_utilization": options.rollout.gpu_memory_utilization,
-                "enable_sleep_mode": options.sleep,
+                "enable_sleep_mode": options.shares_gpus,
             }
         started = time.monotonic()
         self._llm = LLM(**(arguments | options.rollout.vllm_args))

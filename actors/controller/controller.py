@@ -50,7 +50,7 @@ class ControllerConfig:
     rollout: RolloutConfig
     tasks: tuple[str, ...]  # of the mix
     seed: int
-    shared_gpus: bool  # engines sleep while the learner trains; only with max_staleness 0
+    shares_gpus: bool  # engines sleep while the learner trains; only with max_staleness 0
 
     @property
     def sampling(self) -> Sampling:
@@ -254,7 +254,7 @@ class Controller:
     async def _train(self, step: int, batch: Batch) -> CommandReport:
         max_staleness = self._config.train.max_staleness
         assert all(0 <= step - group.policy_version <= max_staleness for group in batch.groups)
-        if not self._config.shared_gpus:
+        if not self._config.shares_gpus:
             return await self._give(Train(step, batch.for_learner()))
         await self._pool.sleep_all()
         try:

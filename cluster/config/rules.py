@@ -76,7 +76,7 @@ def _batch_problems(config: Config) -> Iterator[Problem]:
 def _staleness_problems(config: Config) -> Iterator[Problem]:
     if config.train.max_staleness == 0:
         return
-    if config.cluster.placement == "shared":
+    if config.cluster.shares_gpus:
         yield Problem(
             "train.max_staleness",
             1,
@@ -101,9 +101,9 @@ def _staleness_problems(config: Config) -> Iterator[Problem]:
 
 
 def _device_problems(config: Config) -> Iterator[Problem]:
-    rollout, learner, shared = config.rollout, config.learner, config.cluster.placement == "shared"
+    rollout, learner, shares_gpus = config.rollout, config.learner, config.cluster.shares_gpus
     if config.cluster.device == "cuda":
-        if shared and (rollout.tensor_parallel_size > 1 or rollout.num_workers != learner.num_workers):
+        if shares_gpus and (rollout.tensor_parallel_size > 1 or rollout.num_workers != learner.num_workers):
             yield Problem(
                 "cluster.placement",
                 "shared",
@@ -117,7 +117,7 @@ def _device_problems(config: Config) -> Iterator[Problem]:
     for name, dtype in (("rollout", rollout.dtype), ("learner", learner.dtype)):
         if dtype != "float32":
             yield Problem(f"{name}.dtype", dtype, "on a CPU we train in float32", "Set it to float32")
-    if shared:
+    if shares_gpus:
         yield Problem(
             "cluster.placement", "shared", "there are no GPUs to share on a CPU", "Set it to separate"
         )

@@ -95,6 +95,18 @@ class ClusterConfig(BaseModel, extra="forbid", frozen=True):
         300.0, gt=0, description="seconds after which a weight push has failed"
     )
 
+    @property
+    def shares_gpus(self) -> bool:
+        """Whether engine and learner use the same GPUs in turn: the engines sleep while the learner trains."""
+        return self.placement == "shared"
+
+    @property
+    def weight_transfer(self) -> Literal["gloo", "ipc", "nccl"]:
+        """Transport for weight pushes, under vLLM's name."""
+        if self.device == "cpu":
+            return "gloo"
+        return "ipc" if self.shares_gpus else "nccl"
+
 
 class Config(BaseModel, extra="forbid", frozen=True):
     """The whole configuration of a run."""

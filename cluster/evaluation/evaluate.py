@@ -182,8 +182,8 @@ def _start_workers(path: str, settings: EvalSettings, plan: _Plan) -> tuple[list
         seed=settings.seed,
         max_model_len=settings.max_prompt_tokens + settings.max_tokens,
         max_videos=MAX_CLIPS,
-        weight_transfer="nccl" if plan.device == "cuda" else "gloo",  # unused
-        sleep=False,
+        weight_transfer=None,
+        shares_gpus=False,
     )
     common = {
         "num_cpus": CPU_SHARE[plan.device],

@@ -57,12 +57,17 @@ class RolePlan:
 def role_plans(config: Config) -> tuple[RolePlan, ...]:
     """Return the plan of every role in a run."""
     cluster, gpus = config.cluster, config.cluster.device == "cuda"
-    shared = cluster.placement == "shared"
     cpus = CPU_SHARE[cluster.device]
-    rollout_gpus = (SHARED_ROLLOUT_GPU if shared else float(config.rollout.tensor_parallel_size)) * gpus
-    learner_gpus = (SHARED_LEARNER_GPU if shared else 1.0) * gpus
+    rollout_gpus = (
+        SHARED_ROLLOUT_GPU if cluster.shares_gpus else float(config.rollout.tensor_parallel_size)
+    ) * gpus
+    learner_gpus = (SHARED_LEARNER_GPU if cluster.shares_gpus else 1.0) * gpus
     where_rollout = (
-        "the same GPUs as the learner, in turn" if shared else "GPUs of their own" if gpus else "CPU"
+        "the same GPUs as the learner, in turn"
+        if cluster.shares_gpus
+        else "GPUs of their own"
+        if gpus
+        else "CPU"
     )
     where_learner = "GPUs, one rank each" if gpus else "CPU"
 
@@ -80,7 +85,7 @@ def role_plans(config: Config) -> tuple[RolePlan, ...]:
             config.rollout.num_workers,
             rollout_gpus,
             where_rollout,
-            "learner" if shared else "rollout",
+            "learner" if cluster.shares_gpus else "rollout",
         ),
         plan(PROMPTS, cluster.num_prompt_workers, 0.0, "CPU, any node", "cpu"),
         plan(REWARDS, cluster.num_reward_workers, 0.0, "CPU, any node", "cpu"),
@@ -93,7 +98,7 @@ def gpus_needed(config: Config) -> int:
     """Return the number of GPUs that a run needs."""
     if config.cluster.device == "cpu":
         return 0
-    if config.cluster.placement == "shared":
+    if config.cluster.shares_gpus:
         return config.learner.num_workers
     return config.learner.num_workers + config.rollout.num_workers * config.rollout.tensor_parallel_size
 
@@ -205,7 +210,7 @@ def memory_problems(config: Config) -> list[str]:
         for name, value in learner_memory_gib(config, size).items()
         if name not in ("activations", "logits")
     )
-    if config.cluster.placement == "shared" and resident + budget > gpu:
+    if config.cluster.shares_gpus and resident + budget > gpu:
         problems.append(
             f"cluster.placement='shared': the learner keeps {resident:.0f} GiB while the engine takes "
             f"{budget:.0f} of {gpu:g}. Lower rollout.gpu_memory_utilization to "

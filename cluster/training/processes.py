@@ -93,7 +93,7 @@ def _controller_config(config: Config) -> ControllerConfig:
         rollout=config.rollout,
         tasks=config.data.tasks,
         seed=config.seed,
-        shared_gpus=config.cluster.placement == "shared",
+        shares_gpus=config.cluster.shares_gpus,
     )
 
 
@@ -119,18 +119,11 @@ def _rollout_workers(config: Config, plan: RolePlan, model_path: str, max_clips:
         seed=config.seed,
         max_model_len=config.data.max_prompt_tokens + config.rollout.max_tokens,
         max_videos=max_clips,
-        weight_transfer=_weight_transfer(config),
-        sleep=config.cluster.placement == "shared",
+        weight_transfer=config.cluster.weight_transfer,
+        shares_gpus=config.cluster.shares_gpus,
     )
     worker = actor(RolloutWorker, plan, max_restarts=config.rollout.max_restarts)
     return [worker.remote(options) for _ in range(plan.count)]
-
-
-def _weight_transfer(config: Config) -> str:
-    """Return vLLM's name of the transport for weight pushes."""
-    if config.cluster.device == "cpu":
-        return "gloo"
-    return "ipc" if config.cluster.placement == "shared" else "nccl"
 
 
 def _trainer(config: Config, folder: Path, spec: ModelSpec, plan: RolePlan, controller: Any) -> Any:
@@ -142,8 +135,8 @@ def _trainer(config: Config, folder: Path, spec: ModelSpec, plan: RolePlan, cont
         learner=config.learner,
         grpo=config.grpo,
         device=config.cluster.device,
-        weight_transfer=_weight_transfer(config),
-        engines_sleep=config.cluster.placement == "shared",
+        weight_transfer=config.cluster.weight_transfer,
+        shares_gpus=config.cluster.shares_gpus,
         push_timeout_s=config.cluster.push_timeout_s,
         steps=config.train.steps,
         max_tokens=config.rollout.max_tokens,

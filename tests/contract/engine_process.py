@@ -1,4 +1,7 @@
-"""A rollout engine in its own process, driven over a pipe: engine and learner each need torch.distributed."""
+"""A rollout engine in its own process, controlled over a pipe.
+
+Engine and learner cannot share a process, because each needs its own torch.distributed.
+"""
 
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
@@ -9,7 +12,7 @@ from rollout.engine import Completion, EngineOptions, Sampling, VllmEngine
 from rollout.prompt import EngineInput
 from tests.contract.processes import process_context
 
-_TIMEOUT_S = 600.0  # for one answer of the engine, however busy the machine is
+_CALL_TIMEOUT_S = 600.0  # bounds a hang; a call takes far less, also on a busy machine
 
 
 def _serve(pipe: Connection, options: EngineOptions) -> None:
@@ -24,7 +27,7 @@ def _serve(pipe: Connection, options: EngineOptions) -> None:
 
 
 class EngineProcess:
-    """An engine that can be pushed to (weight_sync.sender.RolloutClient) and can generate."""
+    """An engine that generates and receives pushes (it implements weight_sync.sender.RolloutClient)."""
 
     num_ranks = 1
 
@@ -36,7 +39,7 @@ class EngineProcess:
         self._receive()
 
     def _receive(self) -> Any:
-        assert self._pipe.poll(_TIMEOUT_S), "the engine process did not answer"
+        assert self._pipe.poll(_CALL_TIMEOUT_S), "the engine process sent no result"
         value = self._pipe.recv()
         if isinstance(value, Exception):
             raise value
@@ -74,9 +77,9 @@ class EngineProcess:
 
 
 def engine_options(model: str, **changes: Any) -> EngineOptions:
-    """Return options of a CPU engine for a tiny model."""
+    """Return the options of a CPU engine for a tiny model, with `changes`."""
     options: dict[str, Any] = {
         "model": model, "rollout": RolloutConfig(dtype="float32", max_num_seqs=64, kv_cache_gib=0.5), "device": "cpu",
-        "seed": 0, "max_model_len": 2048, "max_videos": 8, "weight_transfer": "gloo", "sleep": False,
+        "seed": 0, "max_model_len": 2048, "max_videos": 8, "weight_transfer": "gloo", "shares_gpus": False,
     }  # fmt: skip
     return EngineOptions(**(options | changes))

@@ -21,7 +21,7 @@ CONFIG = ControllerConfig(
     rollout=RolloutConfig(temperature=0.7, max_tokens=8),
     tasks=("counting", "jigsaw"),
     seed=11,
-    shared_gpus=False,
+    shares_gpus=False,
 )
 
 

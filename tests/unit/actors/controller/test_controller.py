@@ -397,7 +397,7 @@ async def test_commands_up_to_a_finished_step_are_dropped() -> None:
 
 # --- shared GPUs -----------------------------------------------------------------------------------
 
-SHARED = changed(shared_gpus=True, steps=2)
+SHARED = changed(shares_gpus=True, steps=2)
 
 
 async def test_engines_sleep_while_the_learner_trains() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from cluster.config.errors import ConfigError
-from cluster.config.load import build_config, load_config
-from cluster.config.schema import Config
+from cluster.config.load import build_config, load_config, validated
+from cluster.config.schema import ClusterConfig, Config
 
 CONFIGS = sorted((Path(__file__).parents[4] / "configs").glob("*.yaml"))
 
@@ -241,3 +241,18 @@ def test_a_task_without_weight_is_not_checked_and_not_run() -> None:
     config = build_config({"data": {"mix": {"jigsaw": 0, "counting": 1}, "frames": {"num_frames": 32},
                                     "grounding": {"segment": [20, 40]}}})  # fmt: skip
     assert config.data.tasks == ("counting",)
+
+
+@pytest.mark.parametrize(
+    ("device", "placement", "shares_gpus", "weight_transfer"),
+    [
+        ("cpu", "separate", False, "gloo"),
+        ("cuda", "separate", False, "nccl"),
+        ("cuda", "shared", True, "ipc"),
+    ],
+)
+def test_weight_transfer_follows_from_device_and_placement(
+    device: str, placement: str, shares_gpus: bool, weight_transfer: str
+) -> None:
+    cluster = validated(ClusterConfig, {"device": device, "placement": placement})
+    assert (cluster.shares_gpus, cluster.weight_transfer) == (shares_gpus, weight_transfer)
