@@ -1,4 +1,4 @@
-"""Tiny models and engines of the whole session: an engine takes longer to start than most tests take to run."""
+"""Tiny models and engines that all tests share, because an engine takes longer to start than most tests run."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ _CORPUS = (
 
 @pytest.fixture(scope="session")
 def engine_model(tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
-    """Return a function from architecture to the folder of a tiny model, the same at every call."""
+    """Return a function from architecture to model folder. It creates each tiny model once."""
     from learner.modeling.tiny import create_tiny_model
 
     root = tmp_path_factory.mktemp("engines")
@@ -34,7 +34,7 @@ def engine_model(tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
 
 @pytest.fixture(scope="session")
 def engines() -> Iterator[Any]:
-    """The session's engines (tests.contract.engines.Engines)."""
+    """Yield the engines that all tests share (tests.contract.engines.Engines)."""
     from tests.contract.engines import Engines
 
     shared = Engines()

@@ -1,4 +1,4 @@
-"""Engines that tests share, and what shows which weights an engine holds."""
+"""Engines that tests share, and prompts whose completions show which weights an engine holds."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ Answers = Sequence[Sequence[Completion]]
 
 
 class GivenWeights:
-    """A policy of given weights (weight_sync.sender.PushedPolicy)."""
+    """A policy with given weights (it implements weight_sync.sender.PushedPolicy)."""
 
     rank = 0
     device = torch.device("cpu")
@@ -50,7 +50,7 @@ def state_of(folder: Path) -> State:
 
 
 def probe_prompts(folder: Path) -> list[EngineInput]:
-    """Return two short prompts with a video each."""
+    """Return two short prompts, each with one video."""
     builder = PromptBuilder(
         AutoProcessor.from_pretrained(folder), AutoConfig.from_pretrained(folder), max_prompt_tokens=2000
     )
@@ -60,7 +60,7 @@ def probe_prompts(folder: Path) -> list[EngineInput]:
 
 
 def same_completions(a: Answers, b: Answers) -> bool:
-    """Whether the token ids are equal, and the logprobs to 1e-5."""
+    """Return whether token ids are equal, and logprobs equal to 1e-5."""
     pairs = [(x, y) for one, other in zip(a, b, strict=True) for x, y in zip(one, other, strict=True)]
     return all(
         x.token_ids == y.token_ids and np.allclose(x.logprobs, y.logprobs, rtol=0, atol=1e-5)
@@ -83,10 +83,10 @@ class Engines:
 
     @contextmanager
     def lend(self, folder: Path) -> Iterator[EngineProcess]:
-        """Lend the engine of `folder`; what is pushed to it in the block is undone at its end.
+        """Lend the engine of `folder`, and push the start weights to it when the block ends.
 
-        An engine that then generates otherwise than when it was new fails the test. After a failure the next
-        test gets a new one.
+        The test fails if the engine then does not generate the same completions as when it was new. After a failure
+        the next test gets a new engine.
         """
         if folder not in self._started:
             engine, prompts = EngineProcess(engine_options(str(folder))), probe_prompts(folder)
@@ -98,7 +98,7 @@ class Engines:
             sender.send(started.engine)
             sender.close()
             restored = started.engine.generate(started.prompts, SAMPLING)
-            assert same_completions(restored, started.completions), "the start weights did not come back"
+            assert same_completions(restored, started.completions), "the engine lacks the start weights"
         except BaseException:
             self._started.pop(folder).engine.close()
             raise

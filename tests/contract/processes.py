@@ -1,6 +1,6 @@
-"""Processes for ranks and engines, forked from one server that has imported what all of them need.
+"""Processes for ranks and engines, forked from one server that has imported torch, DeepSpeed and vLLM.
 
-Importing torch, DeepSpeed and vLLM takes 15 s of a core, which each process would otherwise spend again.
+These imports take 15 s of a core, which every process would otherwise spend.
 """
 
 import multiprocessing
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch.multiprocessing
 
-# Installed packages only: the server has not the tests' path.
+# Only installed packages, because the tests' folder is not on the server's import path.
 _PRELOADED = (
     "deepspeed",
     "learner.policy",
@@ -21,7 +21,7 @@ _PRELOADED = (
     "vllm.v1.worker.cpu_worker",
     "weight_sync.gloo_transfer",
 )
-# Read when these packages are imported; rollout.engine and learner.policy set the same.
+# The packages read these variables when they are imported. rollout.engine and learner.policy set the same values.
 _ENVIRONMENT = {
     "DS_ACCELERATOR": "cpu",
     "TRANSFORMERS_VERBOSITY": "error",
@@ -32,7 +32,7 @@ _ENVIRONMENT = {
 
 
 def process_context() -> ForkServerContext:
-    """Return the context in which to start processes."""
+    """Return the multiprocessing context that starts processes from the server."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     context = multiprocessing.get_context("forkserver")
@@ -41,7 +41,7 @@ def process_context() -> ForkServerContext:
 
 
 def start_ranks(function: Callable[..., None], arguments: tuple[Any, ...], *, world_size: int) -> Any:
-    """Start `function(rank, *arguments)` in `world_size` processes; return torch's context to join them."""
+    """Start `function(rank, *arguments)` in `world_size` processes; return torch's context, which joins them."""
     process_context()
     return torch.multiprocessing.start_processes(
         function, arguments, nprocs=world_size, join=False, start_method="forkserver"

@@ -1,7 +1,7 @@
 """A process that writes a run: `python -m tests.contract.store_process URL NAME STEPS`.
 
-With STEPS=0 it records FIRST steps, prints "waiting", waits for a line on stdin, and then records steps without end,
-printing each one's number.
+With STEPS=0 it records FIRST steps, prints "waiting", and waits for a line on stdin. Then it records steps until it is
+killed, and prints the number of each.
 """
 
 import itertools
@@ -12,9 +12,9 @@ from store.database import open_database
 from store.runs import register_run
 from store.writing.writer import RunWriter
 
-METRICS = 5  # of each step
+METRICS = 5  # number of metrics in each step
 FIRST = 100
-_FLUSH_S = 0.05  # often, so that writers meet
+_FLUSH_S = 0.05  # short, so that several writers write at the same time
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""Schemathesis sends a real server every kind of request that its schema allows, and some it does not, as each role.
+"""Requests that Schemathesis generates from the API's schema, valid and invalid, with the token of each role.
 
-No response is a server error, none is undocumented, and each has the documented form. The stream never ends, so it
-has its own tests (test_dashboard_server.py).
+No response is a server error, and each one is documented and has the documented form. The stream never ends, so
+test_dashboard_server.py tests it instead.
 """
 
 import importlib.util
@@ -52,13 +52,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ],
 )
 def test_every_response_is_documented(address: str, token: str | None, tmp_path: Path) -> None:
-    described = tmp_path / "openapi.json"  # not served to callers without a token
+    described = tmp_path / "openapi.json"  # saved here because the server requires a token for it
     reads = {"Authorization": f"Bearer {READ_TOKEN}"}
     described.write_text(httpx.get(f"{address}/openapi.json", headers=reads, timeout=REQUEST_TIMEOUT_S).text)
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", str(described)]
     command += ["--url", address, "--exclude-path", "/api/stream"]
     command += ["--max-examples", "5", "--generation-deterministic", "--no-color"]
-    # However busy the machine is.
+    # A busy machine may be slow.
     command += ["--request-timeout", str(REQUEST_TIMEOUT_S), "--suppress-health-check", "too_slow"]
     command += ["--header", f"Authorization: Bearer {token}"] if token else []
     environment = os.environ | {"COLUMNS": "160", "SCHEMATHESIS_HOOKS": str(HOOKS)}

@@ -1,4 +1,4 @@
-"""A real server process: it streams what another process writes, and refuses what it should at the socket."""
+"""Tests of a real server process: it streams what another process writes, and refuses forbidden requests."""
 
 import inspect
 import json
@@ -22,7 +22,7 @@ from dashboard.services.change_feed import ChangeFeed
 from tests.unit.dashboard.example import READ_TOKEN, STEPS, TOKEN, make_example, open_copy
 
 ROOT = Path(__file__).parents[2]
-START_TIMEOUT_S = 600.0  # however busy the machine is
+START_TIMEOUT_S = 600.0  # bounds a hang; a start takes far less, also on a busy machine
 REQUEST_TIMEOUT_S = 300.0
 
 
@@ -98,7 +98,7 @@ def writer(server: Server) -> Iterator[subprocess.Popen[str]]:
 def test_what_another_process_writes_reaches_the_stream(
     server: Server, client: httpx.Client, writer: subprocess.Popen[str]
 ) -> None:
-    """Within about a second: the server polls the store twice a second, and a writer flushes as often."""
+    """The server polls the store at least twice a second, and each change that it finds reaches the stream."""
     assert inspect.signature(ChangeFeed).parameters["poll_every_s"].default <= 0.5
     with client.stream("GET", "/api/stream", params={"run": 1}) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
@@ -152,7 +152,7 @@ def test_the_number_of_streams_is_limited_and_closed_ones_do_not_count(
         response = client.get("/api/stream")
         assert response.status_code == 503
         assert response.json()["detail"] == "you have 40 pages open already. Close some."
-        # A caller with a token at the same address is counted separately.
+        # A caller with a token is counted separately, also at the same address.
         named = {"Authorization": f"Bearer {server.token}"}
         with many.stream("GET", "/api/stream", headers=named) as other:
             assert other.status_code == 200
@@ -183,7 +183,7 @@ def test_requests_without_the_token_or_from_other_sites_are_refused(
     assert next(code for code in codes if code != 401) == 429
 
 
-PROXIES = {  # FORWARDED_ALLOW_IPS, and whether 127.0.0.1 is among them
+PROXIES = {  # value of FORWARDED_ALLOW_IPS: whether it includes 127.0.0.1
     "127.0.0.1": True,
     "10.0.0.0/8,127.0.0.0/8": True,
     "10.0.0.0/8,fc00::/7": False,
@@ -208,7 +208,7 @@ def test_callers_behind_a_proxy_are_told_apart_only_if_the_proxy_is_trusted(
 
 
 def _ask_through_proxy(client: httpx.Client, *, trusted: bool) -> None:
-    # The first address is made up by the caller, the second is added by the proxy.
+    # The caller invented the first address; the proxy added the second.
     caller = {"X-Forwarded-For": "9.9.9.9, 192.0.2.7", "X-Forwarded-Proto": "https"}
     response = client.post("/api/session", json={"token": TOKEN, "name": "Ann"}, headers=caller)
     cookie = response.headers["set-cookie"]
@@ -246,7 +246,7 @@ CLIMBING = (
 
 @pytest.mark.parametrize("path", CLIMBING)
 def test_paths_that_climb_out_of_the_page_are_not_found(server: Server, path: str) -> None:
-    """Sent over a socket, because an HTTP client would normalise them."""
+    """The test writes to a socket, because an HTTP client would normalise the paths."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=REQUEST_TIMEOUT_S) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
         response = b""
@@ -258,12 +258,12 @@ def test_paths_that_climb_out_of_the_page_are_not_found(server: Server, path: st
 
 
 def test_the_server_stops_while_a_stream_is_open(server: Server) -> None:
-    """The last test of this file, because it ends the server."""
+    """Stop the server. It must therefore be the last test of this file."""
     stream = f"{server.address}api/stream"
     with httpx.Client(timeout=REQUEST_TIMEOUT_S) as client, client.stream("GET", stream) as response:
         lines = response.iter_lines()
         next(lines)
         server.process.send_signal(signal.SIGTERM)
-        assert list(lines)[-1:] in ([], [""])  # the stream ends, it is not cut off
+        assert list(lines)[-1:] in ([], [""])  # the server completes the stream before it ends
     assert line_of(server.process.stdout) == "stopped"
     assert server.process.wait(REQUEST_TIMEOUT_S) == 0

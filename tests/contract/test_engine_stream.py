@@ -1,4 +1,4 @@
-"""`VllmEngine.stream` yields prompts as they finish, and closing a stream early leaves nothing in the engine."""
+"""Tests of `VllmEngine.stream`: it yields prompts as they finish, and closing it early leaves nothing in the engine."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,10 @@ def _inputs(folder: Path) -> list[EngineInput]:
 
 
 def _stream_and_close(engine: VllmEngine, inputs: list[EngineInput]) -> dict[str, Any]:
-    """Stream to the end, close a second stream after its first result, generate; runs in the engine's process."""
+    """Read a stream to its end, close a second one after its first result, then generate.
+
+    This function runs in the engine's process.
+    """
     streamed = [group for groups in engine.stream(inputs, SAMPLINGS) for group in groups]
     closed_early = engine.stream(inputs, SAMPLINGS)
     first = next(closed_early)
@@ -37,7 +40,7 @@ def _stream_and_close(engine: VllmEngine, inputs: list[EngineInput]) -> dict[str
         "streamed": streamed,
         "first": first,
         "unfinished": engine._llm.llm_engine.get_num_unfinished_requests(),
-        "idle": engine._llm.reset_prefix_cache(),  # refused while the scheduler holds requests
+        "idle": engine._llm.reset_prefix_cache(),  # False while the scheduler holds requests
         "generated": engine.generate(inputs, SAMPLINGS),
     }
 
@@ -49,10 +52,10 @@ def test_prompts_come_as_they_finish_and_a_closed_stream_leaves_nothing(
     with engines.lend(folder) as engine:
         found = engine.run(_stream_and_close, _inputs(folder))
     streamed = found["streamed"]
-    assert [index for index, _ in streamed][-1] == 0  # the long ones finish last
+    assert [index for index, _ in streamed][-1] == 0  # the longest one finishes last
     assert {index for index, _ in streamed} == {0, 1, 2}
     assert all(len(completions) == 3 for _, completions in streamed)
     assert {index for index, _ in found["first"]} <= {1, 2}
     assert (found["unfinished"], found["idle"]) == (0, True)
-    # The same seeds give the same completions after the closed stream, now in the order of the prompts.
+    # After the closed stream the same seeds give the same completions, in the order of the prompts.
     assert found["generated"] == [completions for _, completions in sorted(streamed)]

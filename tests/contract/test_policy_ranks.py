@@ -18,19 +18,19 @@ from pretext.recipe import Clip
 from rollout.prompt import ModelInput, PromptBuilder, forbidden_token_ids
 from tests.contract.policy_ranks import Job, Outcome, Weights, by_hand, run_ranks
 
-SMALL = 60  # tokens of a micro-batch: one group at most, some of them divided
+SMALL = 60  # tokens in a micro-batch, at most: it holds no more than one group, and some groups are divided
 PLAIN = (("zero_stage", 1), ("shared_prefix", False))
 WHOLE = (("zero_stage", 2),)
 CUT_UP = (("zero_stage", 2), ("max_micro_batch_tokens", SMALL))
 SHARDED = (("zero_stage", 3), ("max_micro_batch_tokens", SMALL), ("gradient_checkpointing", True))
-ALONE = [Job(PLAIN), Job(WHOLE), Job(CUT_UP, saved=True), Job(SHARDED, saved=True)]  # on one rank too
+ALONE = [Job(PLAIN), Job(WHOLE), Job(CUT_UP, saved=True), Job(SHARDED, saved=True)]  # also on one rank
 OTHER_WAYS = [
     Job((("zero_stage", 3), ("shared_prefix", False), ("max_micro_batch_tokens", SMALL))),
     Job((("zero_stage", 2), ("offload", "optimizer"))),
     Job((("zero_stage", 3), ("offload", "all"), ("max_micro_batch_tokens", SMALL))),
 ]
 TWICE = {way: Job(way, (("updates_per_batch", 2),)) for way in (CUT_UP, SHARDED)}
-# The algorithms themselves have their own tests; here, no way of dividing a batch changes what they compute.
+# Other tests check what each algorithm computes. Here each must compute the same however a batch is divided.
 FAMILIES = {
     name: {way: Job(way, grpo) for way in (PLAIN, CUT_UP, SHARDED)}
     for name, grpo in {
@@ -40,7 +40,7 @@ FAMILIES = {
         "entropy, difficulty": (("entropy_coef", 0.1), ("difficulty", DifficultyConfig(group_exponent=1.0))),
     }.items()
 }
-# Without a KL term, groups without spread are left out; with one too small to matter, they are computed.
+# Without a KL term, groups without spread are left out. With a negligible KL term they are computed.
 WITHOUT_KL = [Job(CUT_UP, (("kl_coef", kl_coef),)) for kl_coef in (0.0, 1e-12)]
 PARTLY = {
     name: {way: Job((*changes, *way), saved=way is not PLAIN) for way in (PLAIN, CUT_UP, SHARDED)}
@@ -49,7 +49,8 @@ PARTLY = {
         "lora": (("lora", LoraConfig(rank=4)), ("learning_rate", 1e-2)),
     }.items()
 }
-# Jobs that are computed together, in the same processes. ZeRO-3 is slow on a CPU: for each algorithm, it is long.
+# The jobs of a list are computed in the same processes. Jobs with ZeRO-3 are slow on a CPU, so most of them are in
+# LONG, which only tests marked `long` need.
 QUICK = [
     *ALONE,
     TWICE[CUT_UP],
@@ -60,7 +61,7 @@ LONG = [*OTHER_WAYS, TWICE[SHARDED], *(jobs[SHARDED] for jobs in (FAMILIES | PAR
 
 
 class Outcomes:
-    """The outcomes of two ranks, by job. The first use of a job computes the list that it is in."""
+    """The outcomes of two ranks, by job. The first use of a job computes all jobs of its list."""
 
     def __init__(self, compute: Callable[[list[Job]], dict[Job, list[Outcome]]]) -> None:
         self._compute, self._found = compute, dict[Job, list[Outcome]]()
@@ -98,14 +99,17 @@ def spec(folder: Path) -> ModelSpec:
 
 @pytest.fixture(scope="module")
 def reference(folder: Path) -> str:
-    """Another model than the policy, so that the KL is positive from the first update on."""
+    """Return a model that differs from the policy, so that the KL is positive from the first update on."""
     corpus = ["Answer directly. When? 0123456789 seconds"]
     return str(create_tiny_model(folder / "reference", corpus=corpus, seed=1))
 
 
 @pytest.fixture(scope="module")
 def batches(spec: ModelSpec) -> list[list[TrainingGroup]]:
-    """Two batches of five groups of three completions: two ranks divide them 3 to 2, and one group has no spread."""
+    """Return two batches of five groups of three completions. One group has no spread.
+
+    Two ranks get three and two groups.
+    """
     path = Path(spec.path)
     builder = PromptBuilder(
         AutoProcessor.from_pretrained(path), AutoConfig.from_pretrained(path), max_prompt_tokens=200
@@ -142,7 +146,7 @@ def _same(prompt: ModelInput) -> ModelInput:
 def alone(
     folder: Path, spec: ModelSpec, reference: str, batches: list[list[TrainingGroup]]
 ) -> dict[Job, list[Outcome]]:
-    """The outcomes of one rank."""
+    """Return the outcomes of the jobs on one rank."""
     (scratch := folder / "world1").mkdir()
     return run_ranks(ALONE, batches, spec, reference, world_size=1, folder=scratch)
 
@@ -163,15 +167,15 @@ def outcomes(
 
 @pytest.fixture(scope="module")
 def plain(spec: ModelSpec, reference: str, batches: list[list[TrainingGroup]]) -> dict[int, Outcome]:
-    """The updates in plain torch, by number of updates per batch."""
+    """Return the weights after the updates in plain torch, by number of updates per batch."""
     return {count: by_hand(batches, spec, reference, updates_per_batch=count) for count in (1, 2)}
 
 
 def distance(found: Weights, expected: Weights) -> float:
-    """Return the norm of the difference over the norm of the weights, without the biases of the keys.
+    """Return the norm of the difference divided by the norm of the weights, without the biases of the keys.
 
-    Such a bias shifts all scores of a query equally. Its gradient is 0 except for rounding, which AdamW scales up to
-    steps of full size.
+    A key's bias shifts all scores of a query equally, so its gradient is 0 except for rounding errors. AdamW scales
+    these up to steps of full size.
     """
     assert found.keys() == expected.keys()
     difference = norm = 0.0

@@ -1,4 +1,4 @@
-"""A push replaces the weights that were sent, all or some, and leaves the others as they were."""
+"""Tests of pushes: a push replaces the weights that it sends, and leaves all others unchanged."""
 
 import re
 import shutil
@@ -27,8 +27,8 @@ from weight_sync.buckets import plan_buckets
 from weight_sync.gloo_transfer import GlooTrainerInitInfo, _GlooGroup
 from weight_sync.sender import WeightSender
 
-BUCKET_BYTES = 50_000  # less than an embedding; q, k and v of one layer lie in two
-# What is trained when the vision tower is frozen, and with adapters of each kind (biases and norms stay).
+BUCKET_BYTES = 50_000  # smaller than an embedding; q, k and v of a layer are in two buckets
+# Trained parameters with a frozen vision tower, and with each kind of adapter, which leaves biases and norms frozen.
 PARTS = {
     "language model": r"model\.language_model\.",
     "attention": r".*language_model\.layers\.\d+\.self_attn\.[qkvo]_proj\.weight",
@@ -37,7 +37,7 @@ PARTS = {
 
 
 def _moved(start: State) -> State:
-    """Return other weights of the same model, all of them changed; vectors in bfloat16, so that dtypes are mixed."""
+    """Return the model's weights with every value changed. Vectors are in bfloat16, so that dtypes are mixed."""
     generator = torch.Generator().manual_seed(1)
     moved = {
         name: tensor + 0.05 * torch.randn(tensor.shape, generator=generator) for name, tensor in start.items()
@@ -46,7 +46,7 @@ def _moved(start: State) -> State:
 
 
 def _save_model(folder: Path, state: State, out: Path) -> Path:
-    """Save the model of `folder` with other weights as `out`."""
+    """Save the model of `folder` with the weights `state` to `out`."""
     shutil.copytree(folder, out)
     model = load_model(folder)
     with torch.no_grad():
@@ -67,7 +67,7 @@ def _completions_of_a_new_engine(folder: Path, prompts: list[EngineInput]) -> li
 def test_a_push_leaves_what_was_sent_and_the_rest_as_it_was(
     engine_model: TinyFolder, engines: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On Qwen3-VL; test_parity pushes to both architectures."""
+    """The model is a Qwen3-VL. test_parity pushes to both architectures."""
     monkeypatch.setitem(weights.BUCKET_BYTES, "gloo", BUCKET_BYTES)
     folder = engine_model("qwen3_vl")
     start = state_of(folder)
@@ -77,7 +77,7 @@ def test_a_push_leaves_what_was_sent_and_the_rest_as_it_was(
     shapes = whole.parameter_shapes(trained_only=False)
     sizes = [bucket.num_bytes for bucket in plan_buckets(shapes, BUCKET_BYTES)]
     assert min(sizes) < BUCKET_BYTES < max(sizes), (
-        "some buckets hold several tensors, some one that is too large"
+        "some buckets must hold several tensors, and some one tensor that is larger than a bucket"
     )
 
     with engines.lend(folder) as engine:
@@ -85,7 +85,7 @@ def test_a_push_leaves_what_was_sent_and_the_rest_as_it_was(
         def completions_after(policy: GivenWeights, *, trained_only: bool) -> list[list[Completion]]:
             sender = WeightSender(policy, backend="gloo", timeout_s=600, trained_only=trained_only)
             sender.send(engine)
-            sender.send(engine)  # the second finds the slots as the first left them
+            sender.send(engine)  # the second push uses the same slots
             sender.close()
             return engine.generate(prompts, SAMPLING)
 
@@ -128,7 +128,7 @@ def test_buckets_arrive_in_order_at_a_slow_receiver() -> None:
         sending = threads.submit(send)
         received = 0
         for index, memory in enumerate(engine.receive(sizes)):
-            threads.submit(lambda: None).result()  # let the sender run ahead as far as it may
+            threads.submit(lambda: None).result()  # the sender runs ahead until its slots are full
             assert memory.tolist() == [index] * sizes[index]
             received += 1
         sending.result()
@@ -138,7 +138,7 @@ def test_buckets_arrive_in_order_at_a_slow_receiver() -> None:
 
 
 def test_a_peer_that_never_sends_is_an_error_at_the_deadline() -> None:
-    learner, engine = _groups(timeout_s=5)  # long enough to connect on a busy machine
+    learner, engine = _groups(timeout_s=5)  # enough time to connect on a busy machine
     with pytest.raises(RuntimeError, match=r"(?i)time|abort"):
         next(engine.receive([10]))
     for group in (learner, engine):

@@ -1,4 +1,4 @@
-"""Ray Train reads the checkpoint list that we rebuild when its own was truncated."""
+"""Tests that Ray Train can read the checkpoint list that we rebuild after its own was truncated."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ NAMES = ("checkpoint_2026-01-01_00-00-00.000001", "checkpoint_2026-01-01_00-00-0
 
 
 def bulk(folder: Path) -> Path:
-    """Return the folder that holds a run's checkpoints: in its bucket, or its own."""
+    """Return the folder that contains `checkpoints`: the run's bucket if it has one, else its own folder."""
     file = folder / "bucket.txt"
     return Path(file.read_text().strip().removeprefix("file://")) if file.exists() else folder
 
@@ -54,7 +54,7 @@ def test_a_truncated_checkpoint_list_is_rebuilt_so_that_ray_reads_it(
     assert found.latest_checkpoint_result.checkpoint.path.endswith(NAMES[1])
     assert found.latest_checkpoint_result.metrics == {"step": 4, "score": -1.0}
     assert found.best_checkpoint_result.checkpoint.path.endswith(NAMES[0])
-    assert not repair_checkpoint_list(tmp_path)  # it is complete now
+    assert not repair_checkpoint_list(tmp_path)  # the list is complete now
 
 
 def test_a_complete_list_and_a_missing_one_are_left_alone(tmp_path: Path) -> None:

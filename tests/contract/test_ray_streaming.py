@@ -1,4 +1,4 @@
-"""What RolloutPool relies on in Ray: generators of actors that stream, and that die, raise or hang half-way."""
+"""Tests of the streaming that RolloutPool needs from Ray: an actor's generator may die, raise or hang half-way."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ from rollout.engine import Completion, Sampling
 from tests.unit.actors.fakes import Events, prompt
 
 SAMPLING = Sampling(num_completions=1, temperature=1.0, max_tokens=1, seed=0)
-HANG_S = 900.0  # deadline of whatever is to happen, however busy the machine is
+HANG_S = 900.0  # bounds a hang; all calls take far less, also on a busy machine
 TIMEOUT_S = {"die": HANG_S, "raise": HANG_S, "hang": 10.0}
 REASON = {
     "die": "its process died",
@@ -30,7 +30,7 @@ REASON = {
 
 
 class Worker:
-    """A rollout worker whose completions name its life; at a prompt with a fate it dies, raises or hangs, once."""
+    """A rollout worker whose completions contain the id of its life. A prompt with a fate makes it fail once."""
 
     def __init__(self) -> None:
         self._life = uuid.uuid4().hex
@@ -45,7 +45,7 @@ class Worker:
             if fate and not os.path.exists(mark):
                 open(mark, "w").close()
                 if fate == "die":
-                    time.sleep(0.3)  # so that the results before arrive
+                    time.sleep(0.3)  # earlier results must arrive first
                     os._exit(1)
                 if fate == "raise":
                     raise ValueError("out of blocks")

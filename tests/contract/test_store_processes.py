@@ -1,4 +1,4 @@
-"""The run store shared by processes: many writers and a reader, a killed writer, a database that restarts."""
+"""Tests of a run store that processes share: many writers and a reader, a killed writer, a restarted database."""
 
 import inspect
 import signal
@@ -52,7 +52,7 @@ def count(database: Database, table: type[PointRow] | type[StepRow]) -> int:
 def eventually(holds: Callable[[], bool], timeout_s: float = 300.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
-        assert time.monotonic() < deadline, "it never held"
+        assert time.monotonic() < deadline, "the condition was never true"
         time.sleep(0.1)
 
 
@@ -68,7 +68,7 @@ def test_many_writers_lose_nothing_while_another_process_reads(url: str) -> None
         reads += 1
         time.sleep(0.02)
     errors = [process.communicate()[1] for process in processes]
-    assert errors == [""] * WRITERS  # no "database is locked", nothing held back
+    assert errors == [""] * WRITERS  # neither "database is locked" nor a warning about a backlog
     assert [process.returncode for process in processes] == [0] * WRITERS
     assert count(database, StepRow) == WRITERS * STEPS
     assert count(database, PointRow) == WRITERS * STEPS * METRICS
@@ -78,7 +78,7 @@ def test_many_writers_lose_nothing_while_another_process_reads(url: str) -> None
 
 
 def test_readers_and_writers_do_not_wait_for_each_other(url: str) -> None:
-    """If one waited for the other here, it would wait until the database is reported as unavailable."""
+    """If a reader or writer waited here, it would wait until the store reports the database as unavailable."""
     database, other = open_database(url), open_database(url)
     about: dict[str, Any] = {"folder": "a", "steps": 1, "config": {}, "environment": {}}
     register_run(database, name="before", **about)
@@ -96,14 +96,14 @@ def test_readers_and_writers_do_not_wait_for_each_other(url: str) -> None:
 
 
 def test_a_killed_process_loses_only_what_it_recorded_since_its_last_flush(url: str) -> None:
-    """The documented bound of a second: the default time between two flushes, and the write itself."""
+    """The docs promise a loss of at most a second: the default time between flushes plus the write itself."""
     assert inspect.signature(RunWriter).parameters["flush_s"].default <= 0.5
     database = open_database(url)
     process = start_writer(url, "killed", 0)
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stdout.readline() == "waiting\n"
-    eventually(lambda: count(database, StepRow) == FIRST)  # flushed though the writer was not closed
+    eventually(lambda: count(database, StepRow) == FIRST)  # flushed although the writer is open
 
     process.stdin.write("\n")
     process.stdin.flush()
@@ -116,7 +116,7 @@ def test_a_killed_process_loses_only_what_it_recorded_since_its_last_flush(url: 
     run = RunReader(database).run_by_name("killed")
     assert run is not None
     (series,) = RunReader(database).series([run.id], ["metric/0"], max_points=10**6)
-    assert series.steps == tuple(range(stored))  # none is missing in between
+    assert series.steps == tuple(range(stored))  # no step in between is missing
     assert count(database, PointRow) == METRICS * stored  # no step is stored in part
     database.close()
 
@@ -132,7 +132,7 @@ def test_a_postgresql_that_restarts_loses_nothing(
         if step == 300:
             server.stop(how)
             eventually(lambda: "does not answer" in caplog.text)
-        if step == 600:  # reached although the server is down: recording does not wait for it
+        if step == 600:  # the server is down all the while, because recording does not wait for it
             assert "the database is available again" not in caplog.text
             server.start()
         writer.step(step, float(step), {"kl": float(step)})

@@ -1,4 +1,4 @@
-"""Buckets to train into: a folder as a file:// address, and a server that speaks the S3 protocol."""
+"""Buckets for tests: a folder with a file:// address, and one on a local server with the S3 protocol."""
 
 import shutil
 import socket
@@ -15,14 +15,14 @@ from store.files import Files
 
 @contextmanager
 def bucket(kind: str, tmp_path: Path) -> Iterator[str]:
-    """Yield the address of an empty bucket; its credentials are in the environment."""
+    """Yield the address of an empty bucket, with its credentials in the environment."""
     if kind == "file":
         yield (tmp_path / "bucket").as_uri()
         return
     server = shutil.which("moto_server")
     if server is None:
         pytest.skip(
-            "moto_server is not on PATH: `pip install 'moto[s3,server]>=5.2.5'`, in an environment of its own, has it"
+            "moto_server is not on PATH: install 'moto[s3,server]>=5.2.5' into a separate environment"
         )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -54,7 +54,7 @@ def _make(name: str, port: int) -> None:
             socket.create_connection(("127.0.0.1", port), 1).close()
             break
         except OSError:
-            assert time.monotonic() < deadline, "the S3 server does not answer"
+            assert time.monotonic() < deadline, "the S3 server accepts no connection"
             time.sleep(0.1)
     server = S3FileSystem(
         endpoint_override=f"127.0.0.1:{port}",
@@ -67,9 +67,9 @@ def _make(name: str, port: int) -> None:
         with server.open_output_stream(f"{name}/try") as stream:
             stream.write(b"x")
     except OSError as error:
-        pytest.skip(f"this moto_server does not take pyarrow's uploads (5.2.1 does not, 5.2.5 does): {error}")
+        pytest.skip(f"this moto_server refuses pyarrow's uploads (5.2.1 does, 5.2.5 does not): {error}")
 
 
 def folders(address: str) -> set[str]:
-    """Return the names at the top of a bucket."""
+    """Return the names of a bucket's top-level folders."""
     return {name.partition("/")[0] for name in Files(address).names()}

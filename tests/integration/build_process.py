@@ -1,4 +1,7 @@
-"""A build in its own process and Ray cluster: `python -m tests.integration.build_process JSON`; prints its progress."""
+"""A dataset build in its own process and Ray cluster, which prints its progress.
+
+Run as `python -m tests.integration.build_process JSON`, with the arguments of `main` as JSON.
+"""
 
 import json
 import sys

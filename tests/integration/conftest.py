@@ -1,4 +1,4 @@
-"""A running Ray cluster that demands a token, and folders for Ray."""
+"""Fixtures: a Ray cluster that requires a token, and a folder and an environment for a test's own Ray cluster."""
 
 import os
 import secrets
@@ -26,7 +26,7 @@ def _free_port() -> int:
 
 @pytest.fixture
 def ray_folder() -> Iterator[Path]:
-    """A folder for the test's own Ray cluster, with a short path because Ray makes sockets in it."""
+    """Yield a folder for the test's own Ray cluster. Its path is short because Ray creates sockets in it."""
     folder = tempfile.mkdtemp(prefix="vssr-", dir="/tmp")
     yield Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
@@ -34,7 +34,7 @@ def ray_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def ray_environment(ray_folder: Path) -> dict[str, str]:
-    """An environment in which a command starts its own Ray cluster."""
+    """Return an environment in which a command starts its own Ray cluster."""
     environment = os.environ | {"RAY_TMPDIR": str(ray_folder)}
     environment.pop("RAY_ADDRESS", None)
     return environment
@@ -42,7 +42,7 @@ def ray_environment(ray_folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def cluster(ray_folder: Path) -> Iterator[dict[str, str]]:
-    """A Ray cluster with token authentication; yields the environment in which `ray job submit` reaches it."""
+    """Start a Ray cluster with token authentication; yield the environment in which `ray job submit` reaches it."""
     environment = os.environ | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
@@ -61,9 +61,9 @@ def cluster(ray_folder: Path) -> Iterator[dict[str, str]]:
 def _start_head(
     folder: Path, environment: dict[str, str], heads: list[subprocess.Popen[bytes]], tries: int = 5
 ) -> int:
-    """Start a head node, add it to `heads`, and return the port of its dashboard once that accepts connections.
+    """Start a head node, add it to `heads`, and return the port of its dashboard when that accepts connections.
 
-    Ray gives itself 30 s to start and exits if that is too short, as on a busy machine: then it is started again.
+    Ray exits if it has not started within 30 s, as may happen on a busy machine. Then it is started again.
     """
     for number in range(tries):
         port = _free_port()
@@ -71,7 +71,7 @@ def _start_head(
             [RAY, "start", "--head", "--block", f"--port={_free_port()}", f"--temp-dir={folder / str(number)}",
              "--num-cpus=2", "--min-worker-port=0", "--max-worker-port=0", f"--dashboard-port={port}",
              "--include-dashboard=true",
-             # The defaults are fixed ports: a second cluster on the machine would lack the agent that takes jobs.
+             # The default ports are fixed, so a second cluster on the machine would lack the agent that accepts jobs.
              f"--dashboard-agent-listen-port={_free_port()}", f"--dashboard-agent-grpc-port={_free_port()}",
              f"--metrics-export-port={_free_port()}"],
             env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -1,4 +1,7 @@
-"""Hosts on one machine: network namespaces on a bridge, each with its own address. Needs root and `ip`."""
+"""Several hosts on one machine: network namespaces on a bridge, each with its own address.
+
+They need root and the `ip` command.
+"""
 
 import os
 import shutil
@@ -8,7 +11,7 @@ from contextlib import contextmanager
 
 
 class NoHosts(RuntimeError):
-    """No host can be made on this machine; the message says why."""
+    """The error of a machine on which no host can be created. Its message says why."""
 
 
 def inside(host: str, *command: str) -> list[str]:
@@ -18,7 +21,11 @@ def inside(host: str, *command: str) -> list[str]:
 
 @contextmanager
 def hosts(count: int) -> Iterator[dict[str, str]]:
-    """Make hosts and yield their addresses by name; they are removed when the block ends. Raises NoHosts."""
+    """Create hosts, yield their addresses by name, and remove the hosts when the block ends.
+
+    Raises:
+        NoHosts: the machine does not allow it.
+    """
     if shutil.which("ip") is None or os.geteuid() != 0:
         raise NoHosts("network namespaces need root and the `ip` command")
     tag = f"v{os.getpid() % 100_000}"
@@ -26,7 +33,7 @@ def hosts(count: int) -> Iterator[dict[str, str]]:
     names = [f"{tag}h{number}" for number in range(count)]
     addresses = {name: f"10.213.{os.getpid() % 250}.{number + 1}" for number, name in enumerate(names)}
     try:
-        # The bridge is in a namespace too, so that the machine's own network stays untouched.
+        # The bridge is in a namespace too, which leaves the machine's own network unchanged.
         _ip("netns", "add", bridge)
         _ip("-n", bridge, "link", "add", "bridge", "type", "bridge")
         _ip("-n", bridge, "link", "set", "bridge", "up")
@@ -50,7 +57,7 @@ def hosts(count: int) -> Iterator[dict[str, str]]:
             _ip("-n", name, "address", "add", f"{address}/24", "dev", "eth0")
             _ip("-n", name, "link", "set", "eth0", "up")
             _ip("-n", name, "link", "set", "lo", "up")
-            # A route to nowhere, by which libraries find the host's own address.
+            # The route leads nowhere, but libraries use it to find the host's own address.
             _ip("-n", name, "route", "add", "default", "dev", "eth0")
         yield addresses
     finally:

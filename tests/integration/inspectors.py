@@ -18,7 +18,7 @@ def slow(path: str, spec: FrameSpec) -> SampledVideo:
 
 
 def mishap(path: str, spec: FrameSpec) -> SampledVideo:
-    """Hang or crash, as decoders do, on the videos named so."""
+    """Hang on a video named "hang" and crash on one named "crash", as decoders do on damaged videos."""
     if Path(path).stem == "hang":
         time.sleep(1000)
     if Path(path).stem == "crash":

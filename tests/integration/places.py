@@ -1,4 +1,4 @@
-"""A process with a Ray cluster of four nodes, one for each label, that finds out where our processes run.
+"""A script that starts a Ray cluster with a node for the driver and one for each label, and reports where actors run.
 
 Run as `python -m tests.integration.places FOLDER`, with Ray's folder and token in the environment. It writes
 FOLDER/places.json and ends its cluster.
@@ -19,13 +19,13 @@ from cluster.training.processes import actor, scaling
 from cluster.training.ray_session import ray_session
 
 ROOT = Path(__file__).parents[2]
-# The driver's node has the most room, so that processes without a label would run there.
+# Number of CPUs of each node, by label. The driver's node has the most, so that processes without a label run there.
 CPUS = {"": 8, "learner": 1, "rollout": 1, "cpu": 1}
-_ACTORS = 2  # of each role
+_ACTORS_PER_ROLE = 2
 
 
 class Place:
-    """An actor that tells on which node it runs."""
+    """An actor that reports the node on which it runs."""
 
     def node(self) -> str:
         return str(ray.get_runtime_context().get_node_id())
@@ -41,7 +41,7 @@ def demo(address: str, *overrides: str) -> Config:
 
 def actor_nodes(role: RolePlan) -> set[str]:
     """Return the nodes on which actors of this role start."""
-    places = [actor(Place, role).remote() for _ in range(_ACTORS)]
+    places = [actor(Place, role).remote() for _ in range(_ACTORS_PER_ROLE)]
     found = set(ray.get([place.node.remote() for place in places]))
     for place in places:
         ray.kill(place)
@@ -68,7 +68,7 @@ def rank_nodes(role: RolePlan, folder: Path) -> set[str]:
 
 
 def refusal(config: Config) -> str:
-    """Return the error that the user gets instead of a run."""
+    """Return the error that the user sees instead of a run, or nothing if the run can start."""
     try:
         with ray_session(config):
             return ""

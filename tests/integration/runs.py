@@ -17,8 +17,8 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).with_name("ray"))
-HANG_S = 900.0  # deadline of whatever is to happen, however busy the machine is
-# The whole loop at its smallest: without a warm-up rewards are near 0, but every part does its work.
+HANG_S = 900.0  # bounds a hang; everything takes far less, also on a busy machine
+# The smallest run with every part of the loop. Without a warm-up its rewards are near 0.
 SMALL = (
     "warmup=null", "data.num_drawn=8", "data.num_drawn_held_out=4", "train.prompts_per_step=4", "grpo.group_size=4",
     "train.checkpoint_every=2", "evaluation.samples_per_task=0", "evaluation.every=0", "cluster.push_timeout_s=120",
@@ -26,7 +26,7 @@ SMALL = (
 
 
 class Run:
-    """One `videossr train` with its run folder under `tmp_path`."""
+    """A `videossr train` process with its run folder under `tmp_path`."""
 
     def __init__(self, tmp_path: Path, name: str, *arguments: str) -> None:
         self.folder = tmp_path / "runs" / name
@@ -39,16 +39,16 @@ class Run:
                    f"runs_dir={self.folder.parent}", "--no-dashboard", *SMALL, *arguments]  # fmt: skip
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=self.log.open("a"), stderr=subprocess.STDOUT,
-            # As in a terminal. A process that a script starts in the background ignores SIGINT, as do its children.
+            # SIGINT acts as in a terminal, also if a script started the tests in the background, where it is ignored.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
     def wait(self, timeout_s: float = HANG_S) -> int:
-        """Wait for the end; return the exit code."""
+        """Wait for the process to end and return its exit status."""
         return self.process.wait(timeout_s)
 
     def records(self, name: str) -> list[dict[str, Any]]:
-        """Return the complete lines of a JSON-lines file of the run: metrics, events, rollouts or evaluations."""
+        """Return the complete lines of the run's NAME.jsonl: metrics, events, rollouts or evaluations."""
         path = self.folder / f"{name}.jsonl"
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         return [json.loads(line) for line in lines if line.endswith("\n")]
@@ -71,7 +71,7 @@ class Run:
         self.wait_for(lambda: len(self.records("metrics")) >= before + count)
 
     def pids(self, title: str) -> list[int]:
-        """Return the processes of this run's Ray cluster whose title contains `title`."""
+        """Return the ids of the processes of this run's Ray cluster whose title contains `title`."""
         found = []
         for process in psutil.Process(self.process.pid).children(recursive=True):
             try:
@@ -106,7 +106,7 @@ def started(tmp_path: Path, name: str, *arguments: str) -> Iterator[Run]:
 
 
 def submit_job(environment: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
-    """Run `ray job submit` with the checkout as its working directory; try again while the cluster still starts."""
+    """Run `ray job submit` with the checkout as working directory. Repeat it until the cluster has started."""
     deadline = time.monotonic() + HANG_S
     while True:
         done = subprocess.run(

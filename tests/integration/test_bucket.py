@@ -1,4 +1,4 @@
-"""A run whose checkpoints and frames are in a bucket: it trains, resumes, is exported and shown."""
+"""Test of a run whose checkpoints and frames are in a bucket: it trains and resumes, and can be exported and shown."""
 
 import io
 import subprocess
@@ -35,7 +35,7 @@ def test_checkpoints_and_frames_of_a_run_are_in_its_bucket(
         assert not (run.folder / "frames").exists()
         kept = [each.state["step"] for each in checkpoints(run.folder)]
         assert kept[-1] == 4
-        # It resumes from there, although the environment now names another bucket.
+        # The run resumes from its bucket, although the environment now names another one.
         monkeypatch.setenv("VIDEOSSR_BUCKET", f"{address}-other")
         longer = ("train.steps=6", *SHORT[1:], f"bucket={address}")
         with started(tmp_path, "far", *longer, "--resume", "far") as run:
@@ -78,4 +78,4 @@ def _can_be_exported(tmp_path: Path, folder: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert (out / "model.safetensors").stat().st_size > 10_000
-    assert [path.name for path in out.parent.iterdir()] == ["exported"]  # no copy of the checkpoint is left
+    assert [path.name for path in out.parent.iterdir()] == ["exported"]  # no temporary copy is left

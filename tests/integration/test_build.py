@@ -1,4 +1,7 @@
-"""`videossr data build` with a real Ray cluster: same result on any number of workers; resumes; skips bad videos."""
+"""Tests of `videossr data build` on a real Ray cluster.
+
+Any number of workers builds the same bytes, an interrupted build resumes, and a bad video is skipped.
+"""
 
 import json
 import shutil
@@ -30,7 +33,7 @@ def command(videos: Path, out: Path, num_cpus: int, **options: Any) -> list[str]
     return [sys.executable, "-m", "tests.integration.build_process", json.dumps(given)]
 
 
-@pytest.mark.long  # the next test compares one worker with two
+@pytest.mark.long  # the next test also compares one worker with two
 def test_a_dataset_has_the_same_bytes_on_any_number_of_workers(
     videos: Path, tmp_path: Path, ray_environment: dict[str, str]
 ) -> None:
@@ -66,7 +69,7 @@ def test_a_killed_build_resumes_where_it_stopped(
     children = psutil.Process(first.pid).children(recursive=True)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    for process in children:  # Ray's processes end with their parent, but not at once
+    for process in children:  # Ray's processes end shortly after their parent
         if process.is_running():
             process.kill()
     psutil.wait_procs(children, timeout=HANG_S)
@@ -76,7 +79,7 @@ def test_a_killed_build_resumes_where_it_stopped(
     subprocess.run(slowly, cwd=ROOT, env=ray_environment, check=True, timeout=HANG_S)
     counts = Counter((tmp_path / "looked_at").read_text().split())
     assert len(counts) == 12
-    assert {counts[name] for name in saved} == {1}  # what was saved is not inspected again
+    assert {counts[name] for name in saved} == {1}  # saved videos are not inspected again
     subprocess.run(
         command(videos, tmp_path / "whole", 2), cwd=ROOT, env=ray_environment, check=True, timeout=HANG_S
     )
@@ -84,7 +87,7 @@ def test_a_killed_build_resumes_where_it_stopped(
     assert not (out / "work").exists()
 
 
-@pytest.mark.long  # tests/unit/dataset tests the sandbox
+@pytest.mark.long  # tests/unit/dataset also tests the sandbox
 def test_a_decode_that_hangs_or_crashes_skips_only_that_video(
     videos: Path, tmp_path: Path, ray_environment: dict[str, str]
 ) -> None:

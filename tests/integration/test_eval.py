@@ -1,4 +1,4 @@
-"""A bench built from drawn videos and a model evaluated on it, through the real command with its own Ray cluster."""
+"""Test of `videossr bench build` on drawn videos and of `videossr eval`, each with its own Ray cluster."""
 
 import json
 import signal
@@ -28,9 +28,9 @@ SAID = "1-4"
 
 
 def always_says(folder: Path, words: str, corpus: list[str]) -> Path:
-    """Make a tiny Qwen3-VL that generates `words` for every prompt; return its folder.
+    """Create a tiny Qwen3-VL that generates `words` for every prompt, and return its folder.
 
-    Its layers add nothing to the last token's embedding, and its head names the next token of `words`.
+    Its layers add nothing to the last token's embedding, and its head maps each token of `words` to the next one.
     """
     create_tiny_model(folder / "start", corpus=corpus)
     processor = AutoProcessor.from_pretrained(folder / "start")
@@ -55,7 +55,7 @@ def always_says(folder: Path, words: str, corpus: list[str]) -> Path:
 
 @pytest.fixture
 def environment(ray_environment: dict[str, str]) -> Iterator[dict[str, str]]:
-    """An environment for a command with its own Ray cluster; the cluster's processes are killed at the end."""
+    """Yield an environment for a command with its own Ray cluster, and kill the cluster's processes at the end."""
     ray = ray_environment["RAY_TMPDIR"]
     yield ray_environment | {"VIDEOSSR_RUNS": f"{ray}/runs"}
     for process in processes_of(ray):
@@ -79,7 +79,7 @@ def command(*words: str) -> list[str]:
 
 
 def kill_the_engine_at_work(running: subprocess.Popen[bytes], ray: str) -> None:
-    """Kill the engine while it generates its first batch."""
+    """Kill the engine's process while it generates completions for its first prompts."""
     deadline = time.monotonic() + HANG_S
     while True:
         assert running.poll() is None
@@ -109,7 +109,7 @@ def test_a_model_is_evaluated_although_an_engine_dies_and_a_video_is_damaged(
     model = always_says(tmp_path, SAID, 2 * corpus)
     clips[0].write_bytes(b"gone bad")
     lost = {recipe.id for questions in asked for recipe in questions.recipes if recipe.video == str(clips[0])}
-    assert len(lost) == 9  # one in each column
+    assert len(lost) == 9  # one question in each column
 
     log = tmp_path / "log"
     with log.open("w") as file:
@@ -133,7 +133,7 @@ def test_a_model_is_evaluated_although_an_engine_dies_and_a_video_is_damaged(
         for recipe in questions.recipes
         if recipe.id not in lost
     ]
-    assert [(answer["column"], answer["id"]) for answer in answers] == expected  # each once, in order
+    assert [(answer["column"], answer["id"]) for answer in answers] == expected  # each is there once
     assert [entry["path"] for entry in found["unreadable"]] == [str(clips[0])]
     assert str(clips[0]) in printed
     for column in COLUMNS:

@@ -1,4 +1,4 @@
-"""Several hosts: a Ray cluster over three network namespaces, and a run with each part on the host labelled for it."""
+"""Test of a run on three hosts, which are network namespaces: each role runs on the host that is labelled for it."""
 
 import json
 import os
@@ -31,7 +31,10 @@ PORT = 6379
 
 @contextmanager
 def ray_over(addresses: dict[str, str], environment: dict[str, str], folder: Path) -> Iterator[str]:
-    """Start a Ray node on each host, labelled cpu (the head), rollout and learner; yield the cluster's address."""
+    """Start a Ray node on each host and yield the cluster's address.
+
+    The nodes' labels are cpu (for the head node), rollout and learner.
+    """
     head = next(iter(addresses.values()))
     processes = []
 
@@ -113,5 +116,5 @@ def test_a_run_trains_across_three_hosts(tmp_path: Path) -> None:
         json.loads(line)["policy/logprob_gap_max"] for line in (tmp_path / "demo" / "metrics.jsonl").open()
     ]
     assert len(gaps) == 4
-    assert max(gaps) < 1e-4  # so the weights arrived over the network as they were trained
+    assert max(gaps) < 1e-4  # the engine received the trained weights over the network
     database.close()

@@ -1,4 +1,4 @@
-"""A run that the dashboard starts, from the queue to its end."""
+"""Test of a run that the dashboard starts, from the queue to its end."""
 
 import re
 import time
@@ -15,7 +15,8 @@ from store.records import RunDetail
 from store.requests import add_request
 from tests.integration.runs import HANG_S, ROOT, SMALL
 
-pytestmark = pytest.mark.long  # tests/unit/cluster/jobs starts runs so; test_recovery stops one
+# tests/unit/cluster/jobs also starts runs in this way, and test_recovery stops one.
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture

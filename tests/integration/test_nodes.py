@@ -1,4 +1,4 @@
-"""Several Ray nodes on one machine: with cluster.node_labels, processes run on the nodes labelled for them."""
+"""Test of a Ray cluster of several nodes: with cluster.node_labels, processes run on the nodes labelled for them."""
 
 import json
 import secrets
@@ -38,6 +38,6 @@ def test_every_process_runs_on_the_node_labelled_for_it(
     found = json.loads((tmp_path / "places.json").read_text())
     assert found["nodes"] == sorted(CPUS)
     placed = found["places"]
-    assert "" in placed.pop("rollout, not asking")  # so the labels decide
+    assert "" in placed.pop("rollout, not asking")  # without labels some run elsewhere
     assert placed == {"rollout": ["rollout"], "prompt": ["cpu"], "reward": ["cpu"], "learner": ["learner"]}
     assert "prompt and reward ask for 2.1 CPU(s) on nodes labelled videossr.io/role=cpu" in found["refusal"]

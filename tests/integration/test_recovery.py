@@ -1,4 +1,4 @@
-"""Killed workers come back, and a run that was stopped resumes: by the same command, and as a Ray job."""
+"""Tests of recovery: killed workers restart, and a stopped run resumes, by the same command or as a Ray job."""
 
 import os
 import secrets
@@ -26,7 +26,7 @@ def _steps(run: Run) -> list[int]:
 def test_killed_workers_come_back_and_a_run_that_is_asked_to_stop_resumes_as_a_ray_job(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """The job is submitted with `ray job submit`, as in the README, to a cluster with token authentication."""
+    """The job is submitted with `ray job submit`, as in docs/deploy.md, to a cluster with token authentication."""
     with started(tmp_path, "asked", ENDLESS, "evaluation.samples_per_task=2") as run:
         run.wait_for_step(1)
         os.kill(run.pids("ray::RolloutWorker")[0], signal.SIGKILL)
@@ -51,16 +51,18 @@ def test_killed_workers_come_back_and_a_run_that_is_asked_to_stop_resumes_as_a_r
     assert stop_request.done_at is not None
 
     last = stopped.step + 3
-    cluster: dict[str, str] = request.getfixturevalue("cluster")  # not earlier: it would slow the first run
+    # The cluster starts only now, because it would slow the first run.
+    cluster: dict[str, str] = request.getfixturevalue("cluster")
     small = (*SMALL, "name=asked", f"runs_dir={run.folder.parent}", "evaluation.samples_per_task=2")
     command = ("videossr", "train", "configs/demo.yaml", *small, f"train.steps={last}", "--resume", "asked")
     done = submit_job(cluster, *command)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     stranger = cluster | {"RAY_AUTH_TOKEN": secrets.token_hex(16)}
     assert submit_job(stranger, *command).returncode != 0
-    # The killed learner went back to a checkpoint: some steps are recorded twice, none is missing.
+    # The killed learner went back to a checkpoint, so some steps are recorded twice. None is missing.
     assert sorted(set(_steps(run))) == list(range(last))
-    # The new engine got weights before it generated: with those of the start model, its logprobs would differ.
+    # The restarted engine received the current weights before it generated. With the start model's weights its
+    # logprobs would differ.
     assert max(record["policy/logprob_gap_max"] for record in run.records("metrics")) < 1e-4
     _check_store(reader, run, stopped.id, last)
     database.close()
@@ -74,7 +76,7 @@ def _ask_to_stop(run: Run) -> None:
 
 
 def _check_store(reader: RunReader, run: Run, run_id: int, last: int) -> None:
-    """Check that the store has the whole run, from its first start to its last step."""
+    """Check that the store contains the whole run, from its first start to its last step."""
     done = reader.run_by_name(run.folder.name)
     assert done is not None
     assert (done.id, done.state, done.step) == (run_id, "done", last)
@@ -84,7 +86,7 @@ def _check_store(reader: RunReader, run: Run, run_id: int, last: int) -> None:
     evaluations = {(each.stage, each.step) for each in reader.evaluations(done.id)}
     assert evaluations == {("before", 0), ("after", last)}
     groups = reader.groups(done.id, limit=1000).items
-    assert {group.step for group in groups} == set(range(last + 1))  # those of the last are held-out samples
+    assert {group.step for group in groups} == set(range(last + 1))  # the groups of step `last` are held-out
     held_out = next(group for group in groups if group.group_id.startswith("held-out"))
     history = reader.prompt_history(done.id, held_out.prompt_key).items
     assert [each.step for each in history] == [0, last]
@@ -95,7 +97,7 @@ def _check_store(reader: RunReader, run: Run, run_id: int, last: int) -> None:
     assert all(Image.open(file).size == (64, 64) for file in files)
 
 
-@pytest.mark.long  # another way to stop and resume
+@pytest.mark.long  # the test above stops and resumes a run in another way
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_stopped_by_a_signal_leaves_no_process_and_resumes_from_its_checkpoint(
     how: signal.Signals, tmp_path: Path
@@ -114,5 +116,5 @@ def test_a_run_stopped_by_a_signal_leaves_no_process_and_resumes_from_its_checkp
         assert run.wait() == 0, run.log.read_text()[-3000:]
         steps = _steps(run)
         assert sorted(set(steps)) == list(range(last))
-        # It resumes from one of the last checkpoints before the stop (every 2 steps), not from the beginning.
+        # The run resumes from one of the last checkpoints before the stop, which are written every 2 steps.
         assert done - 6 <= steps[done] <= done

@@ -1,4 +1,4 @@
-"""`videossr submit`, and runs and jobs on a Ray cluster with token authentication, through the real command."""
+"""Tests of `videossr submit` and `videossr runs` with jobs on a Ray cluster that requires a token."""
 
 import re
 import secrets
@@ -32,17 +32,17 @@ print(launcher.start(launcher.configs()["demo"], [f"name={name}", "model.path=/n
 
 
 class Ray:
-    """A Ray cluster, and commands that are run against it."""
+    """A Ray cluster, with methods that run commands on it."""
 
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self.address = environment["RAY_API_SERVER_ADDRESS"]
         self._own, self._folder = environment, folder
-        # The environment has a wrong address, where Ray looks first: the --address option must win.
+        # Ray reads the address in the environment first. It is wrong here, because the --address option must win.
         self.environment = environment | {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:9", "HF_TOKEN": SECRET}
         self.environment.pop("VIDEOSSR_DB", None)
 
     def run(self, *words: str, **changes: str) -> subprocess.CompletedProcess[str]:
-        """Run a command from a folder that is no checkout."""
+        """Run a command from a folder outside the checkout."""
         return subprocess.run(
             words,
             cwd=self._folder,
@@ -85,7 +85,7 @@ def ray(cluster: dict[str, str], tmp_path: Path) -> Ray:
 
 @pytest.fixture
 def config(tmp_path: Path) -> str:
-    """A configuration file outside the checkout."""
+    """Return the path of a configuration file outside the checkout."""
     file = tmp_path / "mine.yaml"
     file.write_text((ROOT / "configs" / "demo.yaml").read_text())
     return str(file)
@@ -99,11 +99,11 @@ def test_a_run_is_submitted_followed_resumed_and_stopped(ray: Ray, config: str, 
     assert re.search(r"Job videossr-sent-\w+: run 'sent'\. Look at it here: http://", done.stdout)
     assert "Sent along from the environment: HF_TOKEN." in done.stdout
     assert SECRET not in done.stdout + done.stderr
-    assert "step 2/2 " in done.stdout  # what the job printed, to its end
-    assert done.stdout.count("Starting the rollout workers") == 1  # each line once
+    assert "step 2/2 " in done.stdout  # the job's output, up to its end
+    assert done.stdout.count("Starting the rollout workers") == 1  # each line is printed once
     assert "Dashboard:" not in done.stdout
 
-    # It resumes from what its folder and the store know.
+    # The run resumes from its folder and its row in the store.
     store_run(tmp_path, "sent", "stopped", config=yaml.safe_load((folder / "config.yaml").read_text()))
     place = ("--address", ray.address, "--runs", str(tmp_path))
     done = ray.run(VIDEOSSR, "runs", "resume", "sent", "train.steps=3", *place)
@@ -131,7 +131,7 @@ def test_a_run_is_submitted_followed_resumed_and_stopped(ray: Ray, config: str, 
 
 
 def test_refusals_of_a_job_and_of_its_cluster_reach_the_user(ray: Ray, config: str, tmp_path: Path) -> None:
-    # The exit status of a job that refuses its configuration is that of the command.
+    # If the job refuses its configuration, the command exits with the job's status.
     missing = ray.submit(config, "model.path=/not/there", f"runs_dir={tmp_path}")
     assert missing.returncode == 2, missing.stdout + missing.stderr
     assert "model.path='/not/there'" in missing.stdout
@@ -142,7 +142,7 @@ def test_refusals_of_a_job_and_of_its_cluster_reach_the_user(ray: Ray, config: s
     assert len(refused.stderr.splitlines()) == 1, refused.stderr
     assert "the token given is not its own" in refused.stderr
 
-    # As the dashboard starts jobs; its folder of runs wins.
+    # The dashboard starts jobs in this way. The job uses the dashboard's folder of runs.
     launched = ray.run(
         sys.executable, "-c", LAUNCH_SCRIPT, ray.address, str(tmp_path), "clicked", PYTHONPATH=str(ROOT)
     )
@@ -159,7 +159,7 @@ def test_refusals_of_a_job_and_of_its_cluster_reach_the_user(ray: Ray, config: s
 
 
 def first(running: subprocess.Popen[str], pattern: str) -> str:
-    """Return the first group of the first line that `pattern` matches."""
+    """Return the first group of `pattern` in the first line that it matches."""
     assert running.stdout is not None
     seen = []
     for line in running.stdout:

@@ -1,4 +1,4 @@
-"""Whole runs on real parts, and the models they export."""
+"""Tests of whole runs with real engines and learners, and of the models that they export."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ class _Clip:
 
 
 REAL = Path(__file__).parents[3] / "shared" / "videos" / "real"
-pytestmark = pytest.mark.long  # test_recovery trains too
+pytestmark = pytest.mark.long  # test_recovery also trains
 
 
 def test_two_zero_3_ranks_and_two_engines_train_three_tasks_and_export_a_model(tmp_path: Path) -> None:
@@ -142,5 +142,5 @@ def test_a_stored_dataset_is_trained_on_in_its_own_order(tmp_path: Path) -> None
     ) as run:  # fmt: skip
         assert run.wait() == 0, run.log.read_text()[-3000:]
         trained = [Recipe.from_json(json.dumps(record["recipe"])) for record in run.records("rollouts")]
-    # Four prompts a step: the first eight samples, each once.
+    # Two steps of four prompts use the first eight samples, each once.
     assert {recipe.id for recipe in trained} == {recipe.id for recipe in recipes[:8]}
