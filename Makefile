@@ -1,14 +1,16 @@
-# `make demo` shows a training run; `make test` says whether a change is good. Both first install .venv from the lock
-# file, once. `make test-all` is what CI runs.
+# `make demo` shows a training run. `make test` says whether a change is good. `make test-all` is what CI runs.
+# The first call of a target that needs .venv installs it from the lock file.
 PYTHON_ENV := .venv/bin
-# Test processes at a time: 2 for two cores and 16 GB. tests/conftest.py says which tests stay in one process.
+# The Python of an environment with `pip install -e '.[gpu,gpu-test]'`, for `make gpu`.
+GPU_PYTHON := python
+# Number of parallel test processes: 2 suit two cores and 16 GB. tests/conftest.py says which tests share a process.
 WORKERS := 2
 PYTEST := $(PYTHON_ENV)/python -m pytest --durations=15
 PARALLEL := $(PYTEST) -n $(WORKERS)
-# Waiting threads sleep: on two cores, spinning threads slow the busy ones many times over.
+# Waiting threads sleep. On two cores, spinning threads would make the busy ones many times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: env demo test test-all lint types suite everything unit contract integration browser bench lock
+.PHONY: env demo test test-all lint types suite everything unit contract integration browser gpu bench lock
 
 env:
 	@bash deploy/cpu/install.sh
@@ -19,7 +21,7 @@ demo: env
 # Lint, types, unit and contract tests, and one integration run of every kind.
 test: lint types suite
 
-# Everything: also the tests marked `long` (several nodes and hosts, jobs, buckets), and the page in a real browser.
+# `make test`, the tests marked `long` (several nodes and hosts, jobs, buckets), and the page in a real browser.
 test-all: lint types everything browser
 
 lint: env
@@ -47,14 +49,18 @@ integration: env
 browser: env
 	$(PYTEST) tests/browser
 
-# The benchmarks that fit a CPU: about 25 minutes, 10 GB of memory. Figures go to benchmarks/results, with commands.
+# Needs a machine with a GPU and GPU_PYTHON. Without a GPU every test is skipped.
+gpu:
+	$(GPU_PYTHON) -m pytest tests/gpu
+
+# The benchmarks that fit a CPU. They take about 25 minutes and 10 GB of memory, and write benchmarks/results.
 bench: env
 	@test -e benchmarks/trl/.venv/videossr-ready || bash benchmarks/trl/install.sh
 	for name in update against_trl rollout overlap overhead push; do \
 	  $(PYTHON_ENV)/python -m benchmarks.$$name || exit 1; done
 	$(PYTHON_ENV)/python -m benchmarks.table
 
-# Resolve the CPU environment again (needs uv). torch is installed separately: its CPU build is not on PyPI.
+# Resolve the CPU environment again (needs uv). torch is installed separately, because its CPU build is not on PyPI.
 lock:
 	uv pip compile -q deploy/cpu/requirements.in --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-find-links --excludes deploy/cpu/excluded.txt --no-emit-package torch \

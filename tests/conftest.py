@@ -1,4 +1,4 @@
-"""What all tests share: tiny models, and the order in which pytest-xdist hands tests out."""
+"""Fixtures and settings of all tests: tiny models, environment variables, and the order of tests in pytest-xdist."""
 
 import os
 from collections import Counter
@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-# Before torch is imported. Tiny tensors gain nothing from a second thread, and on a busy machine its waiting
-# makes them fifty times slower.
+# torch reads this variable when it is imported. Tiny tensors gain nothing from a second thread, and on a busy machine
+# its waiting makes them fifty times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Ray's own deadlines are for machines with time to spare: here no process is given up because it starts slowly.
+# On a busy machine Ray's processes may start more slowly than Ray's own deadlines allow.
 for name, value in {
     "RAY_worker_register_timeout_seconds": "900",
     "RAY_agent_register_timeout_ms": "900000",
     "RAY_health_check_initial_delay_ms": "60000",
     "RAY_health_check_timeout_ms": "60000",
     "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "900",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one process less for each run
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # saves one process per run
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",
 }.items():
     os.environ.setdefault(name, value)
@@ -28,7 +28,7 @@ CORPUS = (
     "system user assistant",
     "In what seconds is it? Order them: 0123456789 seconds",
 )
-# Files whose tests share engines (tests/contract/conftest.py) and the server of tests/contract/processes.py.
+# Files whose tests share the engines of tests/contract/conftest.py and the server of tests/contract/processes.py.
 ENGINE_FILES = (
     "test_engine_stream.py",
     "test_parity.py",
@@ -42,9 +42,9 @@ TinyFolder = Callable[[str], Path]
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
-    """Return a function from architecture to model folder: tiny_folder("qwen3_vl") is a random tiny model.
+    """Return a function from architecture to model folder: tiny_folder("qwen3_vl") holds a tiny random model.
 
-    The folder is made at the first call (see learner.modeling.tiny).
+    The function creates the model (see learner.modeling.tiny).
     """
     from learner.modeling.tiny import create_tiny_model
 
@@ -57,10 +57,10 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
 
 
 def scope_of(nodeid: str) -> str:
-    """Return the name of the tests that must run in one process with `nodeid`, because they share fixtures.
+    """Return the scope of a test. Tests with the same scope run in one process, because they share fixtures.
 
-    That is the file; all files with engines together; and in tests/integration each test alone, because every
-    test there starts its own processes.
+    The scope is the file, with two exceptions: all files of ENGINE_FILES have one scope, and in tests/integration
+    each test has its own, because it starts its own processes.
     """
     file, _, _ = nodeid.partition("::")
     if file.startswith("tests/integration/"):
@@ -69,14 +69,14 @@ def scope_of(nodeid: str) -> str:
 
 
 def _rank(scope: str) -> int:
-    """Return 0 for the scopes that take longest, so that no core is left idle at the end."""
+    """Return 0 for the scopes that take longest. They start first, so that no core is idle at the end."""
     if scope.startswith("tests/integration/") or scope == "engines":
         return 0
     return 1 if scope.startswith("tests/contract/") else 2
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a process of pytest-xdist: order the tests, the longest scopes first, then those of most tests."""
+    """Order the tests in a process of pytest-xdist: the longest scopes first, then those with the most tests."""
     if hasattr(config, "workerinput"):
         scopes = [scope_of(item.nodeid) for item in items]
         size = Counter(scopes)
@@ -90,7 +90,7 @@ def _order(scope: str, size: Mapping[str, int], first: Mapping[str, int]) -> tup
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Hand out tests by `scope_of`, in the order of `pytest_collection_modifyitems`."""
+    """Return a scheduler that gives each process whole scopes, in the order of `pytest_collection_modifyitems`."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByScope(LoadScopeScheduling):

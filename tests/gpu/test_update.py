@@ -1,6 +1,7 @@
-"""The update on a GPU: the packed forward gives the plain one's logprobs and gradients, with sdpa and flex attention.
+"""Tests of the update on a GPU: the packed forward pass gives the logprobs and gradients of the plain one.
 
-Run with `python -m pytest tests/gpu` on a machine with a GPU; skipped elsewhere.
+Both attention kernels, sdpa and flex, are compared with the plain forward pass. `make gpu` runs these tests; without a
+GPU they are skipped.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Runs every `async def` test in its own event loop, with a deadline."""
+"""A hook that runs every `async def` test in its own event loop, with a deadline."""
 
 import asyncio
 import inspect
