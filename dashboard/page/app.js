@@ -2,20 +2,20 @@
 import { post } from "./lib/api.js";
 import { html, render, useEffect, useState } from "./lib/html.js";
 import { later } from "./lib/later.js";
-import { updateMe, line, me, refusal, useShared } from "./lib/live.js";
+import { connection, me, refusal, updateMe, useShared } from "./lib/live.js";
 import { link, useRoute } from "./lib/router.js";
 import { switchTheme, theme } from "./lib/theme.js";
-import { Empty, Failure, Loading } from "./ui.js";
+import { Empty, Failure, Loading, useTitle } from "./ui.js";
 import { signOut, TokenForm } from "./views/ask.js";
 import { Runs } from "./views/runs/runs.js";
 
 const TOKEN = /^#token=(.+)$/;
-// The list of runs opens without the code of the other views.
+// These views are loaded when they are first shown, so that the list of runs opens quickly.
 const Log = later(() => import("./views/log.js").then((found) => found.Log));
 const Benchmarks = later(() => import("./views/benchmarks.js").then((found) => found.Benchmarks));
 const findRun = () => import("./views/run/run.js").then((found) => found.Run);
 const Run = later(findRun);
-// Fetch the view's code while the server is asked who is using the page. An error shows when the view is needed.
+// Load the run view while `logIn` waits for the server. The view itself reports an error of this load.
 if (window.location.hash.startsWith("#/run/")) findRun().catch(() => {});
 
 function App() {
@@ -23,13 +23,13 @@ function App() {
   const who = useShared(me);
   const begin = () => {
     setError(null);
-    enter().catch(setError);
+    logIn().catch(setError);
   };
   useEffect(() => {
     begin();
-    const arrive = () => TOKEN.test(window.location.hash) && begin(); // a link pasted into an open page
-    window.addEventListener("hashchange", arrive);
-    return () => window.removeEventListener("hashchange", arrive);
+    const onAddress = () => TOKEN.test(window.location.hash) && begin(); // a link was pasted into an open page
+    window.addEventListener("hashchange", onAddress);
+    return () => window.removeEventListener("hashchange", onAddress);
   }, []);
   return html`
     <a class="skip" href="#main" onClick=${toMain}>Skip to content</a>
@@ -40,8 +40,8 @@ function App() {
     </main>`;
 }
 
-/** Exchange a token in the address, as the command prints it, for a session, and remove it from the address. */
-async function enter() {
+/** Exchange the token in the address, which the command prints, for a session, and remove it from the address. */
+async function logIn() {
   const found = TOKEN.exec(window.location.hash);
   if (found) {
     window.history.replaceState(null, "", "#/runs");
@@ -54,16 +54,22 @@ async function enter() {
 /** @param {{who: import("./lib/types.js").Me}} props */
 function View({ who }) {
   const { path } = useRoute();
-  if (who.needs_token && !who.role) return html`<${Entrance} />`;
+  if (who.needs_token && !who.role) return html`<${LogIn} />`;
   const [view = "runs", id, tab = "curves"] = path;
   if (view === "runs") return html`<${Runs} />`;
   if (view === "benchmarks") return html`<${Benchmarks} />`;
   if (view === "log") return html`<${Log} />`;
   if (view === "run" && /^\d+$/.test(id ?? "")) return html`<${Run} key=${id} id=${Number(id)} tab=${tab} />`;
+  return html`<${NotFound} />`;
+}
+
+function NotFound() {
+  useTitle("Not found");
   return html`<div class="page"><${Empty} title="There is nothing at this address"><a href=${link(["runs"])}>Go to the runs</a><//></div>`;
 }
 
-function Entrance() {
+function LogIn() {
+  useTitle("Log in");
   return html`<section class="page entrance"><div class="card pad"><h1>This dashboard asks for a token</h1>
     <p class="soft">Enter VIDEOSSR_READ_TOKEN or VIDEOSSR_TOKEN, as set by the person who runs the server.</p>
     <${TokenForm} done=${() => {}} words="Log in" /></div></section>`;
@@ -81,15 +87,15 @@ function Top() {
       <a href=${link(["benchmarks"])} aria-current=${here === "benchmarks" ? "page" : undefined}>Benchmarks</a>
     </nav>
     <span class="space"></span>
-    ${!(who?.needs_token && !who.role) && html`<${LineState} />`}
+    ${!(who?.needs_token && !who.role) && html`<${ConnectionState} />`}
     <a class="quiet" href=${link(["log"])} aria-current=${here === "log" ? "page" : undefined} title="Requests to start, stop, save and resume runs">Log</a>
     ${who?.role === "operator" && html`<button class="quiet" title="You may start and stop runs. Click to log out." onClick=${signOut}>Operator ×</button>`}
     <button class="quiet" aria-label=${`Switch to ${look === "dark" ? "light" : "dark"} colours`} onClick=${switchTheme}>${look === "dark" ? "☀" : "☾"}</button>
   </header>`;
 }
 
-function LineState() {
-  const state = useShared(line);
+function ConnectionState() {
+  const state = useShared(connection);
   const [sign, words] = {
     opening: ["○", "connecting"],
     live: ["●", "live"],
@@ -99,7 +105,7 @@ function LineState() {
   return html`<span class="line ${state}" role="status"><span aria-hidden="true">${sign}</span> ${words}</span>`;
 }
 
-/** The server refuses the stream where too many pages are open. */
+/** Show why there are no live updates: the server refuses the stream when too many pages are open. */
 function NotLive() {
   const words = useShared(refusal);
   if (!words) return null;
@@ -107,7 +113,7 @@ function NotLive() {
     <span>The server refused live updates: ${words} Until then, this page refreshes every 15 seconds.</span></div>`;
 }
 
-/** Move the focus without changing the address, which names the view. @param {Event} event */
+/** Move the focus to the view. A plain link to #main would change the address. @param {Event} event */
 function toMain(event) {
   event.preventDefault();
   document.getElementById("main")?.focus();

@@ -3,7 +3,7 @@ import { ago, dateTime } from "./lib/format.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./lib/html.js";
 import { now, useShared } from "./lib/live.js";
 
-/** @type {Record<import("./lib/types.js").RunState, string>} a shape per state, because colour alone is not enough */
+/** @type {Record<import("./lib/types.js").RunState, string>} a shape for each state, because some people cannot tell the colours apart */
 const SHAPES = { queued: "○", running: "●", stalled: "▲", failed: "✕", stopped: "■", done: "✓" };
 /** @type {import("./lib/types.js").RunState[]} */
 export const ENDED = ["stopped", "failed", "done"];
@@ -14,14 +14,14 @@ export function State({ state }) {
   return html`<span class="state ${state}"><span class="shape" aria-hidden="true">${SHAPES[state]}</span>${state}</span>`;
 }
 
-/** How long ago; pointing at it shows the time. @param {{time: number | null}} props */
+/** How long ago something happened; a tooltip shows the exact time. @param {{time: number | null}} props */
 export function Ago({ time }) {
   const at = useShared(now);
   if (time === null) return "–";
   return html`<time dateTime=${new Date(1000 * time).toISOString()} title=${dateTime(time)}>${ago(at - time)}</time>`;
 }
 
-// Preact would write a progress of 0 again at every update.
+// Preact writes a value of 0 to the element again at every update, even if it has not changed.
 const ALMOST_ZERO = 1e-9;
 
 /** @param {{step: number, steps: number, state?: string}} props */
@@ -32,7 +32,7 @@ export function Progress({ step, steps, state = "running" }) {
   </span>`;
 }
 
-/** A note that there is nothing to show, and what to do. @param {{title: string, children?: any}} props */
+/** Show that there is no data, and what to do about it. @param {{title: string, children?: any}} props */
 export function Empty({ title, children }) {
   return html`<div class="empty"><p class="empty-title">${title}</p>${children && html`<p>${children}</p>`}</div>`;
 }
@@ -76,7 +76,7 @@ export function Select({ label, options, value, choose, hidden = false }) {
   </label>`;
 }
 
-/** Buttons from one page of a list to the next. @param {{page: import("./lib/types.js").Page<any>, go: (offset: number) => void}} props */
+/** Buttons for the previous and the next page of a list. @param {{page: import("./lib/types.js").Page<any>, go: (offset: number) => void}} props */
 export function Pages({ page, go }) {
   const last = Math.min(page.offset + page.items.length, page.total);
   if (page.total <= page.limit && page.offset === 0) return null;
@@ -87,7 +87,7 @@ export function Pages({ page, go }) {
   </nav>`;
 }
 
-/** A modal dialog. It is the browser's own, so Escape closes it and the focus stays inside. @param {{title: string, close: () => void, children?: any}} props */
+/** A modal dialog. It uses the browser's own element, so Escape closes it and the focus stays inside. @param {{title: string, close: () => void, children?: any}} props */
 export function Dialog({ title, close, children }) {
   const box = useRef(/** @type {HTMLDialogElement | null} */ (null));
   useEffect(() => {
@@ -101,7 +101,7 @@ export function Dialog({ title, close, children }) {
   </dialog>`;
 }
 
-/** Return whether the element has been on the screen. @param {{current: Element | null}} ref */
+/** Return whether the element has ever been on the screen. @param {{current: Element | null}} ref */
 export function useSeen(ref) {
   const [seen, setSeen] = useState(false);
   useLayoutEffect(() => {
@@ -117,6 +117,14 @@ export function useSeen(ref) {
     return () => watcher.disconnect();
   }, []);
   return seen;
+}
+
+/** Set the title of the browser's tab: `words`, then "VideoSSR". @param {string[]} words */
+export function useTitle(...words) {
+  const title = [...words, "VideoSSR"].join(" · ");
+  useEffect(() => {
+    document.title = title;
+  }, [title]);
 }
 
 /** Save a blob as a file. @param {Blob} content @param {string} name */

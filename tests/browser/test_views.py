@@ -249,3 +249,10 @@ def test_evaluations_and_benchmarks(dashboard: Dashboard, open_page: Open) -> No
 def test_an_unknown_address_is_reported(dashboard: Dashboard, open_page: Open) -> None:
     page = open_page(dashboard.at("nowhere"))
     page.get_by_text("There is nothing at this address").wait_for()
+
+
+def test_the_browsers_tab_is_named_after_the_view(dashboard: Dashboard, open_page: Open) -> None:
+    page = open_page(dashboard.run("example-demo-seed-1"))
+    page.wait_for_function("() => document.title === 'example-demo-seed-1 · Runs · VideoSSR'")
+    page.get_by_role("link", name="Benchmarks").click()
+    page.wait_for_function("() => document.title === 'Benchmarks · VideoSSR'")

@@ -1,8 +1,8 @@
-// The server's API: JSON over HTTP, errors in words, and one stream of changes.
+// The server's API: JSON over HTTP, errors as sentences, and a stream of changes.
 
-/** A refusal or a failure, in the server's words. */
+/** A failed request. Its message is a sentence for the user. */
 export class ApiError extends Error {
-  /** @param {string} message @param {number} status 0: no response came */
+  /** @param {string} message @param {number} status 0 if there was no response */
   constructor(message, status) {
     super(message);
     this.status = status;
@@ -50,7 +50,7 @@ async function send(method, path, body) {
     Object.assign(options, { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
   const response = await fetch(path, options).catch(() => {
     throw new ApiError(
-      "The dashboard does not answer. It may have been stopped; look where it was started.",
+      "The dashboard does not respond. It may have been stopped; look at the terminal or pod that runs it.",
       0,
     );
   });
@@ -58,13 +58,13 @@ async function send(method, path, body) {
   const content = text && response.headers.get("Content-Type")?.includes("json") ? JSON.parse(text) : null;
   if (!response.ok)
     throw new ApiError(
-      inWords(content?.detail) ?? `The dashboard answered ${response.status}.`,
+      inWords(content?.detail) ?? `The dashboard responded with status ${response.status}.`,
       response.status,
     );
   return content;
 }
 
-/** The server's words, or those of FastAPI, whose own errors are lists of {loc, msg}. @param {unknown} detail */
+/** Return an error as a sentence. FastAPI's own errors are lists of {loc, msg}. @param {unknown} detail */
 function inWords(detail) {
   if (typeof detail === "string") return detail;
   if (!Array.isArray(detail)) return null;
@@ -75,17 +75,17 @@ const RECONNECT_MS = 3000;
 export const POLL_MS = 15_000;
 
 /**
- * Call `changed` for each change, until the returned function is called. A lost connection is opened again.
+ * Call `changed` for each change, until the returned function is called. A lost connection is reopened.
  *
  * @param {object} handlers
  * @param {number} [handlers.run]
  * @param {(change: import("./types.js").Change) => void} handlers.changed
- * @param {() => void} handlers.opened each time the connection is open; earlier changes may have been missed
- * @param {() => void} handlers.lost
- * @param {() => void} handlers.unknown the session has expired; the connection is tried again
- * @param {(words: string) => void} handlers.refused the server is at its limit and says why; it is tried again after POLL_MS
+ * @param {() => void} handlers.opened called each time the connection opens; changes before that may have been missed
+ * @param {() => void} handlers.connectionLost
+ * @param {() => void} handlers.sessionExpired
+ * @param {(words: string) => void} handlers.refused called with the server's reason; the next attempt is after POLL_MS
  */
-export function listen({ run, changed, opened, lost, unknown, refused }) {
+export function listen({ run, changed, opened, connectionLost, sessionExpired, refused }) {
   const path = address("/api/stream", { run });
   /** @type {EventSource | null} */
   let source = null;
@@ -96,12 +96,12 @@ export function listen({ run, changed, opened, lost, unknown, refused }) {
     source.addEventListener("changed", (event) => changed(JSON.parse(event.data)));
     source.onerror = async () => {
       // The browser reopens a broken stream, but not a refused one, and it hides the server's reason.
-      if (source?.readyState !== EventSource.CLOSED) return lost();
+      if (source?.readyState !== EventSource.CLOSED) return connectionLost();
       const error = await refusal(path);
       if (over || error?.status === 404) return; // the run does not exist; the view says so
-      if (error?.status === 401) unknown();
+      if (error?.status === 401) sessionExpired();
       else if (error?.status === 503) refused(error.message);
-      else lost();
+      else connectionLost();
       timer = window.setTimeout(open, error?.status === 503 ? POLL_MS : RECONNECT_MS);
     };
   };
@@ -113,7 +113,7 @@ export function listen({ run, changed, opened, lost, unknown, refused }) {
   };
 }
 
-/** Return why the server refuses the stream; null: it accepts it now. @param {string} path @returns {Promise<ApiError | null>} */
+/** Return why the server refuses the stream, or null if it accepts it now. @param {string} path @returns {Promise<ApiError | null>} */
 async function refusal(path) {
   const stop = new AbortController();
   try {

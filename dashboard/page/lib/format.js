@@ -1,6 +1,6 @@
-// Numbers and times in words for people.
+// Numbers, durations and times as text.
 
-/** What a running run is doing, other than training. @param {{state: string, stage: string | null}} run */
+/** Return the stage of a running run; empty while it trains. @param {{state: string, stage: string | null}} run */
 export function doing(run) {
   return run.state === "running" && run.stage !== "training" ? (run.stage ?? "") : "";
 }
@@ -45,7 +45,7 @@ export function duration(seconds) {
   return hours % 24 ? `${days} d ${hours % 24} h` : `${days} d`;
 }
 
-/** How long ago, in a single unit. @param {number} seconds */
+/** Return how long ago something happened, in a single unit. @param {number} seconds */
 export function ago(seconds) {
   if (seconds < 15) return "just now";
   if (seconds < 60) return `${15 * Math.floor(seconds / 15)} s ago`;
@@ -54,7 +54,7 @@ export function ago(seconds) {
   return `${Math.floor(seconds / 86400)} d ago`;
 }
 
-/** A place in a video. @param {number} seconds */
+/** Return a position in a video. @param {number} seconds */
 export function clock(seconds) {
   const whole = Math.floor(seconds / 60);
   const rest = seconds - 60 * whole;

@@ -1,4 +1,4 @@
-// Views whose code is fetched when they are first shown, so that the list opens quickly.
+// Loads the code of a view when it is first shown, so that the list of runs opens quickly.
 import { html, useEffect, useState } from "./html.js";
 import { Failure, Loading } from "../ui.js";
 

@@ -1,4 +1,4 @@
-// State that views share: who is using the page, the connection's state, the time, and data that follows the server.
+// State that views share: the user's role, the connection's state, the time, and data that is kept up to date.
 import { ApiError, get, listen } from "./api.js";
 import { useEffect, useRef, useState } from "./html.js";
 
@@ -33,26 +33,26 @@ export function useShared(shared) {
 
 /** @type {Shared<import("./types.js").Me | null>} */
 export const me = new Shared(/** @type {import("./types.js").Me | null} */ (null));
-/** Ask the server who is using the page. All views follow; where reading needs a token, the token form appears. */
+/** Fetch the user's role. If reading needs a token and the user has none, the page shows the log-in form. */
 export async function updateMe() {
   me.set(await get("/api/me"));
 }
-/** @typedef {"opening" | "live" | "lost" | "polling"} LineState */
-/** @type {Shared<LineState>} */
-export const line = new Shared(/** @type {LineState} */ ("opening"));
-/** Why the server refuses the stream, in its words; empty: it does not. */
+/** @typedef {"opening" | "live" | "lost" | "polling"} ConnectionState */
+/** @type {Shared<ConnectionState>} */
+export const connection = new Shared(/** @type {ConnectionState} */ ("opening"));
+/** The server's reason for refusing the stream; empty if it accepts it. */
 export const refusal = new Shared("");
 /** Seconds since the epoch, updated every 5 seconds. */
 export const now = new Shared(Date.now() / 1000);
 window.setInterval(() => now.set(Date.now() / 1000), 5000);
 
 /**
- * Follow the stream of changes of one run, or of the list of runs without `run`.
+ * Report changes of one run or, without `run`, of the list of runs.
  *
- * Changes are gathered for a moment, so that a burst of them causes one fetch.
+ * Changes are collected for 150 ms, so that a burst of them causes one fetch.
  *
  * @param {number | undefined} run
- * @param {(changes: import("./types.js").Change[] | null) => void} tell null: anything may have changed
+ * @param {(changes: import("./types.js").Change[] | null) => void} tell gets null after a gap, when anything may have changed
  */
 export function useChanges(run, tell) {
   const latest = useRef(tell);
@@ -73,17 +73,17 @@ export function useChanges(run, tell) {
         }, 150);
       },
       opened: () => {
-        setLine("live", "");
+        setConnection("live", "");
         if (before) latest.current(null);
         before = true;
       },
-      lost: () => setLine("lost", ""),
-      unknown: () => {
-        setLine("opening", "");
-        updateMe().catch(() => setLine("lost", ""));
+      connectionLost: () => setConnection("lost", ""),
+      sessionExpired: () => {
+        setConnection("opening", "");
+        updateMe().catch(() => setConnection("lost", ""));
       },
       refused: (words) => {
-        setLine("polling", words);
+        setConnection("polling", words);
         if (before) latest.current(null);
         before = true;
       },
@@ -95,14 +95,15 @@ export function useChanges(run, tell) {
   }, [run]);
 }
 
-/** @param {LineState} state @param {string} words */
-function setLine(state, words) {
-  line.set(state);
+/** @param {ConnectionState} state @param {string} words */
+function setConnection(state, words) {
+  connection.set(state);
   refusal.set(words);
 }
 
 /**
- * Return what `load` gives, loaded again whenever `keys` change or `reload` is called. Overtaken responses are dropped.
+ * Return the data that `load` fetches. It is fetched again whenever `keys` change or `reload` is called; a response that
+ * arrives after a newer request was sent is dropped.
  *
  * @template T
  * @param {() => Promise<T>} load

@@ -1,4 +1,4 @@
-// The address after # holds the view and all choices made in it, so that every view can be linked to.
+// The part of the address after # holds the view and all choices made in it, so every view can be shared as a link.
 import { Shared, useShared } from "./live.js";
 
 /** @typedef {{path: string[], query: URLSearchParams}} Route */
@@ -28,7 +28,7 @@ export function link(path, query = {}) {
   return `#/${path.map(encodeURIComponent).join("/")}${text ? `?${text}` : ""}`;
 }
 
-/** Go to a link without an entry in the browser's history, for a choice within a view. @param {string} to */
+/** Go to a link without adding it to the browser's history; for choices within a view. @param {string} to */
 export function replace(to) {
   window.history.replaceState(null, "", to);
   route.set(read());

@@ -1,4 +1,4 @@
-// Dark or light: the system's setting until a person chooses.
+// Dark or light theme: the system's setting, unless the user has chosen one.
 import { Shared } from "./live.js";
 
 const KEY = "videossr-theme";

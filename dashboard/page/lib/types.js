@@ -10,8 +10,8 @@
  * @property {number} id
  * @property {string} name
  * @property {RunState} state
- * @property {boolean} silent it should be running or starting, but sends no sign of life
- * @property {string | null} stage what a running run is doing (vocabulary/stages.py)
+ * @property {boolean} silent whether the run should be running or starting, but sends no sign of life
+ * @property {string | null} stage the stage of a running run (vocabulary/stages.py)
  * @property {number} created_at
  * @property {number | null} started_at
  * @property {number | null} ended_at
@@ -24,7 +24,7 @@
  * @property {number | null} seconds_per_step
  * @property {number | null} eta_s
  */
-/** @typedef {Record<string, any>} Config as given to the run; an older version's may lack settings of this one */
+/** @typedef {Record<string, any>} Config as given to the run; that of an older version may lack settings */
 /** @typedef {RunSummary & {folder: string, config: Config, environment: object, metric_names: string[]}} RunDetail */
 /** @typedef {(number | null)[]} Values */
 /** @typedef {{run_id: number, name: string, steps: number[], times: number[], mean: Values, low: Values, high: Values}} Series */

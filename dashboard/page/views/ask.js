@@ -1,4 +1,4 @@
-// Dialogs for actions: they say what will happen, ask for the token if needed, and show the outcome.
+// The dialog for actions, and the log-in form.
 import { get, post, remove } from "../lib/api.js";
 import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { updateMe, me, useShared } from "../lib/live.js";
@@ -6,7 +6,7 @@ import { link } from "../lib/router.js";
 import { Dialog, Failure } from "../ui.js";
 
 /**
- * A dialog that says what will happen, asks for the token if needed, acts, and shows the outcome.
+ * A dialog that says what will happen, asks for the token if needed, carries out the action and shows its outcome.
  *
  * @param {object} props
  * @param {string} props.title
@@ -14,7 +14,7 @@ import { Dialog, Failure } from "../ui.js";
  * @param {"strong" | "danger"} [props.strong] the button's style
  * @param {() => void} props.close
  * @param {() => Promise<import("../lib/types.js").Accepted>} props.act
- * @param {boolean} [props.leads] whether to link to the run afterwards
+ * @param {boolean} [props.leads] whether the outcome has a link to the run
  * @param {any} [props.children]
  */
 export function ActionDialog({ title, words, strong = "strong", close, act, leads = false, children }) {
@@ -31,7 +31,7 @@ export function ActionDialog({ title, words, strong = "strong", close, act, lead
       setAccepted(await act());
     } catch (failure) {
       setError(/** @type {Error} */ (failure));
-      // The session may have expired. If that cannot be checked either, the first error is kept.
+      // The session may have expired. If checking this fails too, keep the first error.
       if (/** @type {any} */ (failure).status === 401) await updateMe().catch(() => {});
     } finally {
       setBusy(false);

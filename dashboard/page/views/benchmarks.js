@@ -6,7 +6,7 @@ import { dateTime } from "../lib/format.js";
 import { html, useMemo } from "../lib/html.js";
 import { useChanges, useLoaded } from "../lib/live.js";
 import { link } from "../lib/router.js";
-import { Empty, Failure, Loading } from "../ui.js";
+import { Empty, Failure, Loading, useTitle } from "../ui.js";
 import { ChartCard } from "../charts/card.js";
 
 const PUBLISHED = "VideoSSR-8B, published";
@@ -17,6 +17,7 @@ const MAX_PLOTTED_ROWS = 6;
 /** @typedef {import("../lib/types.js").BenchmarkRow} Row */
 
 export function Benchmarks() {
+  useTitle("Benchmarks");
   const { data, error, reload } = useLoaded(() => get("/api/benchmarks"), []);
   useChanges(
     undefined,

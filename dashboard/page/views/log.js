@@ -3,12 +3,13 @@ import { get } from "../lib/api.js";
 import { html } from "../lib/html.js";
 import { useChanges, useLoaded } from "../lib/live.js";
 import { link, replace, useRoute } from "../lib/router.js";
-import { Empty, Failure, Loading, Pages } from "../ui.js";
+import { Empty, Failure, Loading, Pages, useTitle } from "../ui.js";
 import { Requests } from "./requests.js";
 
 const PAGE = 50;
 
 export function Log() {
+  useTitle("Log");
   const offset = Number(useRoute().query.get("offset") ?? 0);
   const { data, error, reload } = useLoaded(() => get("/api/requests", { offset, limit: PAGE }), [offset]);
   useChanges(undefined, reload);

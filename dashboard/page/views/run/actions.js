@@ -1,4 +1,4 @@
-// Actions on a run. Each asks for confirmation, needs the operator's token, and is logged by the server.
+// Actions on a run. Each asks for confirmation and needs the operator's token, and the server logs it.
 import { post } from "../../lib/api.js";
 import { html, useState } from "../../lib/html.js";
 import { ActionDialog } from "../ask.js";

@@ -1,4 +1,4 @@
-// Where the time of a step goes, for the learner and for the engines: each side's parts add up to the whole step.
+// Where the time of a step goes, for the learner and for the engines. The parts of each side add up to the whole step.
 import { address, get } from "../../lib/api.js";
 import { titleOf, useCatalogue } from "../../charts/catalogue.js";
 import { Chart } from "../../charts/chart.js";
@@ -20,7 +20,7 @@ const WAITING = -1; // grey
 /** @typedef {"learner" | "engines"} Side */
 /** @typedef {import("../../charts/catalogue.js").Catalogue} Catalogue */
 
-/** @type {Record<Side, StepPart[]>} the parts of a step of each side, which never overlap, in order */
+/** @type {Record<Side, StepPart[]>} for each side, the parts of a step in order; they never overlap */
 const SIDES = {
   learner: [
     { name: "waited_for_groups", colour: WAITING, words: "idle until the step's groups were ready" },
@@ -59,7 +59,7 @@ export function Clock({ run }) {
   useEffect(() => void more(run.id, run.step), [run.step]);
   const known = useCatalogue();
   const lines = useMemo(() => stack(SIDES[side], series ?? [], known), [side, series, known]);
-  // The server does not thin so few steps, so a part that only some steps have keeps its true weight.
+  // The server does not thin this few steps, so the means are exact, also of parts that only some steps have.
   const { data } = useLoaded(
     () =>
       names.length
@@ -101,7 +101,7 @@ function Shares({ title, shares, known }) {
     <table class="shares"><thead class="sr"><tr><th scope="col">Part</th><th scope="col">Mean</th><th scope="col">Share</th></tr></thead>
       <tbody>${shares.map(
         (one) => html`<tr key=${one.name}>
-        <td><span class="swatch ${lineClass(one.colour)}" aria-hidden="true"></span><span class="phase">${partTitle(one.name, known)}</span> <span class="soft what">${one.words}</span></td>
+        <td><span class="swatch ${lineClass(one.colour)}" aria-hidden="true"></span><span class="part">${partTitle(one.name, known)}</span> <span class="soft what">${one.words}</span></td>
         <td class="right num">${duration(one.seconds)}</td><td class="right num share">${percent(one.share)}</td></tr>`,
       )}</tbody></table>
   </section>`;
@@ -111,7 +111,7 @@ function Shares({ title, shares, known }) {
 function Part({ colour, share }) {
   const ref = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
-    // The content policy forbids style attributes; the object model is allowed.
+    // The content policy forbids style attributes in HTML, but not setting styles by script.
     /** @type {HTMLElement} */ (ref.current).style.flexGrow = String(share);
   }, [share]);
   return html`<span ref=${ref} class=${lineClass(colour)}></span>`;
@@ -128,8 +128,8 @@ function meansOf(series) {
 /**
  * Return a side's parts with their shares; the rest of the step is "other".
  *
- * Completions generated a step ahead may belong to a step outside the selected ones. So the parts may add up to a
- * little more than the step; then their sum counts as the whole.
+ * Completions that were generated a step ahead may belong to a step outside the selected ones. So the parts may add up
+ * to a little more than the step; then their sum is taken as the whole.
  *
  * @param {StepPart[]} parts
  * @param {Map<string, number>} means

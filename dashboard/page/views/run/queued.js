@@ -1,4 +1,4 @@
-// A run that has not begun, and what it is waiting for.
+// Notices about a run that has not begun: what it is waiting for, or why it may never begin.
 import { html } from "../../lib/html.js";
 import { Ago, Empty } from "../../ui.js";
 
@@ -17,10 +17,10 @@ export function Queued({ run }) {
 export function waitsFor(run) {
   if (run.job_id)
     return html`It waits as Ray job <code>${run.job_id}</code> until the cluster has room for it.`;
-  return html`Its process is starting: it checks the settings, looks at the videos and loads the model.`;
+  return html`Its process is starting: it checks the settings, inspects the videos and loads the model.`;
 }
 
-/** Why a requested run may be silent, and what helps. @param {{run: import("../../lib/types.js").RunDetail}} props */
+/** Explain why a requested run may be silent, and what helps. @param {{run: import("../../lib/types.js").RunDetail}} props */
 export function NeverBegan({ run }) {
   const why = run.job_id
     ? html`Ray may have no room for its job <code>${run.job_id}</code>, or may have lost it.`

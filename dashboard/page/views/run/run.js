@@ -1,11 +1,11 @@
-// One run: its state at the top, and a tab for each view of it.
+// One run: a header with its state, and a tab for each of its views.
 import { get } from "../../lib/api.js";
 import { ago, dateTime, doing, duration } from "../../lib/format.js";
 import { html, useEffect, useRef, useState } from "../../lib/html.js";
 import { later } from "../../lib/later.js";
 import { now, useChanges, useLoaded, useShared } from "../../lib/live.js";
 import { link } from "../../lib/router.js";
-import { Ago, Empty, Failure, Loading, Progress, State } from "../../ui.js";
+import { Ago, Empty, Failure, Loading, Progress, State, useTitle } from "../../ui.js";
 import { ActionButtons } from "./actions.js";
 import { Curves } from "./curves.js";
 import { neverBegan, Queued, NeverBegan, waitsFor } from "./queued.js";
@@ -21,7 +21,7 @@ const TABS = {
   config: ["Config", later(() => import("./config.js").then((found) => found.Config))],
 };
 
-const TABS_BEFORE_START = ["events", "config"]; // a run has these before it begins
+const TABS_BEFORE_START = ["events", "config"]; // tabs that have content before the run begins
 
 /**
  * The properties of each tab.
@@ -35,9 +35,10 @@ const TABS_BEFORE_START = ["events", "config"]; // a run has these before it beg
 export function Run({ id, tab }) {
   const { data, error, reload } = useLoaded(() => get(`/api/runs/${id}`), [id]);
   const run = /** @type {import("../../lib/types.js").RunDetail | undefined} */ (data);
+  useTitle(run?.name ?? `Run ${id}`, "Runs");
   const [changes, setChanges] = useState(/** @type {Record<string, number>} */ ({}));
   const tabs = useRef(/** @type {HTMLElement | null} */ (null));
-  // On a phone the tabs do not all fit.
+  // A phone cannot show all tabs at once, so scroll to the current one.
   useEffect(
     () =>
       tabs.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }),
@@ -100,7 +101,7 @@ function Header({ run }) {
   </header>`;
 }
 
-/** What is wrong, and which buttons help. @param {{run: import("../../lib/types.js").RunDetail}} props */
+/** Explain why a run is stalled, and which buttons help. @param {{run: import("../../lib/types.js").RunDetail}} props */
 function Stalled({ run }) {
   const at = useShared(now);
   const heard = run.heartbeat_at;

@@ -1,4 +1,4 @@
-// The processes of a run: where they run, their policy version, their queue.
+// The processes of a run, with their node, GPU, policy version and queue.
 import { get } from "../../lib/api.js";
 import { counted } from "../../lib/format.js";
 import { html, useEffect } from "../../lib/html.js";

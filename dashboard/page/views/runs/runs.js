@@ -1,11 +1,11 @@
-// The list of runs with small curves, and the chart that compares ticked runs.
+// The list of runs with their small curves, and the chart that compares ticked runs.
 import { get } from "../../lib/api.js";
 import { ago, doing, duration, score } from "../../lib/format.js";
 import { html, useEffect, useState } from "../../lib/html.js";
 import { now, useChanges, useLoaded, useShared } from "../../lib/live.js";
 import { link, replace, useRoute } from "../../lib/router.js";
 import { Spark } from "../../charts/spark.js";
-import { Ago, Empty, Failure, Loading, Pages, Progress, State, STATES } from "../../ui.js";
+import { Ago, Empty, Failure, Loading, Pages, Progress, State, STATES, useTitle } from "../../ui.js";
 import { Compare } from "./compare.js";
 import { StartDialog } from "./start.js";
 
@@ -25,6 +25,7 @@ const COLUMNS = [
 ];
 
 export function Runs() {
+  useTitle("Runs");
   const { query } = useRoute();
   const [text, sort] = [query.get("text") ?? "", query.get("sort") ?? "-created_at"];
   const [states, offset] = [query.getAll("state"), Number(query.get("offset") ?? 0)];
