@@ -18,7 +18,7 @@ from rollout.engine import Completion, Sampling
 
 @dataclass(frozen=True)
 class Partly:
-    """A generate call that finishes some prompts, and then raises or waits."""
+    """The outcome of a generate call that finishes some prompts and then raises or waits."""
 
     finished: int
     then: "Exception | asyncio.Event"
@@ -66,10 +66,10 @@ def _reference(value: Any) -> "asyncio.Future[Any]":
 
 @dataclass(eq=False)
 class FakeWorker:
-    """Completes every prompt with its index, and logs the policy version of every call.
+    """A rollout worker that completes every prompt with its index, and logs the policy version of every call.
 
-    `generating` and `describing` are the outcomes of the next calls; without any, calls succeed. `after_kill` is the
-    `describing` of the process that follows this one.
+    `generating` and `describing` are the outcomes of the next calls. Calls without an outcome succeed. `after_kill` is
+    the `describing` of the next process.
     """
 
     index: int
@@ -89,7 +89,7 @@ class FakeWorker:
         self.wake_up = Remote(self._wake_up)
 
     def kill(self) -> None:
-        """Replace the process by another, awake one, as Ray does while restarts are left."""
+        """Replace the process by a new one that is awake, as Ray does while the worker may restart."""
         self.log.append(f"kill {self.index}")
         self._respawn()
 
@@ -151,7 +151,7 @@ async def _meet_outcome(outcomes: list[Exception | asyncio.Event]) -> None:
 
 @dataclass
 class Events:
-    """Keeps all events of the pool."""
+    """A list of all events of the pool."""
 
     said: list[tuple[str, str]] = field(default_factory=list)
 

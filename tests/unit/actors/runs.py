@@ -1,4 +1,4 @@
-"""A Controller surrounded by fakes, and a learner that carries out its commands."""
+"""A Controller with fake workers and a fake record, and a learner that carries out its commands."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ CONFIG = ControllerConfig(
 
 
 def changed(config: ControllerConfig = CONFIG, **settings: Any) -> ControllerConfig:
-    """Return `config` with other settings, each given by its name within its section."""
+    """Return `config` with changed settings, each named without its section."""
     for name, value in settings.items():
         section = next(
             (key for key, part in vars(config).items() if name in getattr(part, "model_fields", ())), None
@@ -65,7 +65,7 @@ class FakeRecord(Events):
 
 
 class Run:
-    """A Controller surrounded by fakes."""
+    """A Controller with fake workers and a fake record."""
 
     def __init__(self, config: ControllerConfig = CONFIG, *, num_workers: int = 2) -> None:
         self.workers = workers(num_workers)
@@ -106,7 +106,7 @@ class Run:
         return [line for line in self.log if line.startswith(word)]
 
     def check_versions(self) -> None:
-        """Check that every worker was awake and held the version that it was called with, pushed in the same life."""
+        """Check every call of a worker: it was awake, and its version had been pushed to it in the same life."""
         holds: dict[str, str] = {}
         for line in self.log:
             words = line.split()
@@ -118,14 +118,14 @@ class Run:
 
 @dataclass
 class Learner:
-    """Carries out commands as rank 0 does; `push_failures` are the reasons why its next pushes fail."""
+    """A learner that carries out commands as rank 0 does. `push_failures` are the reasons why its next pushes fail."""
 
     run: Run
     session: str = "first"
     push_failures: list[str] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
-    busy: list[asyncio.Event] = field(default_factory=list)  # what its next steps wait for
-    sending: list[asyncio.Event] = field(default_factory=list)  # what its next pushes wait for
+    busy: list[asyncio.Event] = field(default_factory=list)  # events that its next steps wait for
+    sending: list[asyncio.Event] = field(default_factory=list)  # events that its next pushes wait for
 
     async def learn(
         self,
@@ -135,7 +135,7 @@ class Learner:
         die_at: type[Command] | None = None,
         step_of_death: int = 0,
     ) -> None:
-        """Learn from `step` to the end, or until it dies at a command of type `die_at`."""
+        """Carry out commands from `step` to the end, or die at the first command of type `die_at`."""
         controller = self.run.controller
         await controller.begin(self.session, step, 4 * step if cursor is None else cursor)
         while True:
@@ -176,12 +176,12 @@ class Learner:
 
     @property
     def trained(self) -> list[Train]:
-        """All Train commands so far."""
+        """Return all Train commands so far."""
         return [command for command in self.commands if isinstance(command, Train)]
 
     @property
     def saved(self) -> list[Save]:
-        """All Save commands so far."""
+        """Return all Save commands so far."""
         return [command for command in self.commands if isinstance(command, Save)]
 
 
@@ -212,6 +212,9 @@ class Clock:
 
 
 async def settled() -> None:
-    """Let everything happen that needs no help. It counts turns of the loop, because a busy machine has no clock."""
+    """Run the event loop until only the test can continue.
+
+    The limit is a number of the loop's turns, because seconds mean little on a busy machine.
+    """
     for _ in range(500):
         await asyncio.sleep(0)

@@ -25,7 +25,7 @@ async def test_new_prompts_take_the_places_of_groups_without_spread() -> None:
     _, metrics, _ = run.record.steps[0]
     assert (metrics["groups/drawn"], metrics["groups/refilled"]) == (7.0, 2.0)
     assert metrics["groups/without_spread"] == 3 / 7
-    assert metrics["reward/mean"] == 4 / 14  # over all groups sampled
+    assert metrics["reward/mean"] == 4 / 14  # over all groups generated
     assert [record[1]["groups/drawn"] for record in run.record.steps[1:]] == [4.0, 4.0]
 
 

@@ -1,4 +1,4 @@
-"""`actors.controller.controller`: the order of pushes and steps, also when something fails."""
+"""Tests of Controller: the order of pushes and steps, with and without failures."""
 
 import asyncio
 from dataclasses import replace
@@ -64,7 +64,7 @@ async def test_a_step_is_recorded_with_its_metrics_and_seconds() -> None:
     assert metrics["staleness/mean"] == 0
     waited = [metrics[f"seconds/waited_for_{what}"] for what in ("groups", "update")]
     assert metrics["seconds/step"] > metrics["seconds/push"] + sum(waited)
-    # The learner was idle while the groups were generated, and the engines while the learner trained.
+    # The learner was idle while groups were generated. The engines were idle while the learner trained.
     parts = ("prompts", "rollout", "reward")
     assert waited[0] >= sum(metrics[f"seconds/{part}"] for part in parts) > 0
     assert waited[1] > 0
@@ -274,7 +274,7 @@ async def test_a_push_to_a_late_worker_is_completed_before_the_step() -> None:
     learner.sending.append(send)
     await settled()
     assert run.log[-1] == "push v0 1.1"
-    hold.set()  # worker 0 finishes its prompts and those that worker 1 left
+    hold.set()  # worker 0 finishes its own prompts, then the unfinished ones of worker 1
     await settled()
     assert run.log[-1] == "generate 0.0 v0 [2]"
     assert learner.trained == []
@@ -358,7 +358,7 @@ async def test_a_second_session_does_not_repeat_the_first_evaluation() -> None:
 # --- commands --------------------------------------------------------------------------------------
 
 
-async def test_every_rank_gets_every_command_however_late_it_asks() -> None:
+async def test_every_rank_gets_every_command_even_if_it_asks_late() -> None:
     run = Run()
     await run.controller.begin("s", 0, 0)
     first = await run.controller.command("s", 0, 5.0)

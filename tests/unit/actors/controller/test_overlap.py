@@ -1,4 +1,4 @@
-"""`actors.controller.controller` with max_staleness 1: the next step is generated while the learner trains."""
+"""Tests of Controller with max_staleness 1: rollouts of the next step are generated while the learner trains."""
 
 import asyncio
 import time
@@ -54,8 +54,8 @@ async def test_nothing_is_pushed_while_engines_generate() -> None:
     assert "push v1 0.0" in run.log
 
 
-async def test_the_metrics_tell_who_was_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """First the learner is slow, then the engine."""
+async def test_the_metrics_show_whether_learner_or_engines_were_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In step 0 the learner is slow, in step 2 the engine."""
     monkeypatch.setattr(time, "perf_counter", clock := Clock())
     run = Run(AHEAD, num_workers=1)
     slow, hold = asyncio.Event(), asyncio.Event()
@@ -144,7 +144,7 @@ async def test_groups_generated_during_an_update_of_the_old_session_are_dropped(
     run = Run(AHEAD)
     await Learner(run).learn(die_at=Train, step_of_death=0)
     for worker in run.workers:
-        worker.generating = [asyncio.Event()]  # for ever
+        worker.generating = [asyncio.Event()]  # never set
     await settled()
     assert [worker.running for worker in run.workers] == [1, 1]
     await Learner(run, "second").learn()
@@ -154,10 +154,8 @@ async def test_groups_generated_during_an_update_of_the_old_session_are_dropped(
 async def test_a_generation_that_fails_during_an_update_ends_the_run() -> None:
     run = Run(AHEAD)
     for worker in run.workers:
-        worker.generating = [
-            Partly(9, died()),
-            *[engine_error("video too long")] * 2,
-        ]  # the first call finishes before it would die
+        # The first call has fewer than 9 prompts, so it succeeds. The next two calls fail.
+        worker.generating = [Partly(9, died()), *[engine_error("video too long")] * 2]
     learner = Learner(run)
     await learner.learn()
     assert isinstance(learner.commands[-1], Stop)

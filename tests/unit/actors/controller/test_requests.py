@@ -1,4 +1,4 @@
-"""`actors.controller.controller`: requests to a running run, and what is recorded for people to look at."""
+"""Tests of Controller: requests to a running run, and the groups that are recorded in full."""
 
 import asyncio
 
@@ -38,7 +38,7 @@ async def test_a_requested_checkpoint_is_written_once(max_staleness: int) -> Non
     assert [command.step for command in learner.saved] == [
         1,
         3,
-    ]  # the requested one, and the last one as always
+    ]  # the requested checkpoint, and that of the last step
     assert not run.controller.stopped()
 
 

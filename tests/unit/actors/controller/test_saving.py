@@ -1,4 +1,4 @@
-"""`actors.controller.controller`: checkpoints, evaluations during a run, and failures that end it."""
+"""Tests of Controller: checkpoints, evaluations during a run, and failures that end the run."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ async def test_checkpoints_are_written_every_few_steps_and_at_the_end() -> None:
     learner = Learner(run)
     await learner.learn()
     assert learner.saved == [Save(2, 8, None), Save(4, 16, None), Save(5, 20, None)]
-    # After its step and before the next push.
+    # Each checkpoint is written after its step and before the next push.
     assert run.log.index("save 2") == run.log.index("train 1") + 1 == run.log.index("push v2 0.0 1.0") - 1
 
 
@@ -33,7 +33,8 @@ async def test_evaluations_during_a_run_write_checkpoints_with_their_score() -> 
     learner = Learner(run)
     await learner.learn()
     score = 2 / 3  # of completions 0, 1 and 2, two are right
-    # One checkpoint serves both reasons. The last step is saved before its evaluation, and again with the score.
+    # A step that is both saved and evaluated has one checkpoint. The last step is saved before its evaluation, and
+    # again with the score.
     assert [(command.step, command.cursor) for command in learner.saved] == [
         (2, 8),
         (4, 16),
@@ -97,7 +98,7 @@ async def test_a_parity_failure_ends_the_run_and_keeps_the_sample(rank_0_reporte
     learner = Learner(run)
     await learner.learn(die_at=Train, step_of_death=1)
     number = len(learner.commands) - 1
-    if rank_0_reported_first:  # and another rank later reports the failure
+    if rank_0_reported_first:  # then another rank reports the failure
         await run.controller.report("first", number, CommandReport())
     broken = CommandReport(
         parity_failure=ParityFailure("group 1-0, completion 1, token 3: ...", {"token": 3})

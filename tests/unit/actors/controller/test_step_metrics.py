@@ -1,4 +1,4 @@
-"""`actors.controller.step_metrics`, compared with values computed by hand."""
+"""Tests of the metrics of a step, against values computed by hand."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def test_step_metrics_have_the_values_computed_by_hand() -> None:
             group("jigsaw", [1.0, 0.0], num_tokens=100, valid=[True, False], cut=1),
             group("jigsaw", [0.5, 0.5], num_tokens=120, valid=[True, True]),
             group("counting", [0.25, 0.75], num_tokens=80, valid=[False, False]),
-            group("counting", [0.3, 0.1 + 0.2], num_tokens=100, valid=[True, True]),  # equal but for rounding
+            group("counting", [0.3, 0.1 + 0.2], num_tokens=100, valid=[True, True]),  # equal up to rounding
         ],
         reward_tolerance=1e-6,
     )

@@ -1,4 +1,4 @@
-"""`actors.record.background_uploads`, in a folder whose slow files are pipes: a writer waits until a test reads."""
+"""Tests of BackgroundUploads. A slow file is a named pipe, whose writer waits until the test reads it."""
 
 import os
 import time
@@ -17,7 +17,7 @@ def uploads(tmp_path: Path) -> BackgroundUploads:
 
 
 def slow_file(folder: Path, name: str) -> Path:
-    """Return a pipe in place of the file `name`: reading it lets its writer continue."""
+    """Create a named pipe at the path of the file `name` and return it. Its writer waits until the test reads it."""
     pipe = folder / f"{name}.new"
     os.mkfifo(pipe)
     return pipe
@@ -53,8 +53,8 @@ def test_then_is_not_called_for_a_batch_that_fails(uploads: BackgroundUploads, t
     eventually(lambda: bool(uploads._failures))
     with pytest.raises(OSError, match="b"):
         uploads.write({"d": b"x"}, lambda: called.append("second"))
-    uploads.close(10)  # the error was raised before, and is not raised again
-    assert called == ["second"]  # other batches are written
+    uploads.close(10)  # the error was raised once already
+    assert called == ["second"]  # the other batch was written
 
 
 def test_the_last_error_is_raised_by_close(uploads: BackgroundUploads, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`actors.record.recorder`: what the run log actor receives, and that a failing recording does not end a run."""
+"""Tests of RunLogRecorder: what the RunLog actor receives, and that a failure to record does not end a run."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +11,7 @@ from tests.unit.actors.fakes import Remote, prompt
 
 @dataclass
 class FakeRunLog:
-    """Keeps the calls that it receives."""
+    """A RunLog actor that keeps the calls it receives."""
 
     calls: list[tuple[Any, ...]] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""`actors.record.run_log`: the record of a run, read back from its files."""
+"""Tests of RunLog: the record of a run, as its files show it."""
 
 import json
 from pathlib import Path
@@ -87,7 +87,7 @@ def test_events_and_evaluations_are_written(tmp_path: Path) -> None:
     ]
 
 
-def test_a_parity_failure_is_written_as_json_also_with_nan(tmp_path: Path) -> None:
+def test_a_parity_failure_with_nan_is_written_as_json(tmp_path: Path) -> None:
     log = RunLog(str(tmp_path), grpo=GrpoConfig())
     log.parity_failure({"group_id": "3-1", "token": 2, "learner_logprobs": [-0.5, float("nan")]})
     assert json.loads((tmp_path / "parity-failure.json").read_text()) == {
@@ -120,7 +120,7 @@ def test_only_the_newest_lines_are_kept_for_readers(tmp_path: Path, monkeypatch:
     log.event("a", "5")
     newest, cursor = log.since(cursor)
     assert ([record["message"] for record in newest], cursor) == (["5"], 6)
-    assert len(lines(tmp_path, "events")) == 6  # the file has all
+    assert len(lines(tmp_path, "events")) == 6  # the file has all lines
 
 
 def test_a_resumed_run_adds_to_the_record(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`actors.record.store_sink` and `actors.record.run_log`: the record of a run, read back from the store."""
+"""Tests of StoreSink with RunLog: the record of a run, as the store shows it."""
 
 import os
 import time
@@ -153,7 +153,7 @@ def frames_of(url: str, run_id: int, step: int) -> list[str]:
 CLIPS = [ClipThumbnails("Clip 1", None, (Thumbnail(0.5, False, b"a picture", ()),))]
 
 
-def test_frames_go_to_the_bucket_if_there_is_one(tmp_path: Path, url: str) -> None:
+def test_frames_are_written_to_the_bucket_if_the_run_has_one(tmp_path: Path, url: str) -> None:
     log, run_id = logged(tmp_path, url, (tmp_path / "bucket").as_uri())
     log.step(3, METRICS, [sampled()])
     log.frames(3, sampled(), CLIPS)
@@ -175,7 +175,7 @@ def test_a_slow_bucket_delays_nothing_and_no_group_names_a_missing_file(
     log.step(0, METRICS, [sampled()])
     log.frames(0, sampled(), CLIPS)
     eventually(lambda: log._others["the run store"]._uploads._waiting.qsize() == 0)  # type: ignore[attr-defined]
-    for step in (1, 2):  # the first one waits, the second one is too many
+    for step in (1, 2):  # the upload of step 1 waits, and that of step 2 exceeds the limit
         log.step(step, METRICS, [sampled()])
         log.frames(step, sampled(), CLIPS)
     eventually(lambda: len(RunReader(open_database(url)).groups(run_id).items) == 3)

@@ -1,4 +1,4 @@
-"""Trackers, with the real packages if they are installed: a resumed run is the same run there."""
+"""Tests of MLflow and W&B, if they are installed: a resumed run continues the same run there."""
 
 from pathlib import Path
 

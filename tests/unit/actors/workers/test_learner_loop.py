@@ -1,4 +1,4 @@
-"""`learner.loop`, command by command, and the groups that the controller gives the learner."""
+"""Tests of the learner's loop, command by command, and of the groups that it receives from the controller."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ from tests.unit.actors.fakes import recipe
 
 @dataclass
 class FakePolicy:
-    """Trains nothing; `broken` is the step whose logprobs break parity."""
+    """A policy that trains nothing. `broken` is the step that raises a parity error."""
 
     rank: int = 0
     broken: int | None = None
@@ -37,7 +37,7 @@ class FakePolicy:
 
 @dataclass
 class FakePort:
-    """Gives the commands of a list, and keeps the reports."""
+    """A learner port that gives the commands of a list and keeps the reports."""
 
     commands: list[Command]
     reports: list[tuple[int, CommandReport]] = field(default_factory=list)
@@ -61,7 +61,7 @@ SAVE = Save(1, 8, 0.5)
 
 
 def carry_out(policy: FakePolicy, *commands: Command) -> tuple[list[tuple[int, CommandReport]], list[Save]]:
-    """Return the reports that the port received, and what was saved; every push fails."""
+    """Return the reports that the port received, and the saved checkpoints. Every push fails."""
     port, saved = FakePort([*commands, Stop()]), list[Save]()
     carry_out_commands(policy, port, push=lambda command: "no route to host", save=saved.append)
     return port.reports, saved

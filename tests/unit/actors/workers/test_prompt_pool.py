@@ -1,4 +1,4 @@
-"""`actors.workers.prompt_pool`: prompt workers take turns, and a prompt has a deadline."""
+"""Tests of PromptPool: prompt workers take turns, and each prompt has a deadline."""
 
 import asyncio
 from typing import Any
@@ -11,7 +11,7 @@ from tests.unit.actors.fakes import Remote, prompt, recipe
 
 
 class FakePromptWorker:
-    """Makes prompts whose meta is that of `fakes.prompt`, once `may_make` is set."""
+    """A prompt worker that makes prompts with the meta of `fakes.prompt` after `may_make` is set."""
 
     def __init__(self) -> None:
         self.made: list[int] = []

@@ -1,4 +1,4 @@
-"""`actors.workers.prompt_worker`: prompts follow from their number alone, and unreadable videos are skipped."""
+"""Tests of PromptWorker: a prompt depends only on its number, and unreadable videos are skipped."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""`actors.workers.reward_pool`: everything is scored once, in few calls, and errors reach the callers."""
+"""Tests of RewardPool: every completion is scored once, in few calls, and errors reach the callers."""
 
 import asyncio
 from typing import Any
@@ -12,7 +12,7 @@ from tests.unit.actors.runs import settled
 
 
 class FakeWorker:
-    """Scores a completion by the length of its text, once `may_answer` is set."""
+    """A reward worker that scores a completion by the length of its text after `may_answer` is set."""
 
     def __init__(self) -> None:
         self.calls: list[Items] = []

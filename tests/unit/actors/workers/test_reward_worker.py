@@ -1,4 +1,4 @@
-"""`actors.workers.reward_worker`: scores by the rules, or by the user's own function."""
+"""Tests of RewardWorker: it scores by the tasks' rules, or by the user's own function."""
 
 from pathlib import Path
 

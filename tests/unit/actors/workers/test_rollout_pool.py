@@ -1,4 +1,4 @@
-"""`actors.workers.rollout_pool`: which worker gets which prompts, and what happens when workers fail."""
+"""Tests of RolloutPool: which worker gets which prompts, and what happens when workers fail."""
 
 import asyncio
 
@@ -30,7 +30,7 @@ async def stale(pool: RolloutPool, version: int) -> tuple[LiveWorker, ...]:
 
 
 async def texts(pool: RolloutPool, *indices: int, oldest: int = 0) -> list[list[str]]:
-    """Generate, and return the texts of each prompt; each must be delivered once."""
+    """Generate, check that each prompt is delivered once, and return the texts of each prompt."""
     groups: dict[int, list[str]] = {}
 
     def deliver(index: int, completions: list[Completion], version: int) -> None:
@@ -209,7 +209,7 @@ async def test_the_error_of_a_second_engine_for_the_same_prompts_is_raised() -> 
     assert await texts(pool, 2) == [["2/0", "2/1"]]
 
 
-async def test_prompts_that_no_worker_survives_are_poison_and_a_finished_prompt_resets_the_count() -> None:
+async def test_prompts_that_kill_every_worker_raise_an_error_and_a_finished_prompt_resets_the_count() -> None:
     fakes = workers(1)
     pool = await started(fakes, Events())
     fakes[0].generating = [died(), died(), Partly(1, died()), died(), died(), died()]
@@ -247,7 +247,7 @@ async def test_a_worker_reported_dead_that_still_answers_is_killed_and_not_taken
     assert back.life == "0.1"
 
 
-async def test_a_worker_that_is_not_up_yet_is_called_again() -> None:
+async def test_a_worker_that_has_not_started_yet_is_called_again() -> None:
     fakes = workers(1)
     fakes[0].describing = [died()]
     pool = pool_of(fakes, Events())
@@ -305,7 +305,7 @@ async def test_a_push_to_a_worker_that_died_meanwhile_is_not_noted() -> None:
     assert back != worker
 
 
-async def test_a_worker_that_dies_when_put_to_sleep_is_restarted() -> None:
+async def test_a_worker_that_dies_when_it_is_put_to_sleep_is_restarted() -> None:
     fakes, events = workers(2), Events()
     pool = await started(fakes, events)
     fakes[0].describing = [died()]
