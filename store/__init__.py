@@ -11,6 +11,6 @@ Bottom to top; each part imports only from those above it in this list:
 - `requests`: what people ask of a run (stop, write a checkpoint), and what came of it.
 - `runs`: a run's row: created, renamed, queued, ended.
 
-Writers of the store: `actors/record/store_sink.py` (a run's record), `cluster/runs/record.py` (its row). Readers:
+Writers of the store: `actors/record/store_sink.py` (a run's record), `cluster/runs/stored_run.py` (its row). Readers:
 `dashboard/` and `videossr runs`. Steps count from 0, as the learner's do. Times are seconds since the epoch, UTC.
 """

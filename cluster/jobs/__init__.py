@@ -7,6 +7,6 @@
 - `stop`: end a run's processes at once.
 - `dashboard_process`: find the dashboard that serves a folder of runs, or start one for as long as a run lasts.
 
-Related parts: `dashboard/launching/` has the interface that the launchers implement; in `cluster/runs/record.py` a
+Related parts: `dashboard/launching/` has the interface that the launchers implement; in `cluster/runs/stored_run.py` a
 launched run takes over its row in the run store; `cluster/cli/` has the commands.
 """

@@ -1,8 +1,8 @@
 """Starting runs for the dashboard, as processes of this machine or as jobs of a Ray cluster.
 
 A run is queued in the store before its process or job is started. When the run starts, it takes over its row there
-(`cluster/runs/record.py`). A thread of the launcher waits for the end of the process or job, and records it if the run
-could not do so itself.
+(`cluster/runs/stored_run.py`). A thread of the launcher waits for the end of the process or job, and records it if the
+run could not do so itself.
 """
 
 import logging
@@ -27,7 +27,7 @@ from cluster.jobs.checkout import config_files
 from cluster.jobs.stop import stop_now
 from cluster.jobs.submit import build_config_for_cluster, check_name, send_job
 from cluster.runs.claim import is_running, name_taken
-from cluster.runs.record import LAUNCH_ENV
+from cluster.runs.stored_run import LAUNCH_ENV
 from dashboard.launching.launcher import Launched, LaunchError
 from store.database import Database, StoreError
 from store.reading.reader import RunReader

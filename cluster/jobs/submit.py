@@ -13,7 +13,7 @@ from cluster.config.schema import Config
 from cluster.jobs.checkout import pack_checkout
 from cluster.runs.claim import name_taken
 from cluster.runs.environment import commit_variable
-from cluster.runs.record import LAUNCH_ENV
+from cluster.runs.stored_run import LAUNCH_ENV
 from cluster.terminal import Say
 from store.runs import Launch
 

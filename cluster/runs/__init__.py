@@ -2,7 +2,7 @@
 
 - `folder`: where runs are (`runs/NAME`), which run a name means, and the bucket for checkpoints and frames.
 - `claim`: take a run's folder for one process, and refuse what must not change on resume.
-- `record`: the run's row in the run store, from its launch to its end, and the requests that people make of it.
+- `stored_run`: the driver's handle on the run's row in the run store: launch, state, end, and requests of people.
 - `lookup`: open the run store for a command and find a run in it.
 - `environment`: commit, package versions and machine, for the run's record.
 

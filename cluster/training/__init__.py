@@ -1,7 +1,8 @@
 """A training run in the driver, from a checked configuration to its report.
 
 - `train`: the recipe: check, prepare, start, run, drain, report.
-- `prepare`: check the reward function, the model and the videos; draw scenes, make a tiny model, warm it up.
+- `prepare`: check the reward function, the model and the videos; draw scenes, make a tiny model, try one
+  prompt of each task, warm the model up.
 - `processes`: start the actors and the learner group, each with its own sections of the configuration.
 - `placement`: which processes a run has, what each asks Ray for, and how much memory it needs.
 - `ray_session`: join or start a Ray cluster, and refuse one that is too small.

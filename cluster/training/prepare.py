@@ -1,6 +1,7 @@
 """What a run needs before it starts: a reward function, a model, videos, and a warm start for a random model."""
 
 import itertools
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -8,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.controller.step_metrics import Stopwatch
 from actors.workers.prompt_worker import PromptSpec, PromptWorker, read_model_facts
-from cluster.config.errors import ConfigError
+from cluster.config.errors import NO_VALUE, ConfigError
 from cluster.config.schema import DRAWN, TINY_PREFIX, Config
+from cluster.runs.stored_run import StoredRun
 from cluster.terminal import CountingProgress, Say
 from dataset.scan import none_usable, scan
 from dataset.source import DatasetSource
@@ -23,8 +26,13 @@ from pretext.video.info import Skipped
 from pretext.video.sources import FolderError
 from reward import is_valid, score
 from reward.custom import load_reward
+from rollout.prompt import PromptError, PromptTooLong
+from vocabulary.stages import LOOKING_AT_VIDEOS, WARMING_UP
 from vocabulary.text import first_line
 
+logger = logging.getLogger(__name__)
+
+_MAX_SHOWN_SKIPPED = 10  # number of skipped videos on the terminal; the run's record has all of them
 _MODEL_TYPES = ("qwen3_vl", "qwen2_5_vl")
 _MODEL_FIX = "Give a folder with a config.json, or a hub id such as Qwen/Qwen3-VL-2B-Instruct"
 _WARMUP_HELD_OUT = 96  # number of samples per task whose scores decide when the warm-up ends
@@ -35,7 +43,7 @@ _FIRST_WARMUP_SAMPLE, _FIRST_WARMUP_HELD_OUT = 2**32, 2**33
 
 @dataclass(frozen=True)
 class RunData:
-    """The source of a run's prompts, with the numbers that are shown of it."""
+    """The source of a run's prompts, and the numbers of its videos."""
 
     source: RecipeSource
     num_train: int  # number of videos to train on
@@ -61,7 +69,7 @@ def check_reward(config: Config) -> None:
 
 
 def check_model(config: Config) -> None:
-    """Refuse a model that cannot be trained on video. Only its config is read, not its weights.
+    """Check that the model can be trained on video. Its config is read, but not its weights.
 
     Raises:
         ConfigError: the model cannot be found, or its type is not supported.
@@ -133,6 +141,68 @@ def _open_dataset(config: Config, address: str) -> RunData:
     return RunData(stored, stored.num_videos("train"), stored.num_videos("held_out"), stored.max_clips)
 
 
+def prepare(
+    config: Config,
+    folder: Path,
+    data: RunData | None,
+    stored_run: StoredRun,
+    stopwatch: Stopwatch,
+    say: Say,
+) -> tuple[RunData, ModelSpec]:
+    """Return the run's videos and its start model, ready to use: drawn, created and warmed up where needed.
+
+    Args:
+        folder: runs/NAME.
+        data: what `check_data` found.
+        stopwatch: measures the parts "videos" and "warm-up".
+
+    Raises:
+        ConfigError: a prompt cannot be made, or the model cannot be used.
+    """
+    stored_run.stage(LOOKING_AT_VIDEOS)
+    with stopwatch.timed("videos"):
+        data = data or draw_missing_videos(config, folder / "videos")
+    for entry in data.skipped[:_MAX_SHOWN_SKIPPED]:
+        say(f"Skipped: {entry.path}: {entry.reason}")
+    skipped = f", {len(data.skipped)} skipped" if data.skipped else ""
+    say(f"Videos: {data.num_train} to train on, {data.num_held_out} to evaluate on{skipped}.")
+    model_path = config.model.path
+    if model_path.startswith(TINY_PREFIX):
+        model_path = make_tiny_model(config, folder / "model", data)
+    _check_prompts(config, prompt_spec(config, data, model_path))
+    if config.warmup is not None:
+        say("Warming up: a random model first learns the form of a completion.")
+        stored_run.stage(WARMING_UP)
+
+    def report_warmup(text: str) -> None:
+        say(text)
+        stored_run.event("warming_up", text.strip())
+
+    with stopwatch.timed("warm-up"):
+        model_path = warm_start(config, model_path, data, folder / "model-warm", report_warmup)
+    logger.info("prepared the run: %s", {part: round(value, 1) for part, value in stopwatch.seconds.items()})
+    return data, model_spec(config, model_path)
+
+
+def _check_prompts(config: Config, spec: PromptSpec) -> None:
+    """Make one prompt of each task, so that prompts which are too long or cannot be made are refused now."""
+    try:
+        worker = PromptWorker(spec)
+        for task in config.data.tasks:
+            worker.make("train", 0, task)
+    except PromptTooLong as error:
+        raise ConfigError(
+            "data.max_prompt_tokens",
+            config.data.max_prompt_tokens,
+            f"a prompt has {error.num_tokens} tokens",
+            "Use fewer frames or pixels, or raise it",
+        ) from None
+    except PromptError as error:
+        raise ConfigError("data", NO_VALUE, str(error)) from None
+    except ValueError as error:
+        raise ConfigError("model.path", config.model.path, str(error)) from None
+
+
 def draw_missing_videos(config: Config, folder: Path) -> RunData:
     """Draw the scenes of a run without videos. Training and held-out scenes have different seeds."""
     found = []
@@ -200,7 +270,10 @@ def make_tiny_model(config: Config, folder: Path, data: RunData) -> str:
 
 
 def warm_start(config: Config, model_path: str, data: RunData, folder: Path, say: Say) -> str:
-    """Return the folder of the warmed-up model, or `model_path` without a warm-up. A resumed run finds it made."""
+    """Return the folder of the warmed-up model, or `model_path` if there is no warm-up.
+
+    A resumed run finds the folder that it made before.
+    """
     if config.warmup is None:
         return model_path
     if (folder / "config.json").exists():

@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +29,23 @@ from vocabulary.workers import LEARNER, PROMPTS, REWARDS, ROLLOUT
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run that the driver talks to."""
+
+    run_log: Any  # handle of the RunLog actor
+    controller: Any  # handle of the ControllerActor
+    trainer: Any  # Ray Train's trainer, whose `fit` runs the learner group
+
+
 def start_processes(
     config: Config, folder: Path, data: RunData, spec: ModelSpec, store: tuple[str, int] | None
-) -> tuple[Any, Any, Any]:
+) -> Processes:
     """Start all processes of a run except the learner group, which starts when the trainer's `fit` is called.
 
     Args:
         folder: runs/NAME.
-        store: address of the run store, and the run's number in it; None: no store.
-
-    Returns:
-        Handles of the RunLog and the ControllerActor, and the Ray Train trainer.
+        store: URL of the run store, and the run's number in it; None: no store.
     """
     driver_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     run_log = actor(RunLog, num_cpus=0, scheduling_strategy=driver_node).remote(
@@ -62,7 +69,7 @@ def start_processes(
         run_log=run_log,
     )
     logger.info("started the workers: %s", {name: plan.count for name, plan in plans.items()})
-    return run_log, controller, _trainer(config, folder, spec, plans[LEARNER], controller)
+    return Processes(run_log, controller, _trainer(config, folder, spec, plans[LEARNER], controller))
 
 
 def actor(actor_class: type, plan: RolePlan | None = None, **options: Any) -> Any:

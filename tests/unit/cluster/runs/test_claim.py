@@ -1,4 +1,7 @@
-"""`cluster.runs.claim`: one process per run folder, earlier runs are kept, a resumed run trains the same thing."""
+"""Tests of claiming run folders.
+
+One process holds a run folder, earlier runs are kept, and a resumed run keeps the settings that affect training.
+"""
 
 import fcntl
 import threading
@@ -47,7 +50,7 @@ def test_checking_whether_a_run_is_running_does_not_block_its_start(tmp_path: Pa
 
     def check_slowly() -> None:
         with (tmp_path / ".mine.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH)  # as is_running does
+            fcntl.flock(lock, fcntl.LOCK_SH)  # is_running does the same
             locked.set()
             time.sleep(0.2)
 
@@ -60,7 +63,7 @@ def test_checking_whether_a_run_is_running_does_not_block_its_start(tmp_path: Pa
     assert not is_running(folder)
 
 
-def test_a_claim_ends_when_the_run_fails(tmp_path: Path) -> None:
+def test_a_claim_is_released_when_the_run_fails(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="it broke"), claim_run_folder(config(tmp_path), resume=False):
         raise RuntimeError("it broke")
     with claim_run_folder(config(tmp_path), resume=True):
@@ -173,7 +176,7 @@ def test_each_run_keeps_its_own_part_of_the_bucket_for_its_whole_life(
     for _ in range(2):
         with claim_run_folder(given, resume=False) as folder:
             parts.append(run_bucket(folder))
-    monkeypatch.setenv("VIDEOSSR_BUCKET", "s3://another")  # applies to new runs only
+    monkeypatch.setenv("VIDEOSSR_BUCKET", "s3://another")  # only new runs use it
     with claim_run_folder(given, resume=True) as folder:
         assert run_bucket(folder) == parts[1]
     (kept,) = tmp_path.glob("runs/mine-*")  # an earlier run whose folder was renamed keeps its part
@@ -189,7 +192,7 @@ def test_new_runs_without_a_bucket_use_the_one_in_the_environment(
     with claim_run_folder(config(tmp_path), resume=False) as folder:
         assert run_bucket(folder) is None
     monkeypatch.setenv("VIDEOSSR_BUCKET", (tmp_path / "bucket").as_uri())
-    with claim_run_folder(config(tmp_path), resume=True) as folder:  # it was started without a bucket
+    with claim_run_folder(config(tmp_path), resume=True) as folder:  # the run was started without a bucket
         assert run_bucket(folder) is None
     with claim_run_folder(config(tmp_path), resume=False) as folder:
         assert str(run_bucket(folder)).startswith((tmp_path / "bucket").as_uri() + "/mine-")

@@ -1,4 +1,4 @@
-"""`cluster.runs.environment`: a run's record names the commit of this code, or none."""
+"""Tests that a run's record contains the commit of this code, or no commit."""
 
 import subprocess
 from pathlib import Path
@@ -52,5 +52,5 @@ def test_a_package_installed_inside_another_repository_does_not_record_that_comm
     monkeypatch.setattr("cluster.runs.environment._CHECKOUT", installed)
     assert "git_commit" not in environment()
     assert commit_variable() == {}
-    monkeypatch.setenv(COMMIT_ENV, "abc+")  # set in a container image
+    monkeypatch.setenv(COMMIT_ENV, "abc+")  # as in a container image
     assert (environment()["git_commit"], environment()["git_dirty"]) == ("abc", True)

@@ -1,4 +1,4 @@
-"""`cluster.runs.record`: a run's row in the store, from its launch to its end."""
+"""`cluster.runs.stored_run`: a run's row in the store, from its launch to its end."""
 
 import signal
 import time
@@ -10,8 +10,8 @@ import pytest
 from cluster.config.errors import ConfigError
 from cluster.config.load import build_config
 from cluster.config.schema import Config
-from cluster.runs import record as module
-from cluster.runs.record import LAUNCH_ENV, RunRecorder
+from cluster.runs import stored_run as module
+from cluster.runs.stored_run import LAUNCH_ENV, RunRegistration
 from store.database import Database, database_url, open_database
 from store.reading.reader import RunReader
 from store.records import RunDetail
@@ -55,14 +55,14 @@ def outcomes(database: Database, run: RunDetail) -> list[str | None]:
 
 
 def test_a_run_ends_as_done_stopped_or_failed(tmp_path: Path, database: Database) -> None:
-    with RunRecorder(tmp_path, print).recording(config(), tmp_path / "mine"):
+    with RunRegistration(tmp_path, print).recording(config(), tmp_path / "mine"):
         assert (stored(database).state, stored(database).steps) == ("running", 3)
     assert stored(database).state == "done"
-    with RunRecorder(tmp_path, print).recording(config(), tmp_path / "mine") as record:
-        record.was_stopped = True
+    with RunRegistration(tmp_path, print).recording(config(), tmp_path / "mine") as stored_run:
+        stored_run.was_stopped = True
     assert stored(database).state == "stopped"
     broken = pytest.raises(RuntimeError, match="it broke")
-    with broken, RunRecorder(tmp_path, print).recording(config(), tmp_path / "mine"):
+    with broken, RunRegistration(tmp_path, print).recording(config(), tmp_path / "mine"):
         raise RuntimeError("it broke")
     assert (stored(database).state, stored(database).failure) == ("failed", "it broke")
 
@@ -71,7 +71,7 @@ def test_a_queued_run_that_is_refused_has_failed(
     tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue(database, monkeypatch)
-    with pytest.raises(ConfigError), RunRecorder(tmp_path, print).reporting_launch():
+    with pytest.raises(ConfigError), RunRegistration(tmp_path, print).reporting_launch():
         raise ConfigError("name", "mine", "is refused", "Choose another")
     assert (stored(database).state, stored(database).failure) == (
         "failed",
@@ -84,26 +84,26 @@ def test_a_queued_run_takes_over_its_row_and_keeps_its_requests(
 ) -> None:
     launch = queue(database, monkeypatch)
     add_request(database, launch.run_id, "stop", "somebody")
-    with RunRecorder(tmp_path, print).recording(config(), tmp_path / "mine") as record:
+    with RunRegistration(tmp_path, print).recording(config(), tmp_path / "mine") as stored_run:
         assert (stored(database).id, stored(database).state) == (launch.run_id, "running")
-        (request,) = record.new_requests()
-        record.answer(request, "It stops.")
+        (request,) = stored_run.new_requests()
+        stored_run.answer(request, "It stops.")
     assert outcomes(database, stored(database)) == ["It stops."]
 
 
 def test_requests_to_an_earlier_attempt_are_discarded(tmp_path: Path, database: Database) -> None:
-    with RunRecorder(tmp_path, print).recording(config(), tmp_path / "mine"):
+    with RunRegistration(tmp_path, print).recording(config(), tmp_path / "mine"):
         add_request(database, stored(database).id, "checkpoint", "somebody")
-    with RunRecorder(tmp_path, print).recording(config(), tmp_path / "mine") as record:
-        assert record.new_requests() == []
+    with RunRegistration(tmp_path, print).recording(config(), tmp_path / "mine") as stored_run:
+        assert stored_run.new_requests() == []
     assert outcomes(database, stored(database)) == ["The run has started again since then. Request it again."]
 
 
 def prepare_and_request_to_stop(tmp_path: Path, database: Database) -> None:
-    recorder = RunRecorder(tmp_path, print)
-    with recorder.recording(config(), tmp_path / "mine") as record, record.stopping_at_once():
+    registration = RunRegistration(tmp_path, print)
+    with registration.recording(config(), tmp_path / "mine") as stored_run, stored_run.stopping_at_once():
         add_request(database, stored(database).id, "stop", "somebody")
-        time.sleep(60)  # interrupted
+        time.sleep(60)  # the stop request interrupts it
 
 
 def test_a_stop_request_during_preparation_acts_like_ctrl_c(tmp_path: Path, database: Database) -> None:
@@ -122,9 +122,9 @@ def test_a_stop_request_during_preparation_acts_like_ctrl_c(tmp_path: Path, data
 
 def test_an_earlier_run_of_the_name_is_renamed_in_the_store(tmp_path: Path, database: Database) -> None:
     said: list[str] = []
-    with RunRecorder(tmp_path, print).recording(config(), tmp_path / "mine"):
+    with RunRegistration(tmp_path, print).recording(config(), tmp_path / "mine"):
         pass
-    RunRecorder(tmp_path, said.append).rename_earlier_run(tmp_path / "mine", tmp_path / "mine-1")
+    RunRegistration(tmp_path, said.append).rename_earlier_run(tmp_path / "mine", tmp_path / "mine-1")
     assert stored(database, "mine-1").folder == str(tmp_path / "mine-1")
     assert said == ["An earlier run has this name; it is kept as mine-1."]
 
@@ -132,10 +132,10 @@ def test_an_earlier_run_of_the_name_is_renamed_in_the_store(tmp_path: Path, data
 def test_a_run_without_a_store_records_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDEOSSR_DB", "mysql://host/db")
     said: list[str] = []
-    recorder = RunRecorder(tmp_path, said.append)
-    with recorder.reporting_launch(), recorder.recording(config(), tmp_path / "mine") as record:
-        assert record.address is None
-        assert record.new_requests() == []
-        record.event("stage", "training")
+    registration = RunRegistration(tmp_path, said.append)
+    with registration.reporting_launch(), registration.recording(config(), tmp_path / "mine") as stored_run:
+        assert stored_run.address is None
+        assert stored_run.new_requests() == []
+        stored_run.event("stage", "training")
     assert len(said) == 1
     assert said[0].startswith("The run store cannot be written, so the dashboard will not show this run: ")

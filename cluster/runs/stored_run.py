@@ -1,6 +1,6 @@
-"""A run's row in the run store, as the driver keeps it: its launch, its state, its end, and requests that people make.
+"""The driver's handle on its run's row in the run store: launch, state, end, and requests of people.
 
-What happens inside the run (metrics, rollouts, events) is written by `actors/record/store_sink.py`.
+What happens inside the run (metrics, rollouts, events) is written by the `RunLog` actor (`actors/record/`).
 """
 
 import json
@@ -27,18 +27,18 @@ from vocabulary.stages import STAGE_EVENT, Stage
 
 logger = logging.getLogger(__name__)
 
-# Environment variable of a process that was launched for a queued run: which launch this is.
+# Environment variable that a launcher gives a queued run's process; its value is a `Launch` as text.
 LAUNCH_ENV = "VIDEOSSR_LAUNCH"
 
 _REQUEST_POLL_S = 1.0
 
 
-class RunRecord:
-    """The driver's handle on its run's row in the store. Every method is a no-op when there is no store.
+class StoredRun:
+    """The driver's handle on its run's row in the run store. Every method does nothing if there is no store.
 
     Attributes:
         address: URL of the store, and the run's number in it; None without a store.
-        was_stopped: whether the run ended early because somebody requested it.
+        was_stopped: whether the run ended early on request.
     """
 
     def __init__(self, database: Database | None = None, address: tuple[str, int] | None = None) -> None:
@@ -49,7 +49,7 @@ class RunRecord:
         self.was_stopped = False
 
     def discard_old_requests(self) -> None:
-        """Discard requests left over from an earlier attempt at this run."""
+        """Answer requests that were made before the run resumed, without acting on them."""
         for request in self.new_requests():
             self.answer(request, "The run has started again since then. Request it again.")
 
@@ -83,7 +83,7 @@ class RunRecord:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     def stage(self, stage: Stage) -> None:
-        """Record what the run is doing now, before its own actors can."""
+        """Record the run's stage, while its actors have not started yet."""
         self.event(STAGE_EVENT, stage)
 
     def event(self, kind: str, message: str) -> None:
@@ -100,7 +100,7 @@ class RunRecord:
             self._polled_at = time.monotonic()
         try:
             return take_requests(self._database, self.address[1])
-        except StoreError as error:  # the requests stay in the store until it can be reached again
+        except StoreError as error:  # the requests stay in the store, and the next call reads them
             logger.debug("requests could not be read: %s", error)
             return []
 
@@ -110,7 +110,7 @@ class RunRecord:
         logger.info("request %d (%s by %s): %s", request.id, request.action, request.asked_by, outcome)
         if self._writer is not None:
             self._writer.event("request", f"{request.asked_by} requested: {request.action}. {outcome}")
-        with suppress(StoreError):  # the event has the outcome too
+        with suppress(StoreError):  # the outcome is in the event too
             finish_request(self._database, request.id, outcome)
 
     def close(self, state: StoredState, failure: str | None = None) -> None:
@@ -124,8 +124,11 @@ class RunRecord:
             self._database.close()
 
 
-class RunRecorder:
-    """Keeps this process's run in the run store. If the store cannot be opened, the run is not recorded there."""
+class RunRegistration:
+    """The registration of this process's run in the run store, in a new row or in the row that was queued for it.
+
+    If the store cannot be opened, the run continues without a row.
+    """
 
     def __init__(self, runs_dir: Path, say: Say) -> None:
         self._say, self._url = say, database_url(runs_dir)
@@ -172,29 +175,29 @@ class RunRecorder:
         """Rename the earlier run that had this run's name, after its folder was renamed from `before` to `after`."""
         self._say(f"An earlier run has this name; it is kept as {after.name}.")
         if self._database is not None:
-            with suppress(StoreError):  # the page then shows one run less
+            with suppress(StoreError):  # then the new run takes over the row of the earlier one
                 rename_run(self._database, str(before), new_name=after.name, new_folder=str(after))
 
     @contextmanager
-    def recording(self, config: Config, folder: Path) -> Iterator[RunRecord]:
+    def recording(self, config: Config, folder: Path) -> Iterator[StoredRun]:
         """Record the run as running from now on, and how it ended when the block ends."""
-        record = self._register(config, folder)
-        was_queued = self._launch is not None and record.address == (self._url, self._launch.run_id)
+        stored_run = self._register(config, folder)
+        was_queued = self._launch is not None and stored_run.address == (self._url, self._launch.run_id)
         if not was_queued:  # a queued run may have been asked to stop while it waited
-            record.discard_old_requests()
+            stored_run.discard_old_requests()
         try:
-            yield record
+            yield stored_run
         except KeyboardInterrupt:
-            record.close("stopped")
+            stored_run.close("stopped")
             raise
         except BaseException as error:
-            record.close("failed", str(error) or type(error).__name__)
+            stored_run.close("failed", str(error) or type(error).__name__)
             raise
-        record.close("stopped" if record.was_stopped else "done")
+        stored_run.close("stopped" if stored_run.was_stopped else "done")
 
-    def _register(self, config: Config, folder: Path) -> RunRecord:
+    def _register(self, config: Config, folder: Path) -> StoredRun:
         if self._database is None:
-            return RunRecord()
+            return StoredRun()
         try:
             run_id = register_run(
                 self._database,
@@ -209,16 +212,16 @@ class RunRecorder:
             )
         except StoreError as error:
             self._say_not_recorded(error)
-            return RunRecord()
+            return StoredRun()
         logger.info("run %s is number %d in the run store", config.name, run_id)
-        return RunRecord(self._database, (self._url, run_id))
+        return StoredRun(self._database, (self._url, run_id))
 
     def _say_not_recorded(self, error: StoreError) -> None:
         self._say(f"The run store cannot be written, so the dashboard will not show this run: {error}")
 
 
 def _ray_job_id() -> str | None:
-    """Return the submission id of the Ray job that this process drives, if it does."""
+    """Return the submission id of the Ray job that this process runs in, or None outside a Ray job."""
     try:
         job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
     except ValueError:
