@@ -1,4 +1,4 @@
-"""The example task of docs/tasks.md works as printed there."""
+"""Test that the example task in docs/tasks.md works."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What README and docs say: links lead somewhere, commands parse, settings, files and quoted messages exist."""
+"""Tests of README and docs: links lead somewhere, commands parse, and settings, files and quoted messages exist."""
 
 import argparse
 import contextlib
@@ -33,7 +33,7 @@ def text(page: Path) -> str:
 
 
 def anchor(heading: str) -> str:
-    """Return the anchor that GitHub gives a heading."""
+    """Return the anchor of a heading on GitHub."""
     plain = re.sub(r"[`*]|\[([^]]*)\]\([^)]*\)", r"\1", heading.strip().lower())
     return re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
 
@@ -91,7 +91,7 @@ def test_commands_in_blocks_parse(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_commands_in_the_text_exist_and_have_the_options_named(page: Path) -> None:
+def test_commands_in_the_text_exist_and_accept_their_options(page: Path) -> None:
     for code in re.findall(r"`videossr ((?:[a-z]+ ?)+[^`]*)`", text(page)):
         if code.startswith("needs "):  # an error message of the installer
             continue
@@ -101,12 +101,12 @@ def test_commands_in_the_text_exist_and_have_the_options_named(page: Path) -> No
 
 
 def known(dotted: str) -> bool:
-    """Return whether a setting, or a section of settings, has this dotted name."""
+    """Return whether a setting or a section of settings has this dotted name."""
     model: Any = Config
     for part in dotted.removesuffix(".*").split("."):
         fields = getattr(model, "model_fields", None)
         if fields is None:
-            return True  # below a free mapping, such as rollout.vllm_args
+            return True  # rollout.vllm_args and the like accept any key
         if part not in fields:
             return False
         annotation = fields[part].annotation
@@ -116,13 +116,13 @@ def known(dotted: str) -> bool:
 
 
 def is_module(dotted: str) -> bool:
-    """Return whether `dotted` is a module of ours, or something in one."""
+    """Return whether `dotted` names one of our modules or something in one."""
     parts = dotted.split(".")
     return any((ROOT / "/".join(parts[:n])).with_suffix(".py").is_file() for n in range(1, len(parts) + 1))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_settings_named_exist(page: Path) -> None:
+def test_settings_in_the_docs_exist(page: Path) -> None:
     sections = "|".join(
         name for name, field in Config.model_fields.items() if field.annotation not in (str, int)
     )
@@ -132,7 +132,7 @@ def test_settings_named_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_files_named_exist(page: Path) -> None:
+def test_files_in_the_docs_exist(page: Path) -> None:
     folders = "|".join(path.name for path in ROOT.iterdir() if path.is_dir())
     named = set(re.findall(rf"`((?:{folders})/[\w./-]+)`", text(page)))
     made_by_the_reader = {"pretext/tasks/backwards.py"}
@@ -157,7 +157,7 @@ def test_the_forms_of_a_prompts_data_in_the_design_exist_in_the_files_named() ->
 
 
 def source() -> str:
-    """Return the product's text, with string literals that are written in pieces joined."""
+    """Return the product's source text, with adjacent string literals joined."""
     files = [
         path for path in ROOT.rglob("*") if path.suffix in (".py", ".sh", ".js") and ".venv" not in path.parts
     ]
@@ -184,12 +184,12 @@ def test_messages_quoted_in_troubleshooting_exist() -> None:
 
 
 def appears(words: str, product: str) -> bool:
-    """Return whether the product holds the words, or they name a setting."""
+    """Return whether the product's source contains the words, or they name a setting."""
     return words in product or known(words.split(":")[0].split("=")[0])
 
 
-def test_overrides_in_the_docs_are_accepted() -> None:
-    """Every `key=value` after a configuration in a command of the docs is one that the configuration takes."""
+def test_overrides_in_the_docs_are_valid() -> None:
+    """Each `key=value` that follows a configuration in a command of the docs must be valid for it."""
     tried = 0
     for page in PAGES:
         for command in commands(page):

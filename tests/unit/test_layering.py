@@ -1,4 +1,4 @@
-"""Imports only go the way docs and design allow, and the pure core stays pure in a fresh interpreter."""
+"""Tests of the tree: what each package imports, the size of rooms, files and functions, and repeated class names."""
 
 import ast
 import subprocess
@@ -14,7 +14,7 @@ from benchmarks import house
 
 ROOT = Path(__file__).parents[2]
 PYDANTIC = {"pydantic"}
-# What each package may import of ours, and of others'. Importing a package's parent is not meant: only these.
+# Which of our packages each package may import, and which third-party packages.
 OURS: dict[str, set[str]] = {
     "vocabulary": set(),
     "pretext": {"reward"},
@@ -46,7 +46,7 @@ OTHERS: dict[str, set[str]] = {
     "cluster": {"ray", "aiohttp", "torch", "transformers", "deepspeed", "yaml", "rich", "matplotlib"}
     | PYDANTIC,
 }
-# Modules that vLLM loads into its own processes: the only ones that import it where they stand.
+# Modules that vLLM loads into its own processes. Only these import vLLM at the top of the file.
 VLLM_SIDE = {"rollout/logits.py", "weight_sync/gloo_transfer.py"}
 
 PURE = [
@@ -73,7 +73,7 @@ PURE = [
     "cluster.config.load",
 ]
 HEAVY = {"ray", "vllm", "deepspeed"}
-# These need no tensors either, so that a mistaken config is refused at once.
+# These modules do not import torch either, so that an invalid configuration is refused at once.
 WITHOUT_TORCH = {
     "reward",
     "pretext.stream",
@@ -99,12 +99,12 @@ def modules(package: str) -> list[Path]:
 
 
 def imports(node: ast.AST, *, at_top: bool = True) -> Iterator[tuple[str, bool]]:
-    """(imported module, whether on import of the file rather than in a call) of everything below `node`."""
+    """Yield every import below `node` as (module, whether it runs when the file is imported, not in a call)."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             yield from ((alias.name, at_top) for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
-            assert child.level == 0, "relative imports hide where they go"
+            assert child.level == 0, "use absolute imports: relative ones hide the package"
             yield child.module or "", at_top
         elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
             yield from imports(child, at_top=False)
@@ -123,7 +123,7 @@ def test_the_table_names_every_package() -> None:
 
 
 @pytest.mark.parametrize("package", OURS)
-def test_imports_go_the_allowed_way_only(package: str) -> None:
+def test_packages_import_only_what_the_table_allows(package: str) -> None:
     allowed = OURS[package] | OTHERS[package] | {package, "vocabulary"} | sys.stdlib_module_names
     wrong = {
         f"{path.relative_to(ROOT)} imports {name}"
@@ -161,7 +161,7 @@ def test_a_class_name_stands_for_one_thing() -> None:
     assert house.repeated_classes(ROOT) == {}
 
 
-def test_vllm_is_imported_in_calls_only() -> None:
+def test_vllm_is_imported_in_functions_only() -> None:
     wrong = {
         str(path.relative_to(ROOT))
         for package in OURS
@@ -171,8 +171,8 @@ def test_vllm_is_imported_in_calls_only() -> None:
     assert wrong == VLLM_SIDE
 
 
-def test_ray_is_imported_in_calls_only_outside_the_actors() -> None:
-    """In the learner only the loop and its checkpoints know Ray; in weight sync only what talks to rollout workers."""
+def test_learner_and_weight_sync_import_ray_in_functions_only() -> None:
+    """Of the learner's modules, only the loop and the checkpoints may import Ray at all."""
     users = {
         (str(path.relative_to(ROOT)), at_top)
         for package in ("learner", "weight_sync")
@@ -187,13 +187,13 @@ def test_ray_is_imported_in_calls_only_outside_the_actors() -> None:
     }
 
 
-def test_torch_is_not_what_a_pure_package_asks_for() -> None:
+def test_pure_packages_do_not_import_torch() -> None:
     for package in ("pretext", "reward", "evaluation"):
         assert not any(name == "torch" for path in modules(package) for name, _ in imported(path))
 
 
-def test_pure_modules_pull_in_nothing_heavy() -> None:
-    # One interpreter each would take a minute; so one for all, and one for those that do without torch.
+def test_pure_modules_load_no_heavy_package() -> None:
+    # An interpreter for each module would take a minute. One checks all modules, a second those without torch.
     for names, forbidden in ((PURE, HEAVY), (sorted(WITHOUT_TORCH), HEAVY | {"torch", "transformers"})):
         code = (
             "import importlib, sys\n"

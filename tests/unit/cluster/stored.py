@@ -1,4 +1,4 @@
-"""A run store with runs in it, for tests of commands."""
+"""Runs in a run store, for tests of commands."""
 
 import socket
 import time
@@ -25,7 +25,7 @@ def store_run(
     age_s: float = 0.0,
     **changes: Any,
 ) -> int:
-    """Store a run with `steps` of 150 steps done and one record of every kind, and return its number."""
+    """Store a run with `steps` of its 150 steps and one record of every kind, and return its number."""
     database = open_database(database_url(runs))
     settings: dict[str, Any] = {
         "folder": str(runs / name),

@@ -1,4 +1,4 @@
-"""`cluster.logs`: which lines reach the terminal, and which only the log file."""
+"""Tests of logging: which lines appear on the terminal, and which only in the log file."""
 
 import os
 import subprocess

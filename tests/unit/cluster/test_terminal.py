@@ -1,4 +1,4 @@
-"""`cluster.terminal`: messages and progress, with a terminal and without."""
+"""Tests of messages and progress bars, with a terminal and without."""
 
 import io
 
@@ -13,7 +13,7 @@ class FakeTerminal(io.StringIO):
         return True
 
 
-def test_without_a_terminal_a_count_is_said_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_a_count_is_printed_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     with CountingProgress("Looking at videos", said.append) as counting:
         counting.show(1, 30)

@@ -1,4 +1,4 @@
-"""`evaluation.bench`: a benchmark of nine datasets."""
+"""Tests of evaluation.bench: a benchmark consists of nine datasets."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`evaluation.metrics`, by hand."""
+"""Tests of evaluation.metrics, against values computed by hand."""
 
 from evaluation.metrics import stage_scores
 

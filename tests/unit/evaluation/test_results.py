@@ -1,4 +1,4 @@
-"""`evaluation.results`: from completions to the table, its files and its plot."""
+"""Tests of evaluation.results: the table, the files and the plot that follow from completions."""
 
 import json
 from dataclasses import replace
@@ -53,9 +53,10 @@ def completion_of(column: LoadedColumn, completion: str, *, cut_off: bool = Fals
 
 
 def completions_of(columns: list[LoadedColumn]) -> list[BenchCompletion]:
-    """Return two completions per column: half of the counts right, whole clips (a quarter), one jigsaw of two right.
+    """Return two completions per column.
 
-    In the hard columns, nothing is right.
+    Half of the counts are right, the grounding intervals are whole clips, which earn a quarter, and one jigsaw of two
+    is right. In the hard columns nothing is right.
     """
     said = {"counting": ("1,2,9", "1,9,9"), "grounding": ("0-24", "0-24"), "jigsaw": ("214365", "none")}
     return [

@@ -1,4 +1,4 @@
-"""`evaluation.viubench`: columns, metrics and averages agree with the paper."""
+"""Tests of evaluation.viubench: columns, metrics and averages agree with the paper."""
 
 from itertools import permutations
 from statistics import fmean
@@ -20,7 +20,7 @@ RANDOM = {"counting_easy": "11.1", "counting_hard": "6.3", "jigsaw_easy": "0.1",
 
 
 def drawn(name: str, count: int) -> list[Recipe]:
-    """Draw recipes of a column from a video of 48 frames, half a second apart."""
+    """Draw recipes of a column from a video of 48 frames at intervals of half a second."""
     column = BY_NAME[name]
     video = sampled(48, (256, 256))
     return [
@@ -108,7 +108,7 @@ def test_a_uniform_guess_at_counting_earns_what_the_paper_says(name: str) -> Non
     most = params.frames_per_kind[1] * params.shapes_per_frame[1]
     totals = {int(total) for recipe in recipes for total in recipe.truth.split(",")}
     assert min(totals) == 1
-    assert max(totals) <= most  # so the guesses cover every total
+    assert max(totals) <= most  # the guesses cover every total
     assert max(totals) > 9 * (most == 16)
     earned = [
         viubench_score("counting", f"{guess},{guess},{guess}", recipe.truth)

@@ -1,4 +1,4 @@
-"""The catalogue of metrics names what runs record, and nothing else."""
+"""Tests of the catalogue of metrics: it contains all metrics that runs record, and no others."""
 
 import ast
 import re
@@ -16,14 +16,14 @@ NAME = re.compile(rf"({'|'.join(sorted(AREAS))})/[a-z0-9_{{}}]+")
 
 
 def recorders() -> Iterator[Path]:
-    """Yield the modules of the packages that give metrics their names."""
+    """Yield the modules of the packages that record metrics."""
     for folder in ("actors", "learner"):
         yield from (ROOT / folder).rglob("*.py")
 
 
 def names_in(path: Path) -> Iterator[str]:
-    """Yield strings of a module that look like a metric's name; f-strings as "area/{expression}"."""
-    inside: set[ast.AST] = set()  # the constants that f-strings consist of
+    """Yield the strings of a module that look like a metric's name. An f-string becomes "area/{expression}"."""
+    inside: set[ast.AST] = set()  # constants that are parts of f-strings
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         text = None
         if isinstance(node, ast.JoinedStr):
@@ -36,7 +36,7 @@ def names_in(path: Path) -> Iterator[str]:
 
 
 def seconds_in(folder: str) -> Iterator[str]:
-    """Yield the parts of a step that modules measure, as names of metrics."""
+    """Yield the names of the metrics for the parts of a step that the modules measure."""
     for path in (ROOT / folder).glob("*.py"):
         code = path.read_text(encoding="utf-8")
         parts = re.findall(r'\.timed\("(\w+)"\)|seconds\["(\w+)"\]|"(\w+)": \w+ - \w+[,}]', code)

@@ -5,7 +5,7 @@ from vocabulary.text import first_line, last_line, one_line
 RAY = "\x1b[36mray::Worker.make()\x1b[39m (pid=1)\n  File x\n\nValueError: the video is cut off.\n"
 
 
-def test_the_cause_of_a_rays_error_is_its_last_line() -> None:
+def test_the_cause_of_an_error_from_ray_is_its_last_line() -> None:
     assert last_line(RuntimeError(RAY)) == "ValueError: the video is cut off."
 
 
@@ -18,6 +18,6 @@ def test_an_error_without_a_message_is_named_by_its_type() -> None:
     assert last_line(TimeoutError()) == "TimeoutError"
 
 
-def test_a_page_becomes_the_beginning_of_a_line() -> None:
+def test_a_web_page_is_shortened_to_one_line() -> None:
     assert one_line("<xml>\n  <a/>\n") == "<xml> <a/>"
     assert len(one_line("x " * 1000)) == 300

@@ -1,4 +1,4 @@
-"""Stages, worker roles and run states: constants, types and the page name the same words."""
+"""Tests of stages, worker roles and run states: constants, types and the page use the same words."""
 
 import re
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_the_page_has_the_same_titles_for_roles_in_the_same_order() -> None:
     assert titles == list(workers.ROLE_TITLES.items())
 
 
-def test_the_page_s_clock_shows_parts_of_a_step_in_the_catalogue() -> None:
+def test_the_parts_of_a_step_that_the_page_shows_are_in_the_catalogue() -> None:
     parts = re.findall(r'\{ name: "(\w+)"', page_module("clock.js"))
     assert {"update", "rollout", "waited_for_groups"} <= set(parts)
     assert all(metric(f"seconds/{part}") for part in parts)

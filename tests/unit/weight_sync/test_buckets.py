@@ -1,13 +1,13 @@
-"""`weight_sync.buckets`: no parameter is lost, cut or misplaced."""
+"""Tests of weight_sync.buckets: no parameter is lost, truncated or misplaced."""
 
 import torch
 
 from weight_sync.buckets import Bucket, plan_buckets
 
 PARAMETERS = [
-    ("odd", torch.bfloat16, (3, 5)),  # 30 bytes: the next one must be aligned
+    ("odd", torch.bfloat16, (3, 5)),  # 30 bytes, so the next parameter needs alignment
     ("single", torch.float32, ()),
-    ("matrix", torch.float32, (8, 16)),  # 512 bytes, as much as a bucket
+    ("matrix", torch.float32, (8, 16)),  # 512 bytes, the size of a bucket
     ("huge", torch.float32, (100, 10)),  # 4000 bytes
     ("empty", torch.float32, (0, 4)),
     ("half", torch.float16, (7,)),
@@ -31,7 +31,7 @@ def test_a_sent_bucket_gives_back_its_parameters() -> None:
         weights = [torch.randn(entry.shape).to(entry.dtype) for entry in bucket.entries]
         for entry, weight in zip(bucket.entries, weights, strict=True):
             entry.view(memory).copy_(weight)
-        sent = memory.clone()  # other addresses, as in another process
+        sent = memory.clone()  # its addresses differ, as in another process
         for entry, weight in zip(bucket.entries, weights, strict=True):
             received = entry.view(sent)
             assert received.dtype == weight.dtype

@@ -1,4 +1,4 @@
-"""`cluster.checkpoints.find` in a folder. tests/integration/test_bucket.py covers checkpoints in a bucket."""
+"""Tests that find checkpoints in a folder. tests/integration/test_bucket.py has the test with a bucket."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_a_damaged_or_incomplete_checkpoint_is_left_out(tmp_path: Path, num_byte
 
 def test_an_error_says_that_every_checkpoint_is_damaged(tmp_path: Path) -> None:
     assert last_checkpoint(tmp_path) is None
-    checkpoint(tmp_path, "1", 1, shards=1)  # incomplete: is being saved
+    checkpoint(tmp_path, "1", 1, shards=1)  # incomplete, as while it is saved
     assert last_checkpoint(tmp_path) is None
     truncate(checkpoint(tmp_path, "2", 2), 9)
     for find in (last_checkpoint, best_checkpoint):
@@ -47,4 +47,4 @@ def test_an_error_says_that_every_checkpoint_is_damaged(tmp_path: Path) -> None:
             match=r"learner: no checkpoint is complete \(the state\.json of checkpoint_2 is truncated",
         ):
             find(tmp_path)
-    assert list_checkpoints(tmp_path) == []  # so Ray Train's list can still be repaired
+    assert list_checkpoints(tmp_path) == []  # no error, because Ray Train's list can still be repaired

@@ -1,4 +1,4 @@
-"""`videossr bench` and `videossr eval`: options, refusals and the table."""
+"""Tests of `videossr bench` and `videossr eval`: options, refusals and the table."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ TRUTHS = {"counting": "1,2,3", "grounding": "6.0-12.0", "jigsaw": "214365"}
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two drawn videos and one file that is not a video."""
+    """Return a folder with two drawn videos and one file that is not a video."""
     folder = tmp_path_factory.mktemp("clips")
     draw_videos(folder, count=2, seed=1)
     (folder / "sub").mkdir()
@@ -42,7 +42,7 @@ def test_a_bench_is_built_from_folders_and_names_skipped_videos(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "bench"
-    # The second folder is inside the first: its videos count once.
+    # The second folder is inside the first, but its videos count once.
     assert build(clips, out, "--samples", "3", "--videos", str(clips / "sub")) == 0
     printed = capsys.readouterr().out
     assert "broken.mp4: " in printed

@@ -1,4 +1,4 @@
-"""`cluster.cli.main`: exit statuses, and what a mistake prints."""
+"""Tests of the `videossr` command: exit statuses, and the messages for mistakes."""
 
 import os
 import signal

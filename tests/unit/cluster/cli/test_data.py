@@ -1,4 +1,4 @@
-"""`videossr data`: options, output and refusals."""
+"""Tests of `videossr data`: options, output and refusals."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ PARAMS = {"grounding": GroundingParams(segment=(4, 8)), "counting": CountingPara
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset of 36 samples from four drawn videos."""
+    """Build a dataset of 36 samples from four drawn videos, and return its folder."""
     folder = tmp_path_factory.mktemp("made")
     draw_videos(folder / "videos", count=4, seed=0)
     found = scan(folder / "videos", SMALL)

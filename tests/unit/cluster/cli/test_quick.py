@@ -1,4 +1,4 @@
-"""Help, lists and refusals load no heavy package, so that they answer at once."""
+"""Tests that help, lists and refusals load no heavy package, because these commands should finish at once."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ from tests.unit.cluster.stored import store_run
 ROOT = Path(__file__).parents[4]
 DEMO = str(ROOT / "configs" / "demo.yaml")
 
-# Each takes longer to import than a person wants to wait.
+# Importing any of these packages takes longer than a person wants to wait.
 HEAVY = {
     *("torch", "ray", "transformers", "vllm", "deepspeed", "peft"),
     *("cv2", "av", "decord", "matplotlib", "PIL", "pyarrow", "fsspec", "fastapi", "aiohttp", "alembic"),
@@ -35,7 +35,7 @@ print(json.dumps([status, sorted({name.partition(".")[0] for name in sys.modules
 
 
 def commands(parser: argparse.ArgumentParser, *path: str) -> Iterator[tuple[str, ...]]:
-    """Yield every command and sub-command as the words that call it."""
+    """Yield the words of every command and sub-command."""
     yield path
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -44,7 +44,7 @@ def commands(parser: argparse.ArgumentParser, *path: str) -> Iterator[tuple[str,
 
 
 def loaded(*calls: tuple[str, ...], cwd: Path = ROOT) -> tuple[int, set[str]]:
-    """Run commands in a fresh interpreter. Return the last exit status and the packages that were loaded."""
+    """Run commands in a new interpreter. Return the last exit status and the packages that were loaded."""
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(calls)], cwd=cwd, capture_output=True, text=True, check=True
     )
@@ -83,7 +83,7 @@ def test_a_list_of_runs_loads_nothing_heavy(tmp_path: Path) -> None:
     assert packages & (HEAVY | {"numpy"}) == set()
 
 
-def test_a_list_of_no_runs_loads_nothing_heavy(tmp_path: Path) -> None:
+def test_an_empty_list_of_runs_loads_nothing_heavy(tmp_path: Path) -> None:
     status, packages = loaded(("runs", "list", "--runs", str(tmp_path)), cwd=tmp_path)
     assert status == 2
     assert packages & (HEAVY | {"numpy", "sqlalchemy"}) == set()

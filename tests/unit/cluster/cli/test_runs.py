@@ -1,4 +1,4 @@
-"""`videossr runs` on a real run store."""
+"""Tests of `videossr runs` on a real run store."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def run(runs: Path, *words: str) -> int:
 
 
 def refusal(runs: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """Return the refusal of a command, which must be one line with exit status 2."""
+    """Return the message of a command that must refuse, in one line and with exit status 2."""
     assert run(runs, *words) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -72,7 +72,7 @@ def test_the_list_fits_80_columns_and_shows_states_and_rewards(
     assert "grounding 0.40" in printed
     assert "failed" in printed
     assert re.search(r"silent +stalled", printed)
-    assert "".join(re.findall(r"^(\S+) ", printed, re.M)).count("differently") == 1  # folded, not cut
+    assert "".join(re.findall(r"^(\S+) ", printed, re.M)).count("differently") == 1  # folded, not truncated
 
 
 def test_the_list_can_be_filtered_limited_and_printed_as_json(
@@ -131,7 +131,7 @@ def test_stop_now_ends_the_process_that_holds_the_run(
         assert run(tmp_path, "stop", "held", "--now") == 0
         assert f"its process {holder.pid} was told to end" in capsys.readouterr().out
         assert holder.wait(30) == -signal.SIGTERM
-    # Another process may have this number by now, so nothing is ended unless a process holds the run.
+    # Another process may have this id by now, so a process is ended only if it holds the run.
     assert "no process of it is left" in refusal(tmp_path, capsys, "stop", "held", "--now")
 
 
@@ -160,7 +160,7 @@ def test_a_run_that_cannot_be_resumed_is_refused_with_the_reason(
     folder.mkdir()
     (folder / "config.yaml").write_text("name: gone\ntrain: {steps: 5}\n")
     words = refusal(tmp_path, capsys, "resume", "gone", "grpo.group_size=1")
-    # The run's own configuration was read, and the override applied.
+    # The command read the run's own configuration and applied the override.
     assert words.startswith("grpo.group_size=1: ")
 
 

@@ -1,4 +1,4 @@
-"""`cluster.config.errors`: a refusal carries its parts, and has one form as text."""
+"""Tests of ConfigError: it carries the parts of each problem, and every problem has the same form as text."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""`cluster.config`: a refused configuration names the setting, its value, the rule and the fix."""
+"""Tests that load configurations: a refusal names the setting, its value, the rule and the fix."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ WriteConfig = Callable[[str], Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> WriteConfig:
-    """A function that writes a text to a configuration file."""
+    """Return a function that writes a text to a configuration file and returns its path."""
 
     def to_file(text: str) -> Path:
         path = tmp_path / "run.yaml"

@@ -1,4 +1,4 @@
-"""`reward.function` is checked before anything starts, from the folder that the command runs in."""
+"""Tests that `reward.function` is looked up in the working folder and checked before anything starts."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ from cluster.training.prepare import check_reward
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A working folder with a reward function. As for a command, it is not on the import path yet."""
+    """Return a working folder with a reward function. As in a command, the folder is not on the import path yet."""
     (tmp_path / "reward_lying_here.py").write_text("def mine(task, text, answer):\n    return 1.0\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])

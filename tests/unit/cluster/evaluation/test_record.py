@@ -1,4 +1,4 @@
-"""`cluster.evaluation.record`: results in the run store."""
+"""Tests that record the results of evaluations in the run store."""
 
 from pathlib import Path
 

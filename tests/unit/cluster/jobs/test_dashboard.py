@@ -1,4 +1,4 @@
-"""`videossr dashboard`, and the dashboard that `train` starts for a run."""
+"""Tests of `videossr dashboard` and of the dashboard that `videossr train` starts for a run."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_a_run_starts_a_dashboard_and_the_next_run_shares_it(tmp_path: Path) -> 
         until(lambda: said)
         url = said[0].removeprefix("Dashboard: ")
         address, token = url.split("#token=")
-        columns = get(url, "/api/benchmarks")["columns"]  # the paper's columns, before any evaluation
+        columns = get(url, "/api/benchmarks")["columns"]  # the paper's columns, without any evaluation
         assert isinstance(columns, list)
         assert [column["published"] for column in columns][:2] == [29.0, 24.6]
         assert address.startswith("http://127.0.0.1:84")
@@ -72,7 +72,7 @@ def test_a_run_starts_a_dashboard_and_the_next_run_shares_it(tmp_path: Path) -> 
         assert found is not None
         with dashboard_during_run(tmp_path, said.append, enabled=True):
             assert said[1:] == [f"Dashboard: {url}"]
-        assert get(url, "/healthz") == {"status": "ok"}  # served by the first dashboard, which still runs
+        assert get(url, "/healthz") == {"status": "ok"}  # from the first dashboard, which still runs
         with pytest.MonkeyPatch.context() as patch:  # this process now uses another store
             patch.setenv("VIDEOSSR_DB", f"sqlite:///{tmp_path}/other.db")
             assert find_dashboard(tmp_path) is None
@@ -119,7 +119,7 @@ def test_a_stale_or_damaged_announcement_is_ignored(tmp_path: Path) -> None:
         assert find_dashboard(tmp_path) is None
 
 
-def test_a_dashboard_that_does_not_start_is_reported_and_stops_nothing(
+def test_a_dashboard_that_does_not_start_is_reported_and_the_run_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VIDEOSSR_DB", "mysql://host/db")

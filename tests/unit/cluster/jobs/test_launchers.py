@@ -1,4 +1,4 @@
-"""`cluster.jobs.launchers`: starting runs for the dashboard."""
+"""Tests of the launchers, which start runs for the dashboard."""
 
 import os
 import re
@@ -25,7 +25,7 @@ from tests.unit.cluster.cli.test_runs import HOLD
 from tests.unit.cluster.stored import store_run
 
 NOTHING_THERE = "http://127.0.0.1:9"
-# Passes the launcher's checks. The run's own check of the model refuses it, before anything is started.
+# The launcher accepts this configuration. The run's own check of the model refuses it before anything starts.
 CONFIG = """
 name: mine
 model: {path: /not/there}
@@ -61,7 +61,7 @@ def run_of(database: Database, run_id: int) -> RunDetail:
 
 
 def in_state(database: Database, run_id: int, state: str) -> RunDetail:
-    """Wait until the run is in that state, and return it."""
+    """Wait until the run is in `state`, and return the run."""
     deadline = time.monotonic() + 600
     while (run := run_of(database, run_id)).state != state:
         assert time.monotonic() < deadline, run.state
@@ -84,11 +84,11 @@ def test_a_run_is_started_in_its_own_session_and_in_the_servers_folder(
     pid = process_of(launched)
     run = run_of(database, launched.run_id)
     assert (run.name, run.state, run.steps, run.started_at) == ("mine", "queued", 7, None)
-    assert os.getsid(pid) == pid  # so Ctrl-C in the dashboard's terminal does not reach it
+    assert os.getsid(pid) == pid  # Ctrl-C in the dashboard's terminal must not reach it
     environment = Path(f"/proc/{pid}/environ").read_bytes()
     assert b"HF_TOKEN=hf_1" in environment
     assert b"of-the-operator" not in environment
-    # The run's own check refuses it and records the reason in the store.
+    # The run's own check refuses the configuration and records the reason in the store.
     run = in_state(database, launched.run_id, "failed")
     assert (run.failure or "").startswith("model.path='/not/there': ")
     assert RunReader(database).events(run.id)[-1].kind == "failed"
@@ -125,7 +125,7 @@ def test_a_process_is_ended_at_once(launcher: LocalLauncher, database: Database)
     launched = launcher.start(CONFIG, [], "operator")
     pid = process_of(launched)
     assert launcher.end(run_of(database, launched.run_id)) == f"mine: its process {pid} was told to end."
-    in_state(database, launched.run_id, "stopped")  # recorded by the launcher, as the run had not started yet
+    in_state(database, launched.run_id, "stopped")  # the launcher records it, because the run had not started
     with pytest.raises(ConfigError, match="no process of it is known yet"):
         launcher.end(run_of(database, launched.run_id))
 
@@ -197,7 +197,7 @@ def test_a_run_is_resumed_from_its_own_configuration(
 
 
 def in_command(pid: int, word: str) -> list[str]:
-    """Wait until the process's command line has `word` in it, and return its words."""
+    """Wait until the process's command line contains `word`, and return the words of the command line."""
     deadline = time.monotonic() + 600
     words: list[str] = []
     while word not in words and time.monotonic() < deadline:

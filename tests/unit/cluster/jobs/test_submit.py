@@ -1,4 +1,4 @@
-"""`videossr submit`: which runs are refused before anything is sent, and what is sent."""
+"""Tests of `videossr submit`: it refuses invalid runs before it sends anything, and sends what a run needs."""
 
 import shutil
 import signal
@@ -64,7 +64,7 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=[(200, b"<html>"), (200, b"{}"), (404, b""), (502, b"")])
 def no_ray(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of a web server that is no Ray dashboard."""
+    """Yield the address of a web server that is not a Ray dashboard."""
     status, body = request.param
 
     class Response(BaseHTTPRequestHandler):

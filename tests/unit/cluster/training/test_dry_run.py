@@ -1,4 +1,4 @@
-"""`cluster.training.dry_run`: output of 80 columns, and a refusal by exit status."""
+"""Tests of --dry-run: its output fits 80 columns, and its exit status shows a refusal."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`cluster.training.placement`: what each role asks Ray for, and the memory estimate."""
+"""Tests of placement: the resources that each role requests from Ray, and the memory estimate."""
 
 import re
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def test_a_shared_gpu_fits_one_engine_and_one_rank_but_not_two_engines() -> None
     by_name = {role.name: role.num_gpus for role in role_plans(config(cluster={"placement": "shared"}))}
     assert by_name["rollout"] + by_name["learner"] == pytest.approx(1)
     assert 2 * by_name["rollout"] > 1
-    # Two ranks on one GPU would leave an engine without a GPU. Each GPU has an engine first, and room for one rank.
+    # With two ranks on one GPU an engine would have no GPU. So an engine and one rank fill a GPU.
     assert by_name["rollout"] + 2 * by_name["learner"] > 1
 
 
@@ -117,10 +117,10 @@ def test_learner_memory_by_hand() -> None:
         ({"learner": {"zero_stage": 1}}, "optimiser", 1),
         ({"learner": {"num_workers": 1}}, "optimiser", 4),
         ({"learner": {"dtype": "float32"}}, "weights", 2),
-        ({"learner": {"dtype": "float32"}}, "optimiser", 8 / 12),  # its weights are their own master copy
+        ({"learner": {"dtype": "float32"}}, "optimiser", 8 / 12),  # no separate master copy
         ({"grpo": {"kl_coef": 0}}, "reference", 0),
         ({"learner": {"max_micro_batch_tokens": 3 * 16384}}, "activations", 3),
-        ({"data": {"max_prompt_tokens": 2 * 16384 - 2048}}, "activations", 2),  # one part, over the limit
+        ({"data": {"max_prompt_tokens": 2 * 16384 - 2048}}, "activations", 2),  # one prompt exceeds the limit
         ({"rollout": {"max_tokens": 64}}, "logits", 1 / 2),
         ({"learner": {"lora": {"rank": 16}}}, "reference", 0),
         ({"learner": {"lora": {"rank": 16}}}, "gradients", 20 * 4096 * 36 * 16 / 8.77e9),

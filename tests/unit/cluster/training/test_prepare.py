@@ -1,4 +1,4 @@
-"""`cluster.training.prepare` and the GPU check: what is refused before a run starts."""
+"""Tests of the checks before a run starts: the model, the videos and the number of GPUs."""
 
 import json
 from collections.abc import Callable
@@ -127,14 +127,14 @@ def test_a_folder_without_a_usable_video_is_refused_with_the_reasons(tmp_path: P
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of five videos."""
+    """Return a folder of five drawn videos."""
     folder = tmp_path_factory.mktemp("videos")
     draw_videos(folder, count=5, seed=0)
     return folder
 
 
 def videos_of(data: RunData | None) -> tuple[list[str], list[str]]:
-    """Return the paths of the training and of the held-out videos."""
+    """Return the paths of the videos for training, and of the held-out videos."""
     assert data is not None
     assert isinstance(data.source, StreamSource)
     train, held_out = ([video.path for video in data.source.videos[split]] for split in ("train", "held_out"))

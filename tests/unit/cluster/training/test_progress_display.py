@@ -1,4 +1,4 @@
-"""`cluster.training.progress_display` without a terminal: lines for a log file."""
+"""Tests of the progress display without a terminal, which prints lines for a log file."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def said() -> list[str]:
     return []
 
 
-def test_the_first_and_the_last_step_are_shown_and_not_every_one_between(said: list[str]) -> None:
+def test_the_first_and_the_last_step_are_shown_and_only_some_between(said: list[str]) -> None:
     with RunProgress(13, ("grounding", "jigsaw"), said.append) as progress:
         for number in range(13):
             progress.show([step(number, grounding=0.5, jigsaw=number / 100)], number + 1)

@@ -1,4 +1,4 @@
-"""`cluster.training.ray_session`: a cluster whose labelled nodes are too small is refused before anything waits."""
+"""Tests of the Ray session: a cluster with too few resources on its labelled nodes is refused at once."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ ENOUGH = [node("", cpus=8), node("learner", cpus=4, gpus=4), node("rollout", cpu
 
 
 def check(nodes: list[dict[str, Any]], *overrides: str) -> None:
-    """Check the 8B configuration: 4 ranks, 4 rollout workers, 8 prompt workers and 2 reward workers."""
+    """Check nodes for the 8B configuration: 4 ranks, 4 rollout workers, 8 prompt workers and 2 reward workers."""
     config = load_config(CONFIGS / "qwen3-vl-8b.yaml", ["cluster.node_labels=true", *overrides])
     _check_node_labels(config, nodes)
 
@@ -67,8 +67,8 @@ def test_a_local_cluster_may_start_slowly(monkeypatch: pytest.MonkeyPatch) -> No
             raise RuntimeError("the node is not registered")
         return {"node": node_id}
 
-    monkeypatch.setattr(ray._private.services, "get_node", get_node)  # the name that Ray's start calls
+    monkeypatch.setattr(ray._private.services, "get_node", get_node)  # ray.init calls it by this name
     allow_slow_start()
-    allow_slow_start()  # at the next start nothing is wrapped again
+    allow_slow_start()  # a second call wraps nothing
     assert ray._private.services.get_node("address", "id") == {"node": "id"}
     assert calls == [("address", "id")] * 3

@@ -1,4 +1,4 @@
-"""`cluster.training.report`, from a record written by hand."""
+"""Tests of the report of a run whose record is written by hand."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def evaluation(stage: str, greedy: list[float], sampled: list[float], valid: lis
 
 @pytest.fixture
 def record(tmp_path: Path) -> Path:
-    """Two steps, the second of which was repeated after a resume, and evaluations before, during and after training."""
+    """Write two steps and evaluations before, during and after training. Step 1 was repeated after a resume."""
     write_lines(
         tmp_path / "metrics.jsonl",
         [
@@ -79,9 +79,9 @@ def test_the_values_of_report_json(record: Path) -> None:
     assert jigsaw["before"] == pytest.approx({"greedy": 1 / 3, "sampled": 0.1, "valid": 2 / 3, "samples": 3})
     (during,) = jigsaw["during"]
     assert during == pytest.approx({"step": 1, "greedy": 0.5, "sampled": 0.3, "valid": 1.0, "samples": 3})
-    # Of an evaluation that was repeated, the last one counts.
+    # If an evaluation was repeated, the last one counts.
     assert jigsaw["after"] == pytest.approx({"greedy": 0.5, "sampled": 0.7, "valid": 1.0, "samples": 3})
-    # "12" is right for two of three samples; two of the six ordered pairs of samples agree.
+    # The constant "12" is right for two of three samples. Two of the six ordered pairs of samples have equal truths.
     assert jigsaw["best_constant"] == pytest.approx(2 / 3)
     assert jigsaw["random"] == pytest.approx(1 / 3)
 
