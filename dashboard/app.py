@@ -41,12 +41,12 @@ def create_app(
     page: Path = PAGE,
     benches: Sequence[BenchmarkColumn] = (),
 ) -> FastAPI:
-    """Return the dashboard over an open store.
+    """Return the application that serves an open store.
 
     Args:
-        launcher: starts runs; None: the dashboard shows runs and can ask them to stop, but starts none.
+        launcher: starter of runs. If None, the dashboard shows runs and can request that they stop, but starts none.
         page: folder of the page's files.
-        benches: benchmark columns with their published scores, shown while no model was evaluated.
+        benches: benchmark columns with their published scores, shown until a model is evaluated.
     """
     change_feed = ChangeFeed(database)
     # add_docs serves the documentation instead, to callers who may read.
@@ -88,7 +88,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _invalid_request(_: Request, error: Exception) -> Response:
-    """Answer a request with an invalid parameter or body: name, value, rule and fix, one line per problem."""
+    """Return a 422 response for an invalid parameter or body, with one line per problem: name, value, rule and fix."""
     assert isinstance(error, RequestValidationError)
     lines = []
     for problem in error.errors()[:10]:
@@ -101,29 +101,29 @@ async def _invalid_request(_: Request, error: Exception) -> Response:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """Answer with the error's own words; tell a wrong method (405) from a wrong address (404)."""
+    """Return the error's own message; a wrong method gets 405 and a wrong address 404."""
     assert isinstance(error, HTTPException)
     allowed = _methods(request) if error.status_code in (404, 405) else set()
-    # The page's files are mounted at "/", so a wrong method on a route arrives here as 404.
+    # The page's files are mounted at "/", so Starlette reports a wrong method on a route as 404.
     if error.status_code == 405 or (allowed and request.method not in allowed):
         methods = ", ".join(sorted(allowed or {"GET", "HEAD"}))
         detail = f"{request.method}: this address does not take it. Use {methods}."
         return JSONResponse({"detail": detail}, 405, {"Allow": methods})
-    unreadable = error.status_code == 400  # FastAPI's response to a body that is not text
+    unreadable = error.status_code == 400  # FastAPI's status for a body that is not text
     return JSONResponse({"detail": error.detail}, 422 if unreadable else error.status_code, error.headers)
 
 
 def _methods(request: Request) -> set[str]:
-    """Return the methods of all routes at this path; Starlette knows only those of the first."""
+    """Return the methods of all routes at this path. Starlette itself reports only those of the first route."""
     matches = request.app.openapi()["paths"]
     templates = (path for path in matches if compile_path(path)[0].match(request.url.path))
     return {method.upper() for path in templates for method in matches[path]}
 
 
 async def _store_unavailable(_: Request, error: Exception) -> Response:
-    """Answer without the reason, which may name hosts and users: that goes to the log."""
-    logger.warning("The run store does not answer: %s", error)
-    detail = "the run store does not answer. Try again in a moment; the server's log has the reason."
+    """Return 503 without the reason, which may name hosts and users; the reason is logged."""
+    logger.warning("The run store is unavailable: %s", error)
+    detail = "the run store is unavailable. Try again in a moment; the server's log has the reason."
     return JSONResponse({"detail": detail}, 503, {"Retry-After": "5"})
 
 

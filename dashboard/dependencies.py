@@ -1,4 +1,4 @@
-"""What route functions receive: the services behind them, and checked parameters."""
+"""Dependencies of route functions: the services behind them, and validated parameters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from store.database import Database
 from store.reading.reader import RunReader
 from store.records import RunDetail, clean
 
-MAX_ID = 2**31 - 1  # largest number of a run or step: PostgreSQL's columns have 4 bytes
+MAX_ID = 2**31 - 1  # largest number of a run or step; PostgreSQL's integer columns have 4 bytes
 MAX_PAGE_SIZE = 200
 MAX_CURVE_POINTS = 5000
-MAX_ENTRIES = 1000  # most entries of a list that usually comes whole
-MAX_STEPS = 20_000
+MAX_ENTRIES = 1000  # page size of lists that are usually returned whole
+MAX_STEPS = 20_000  # page size of lists of steps
 TOTAL_COUNT_HEADER = "Total-Count"
 
 T = TypeVar("T")
@@ -40,18 +40,18 @@ class DashboardServices:
     benches: tuple[BenchmarkColumn, ...]  # columns with published scores, shown while no model was evaluated
 
     def require_run(self, run_id: int) -> None:
-        """Raise 404 where there is no such run."""
+        """Raise 404 if there is no such run."""
         self.folder(run_id)
 
     def folder(self, run_id: int) -> str:
-        """Return the folder or bucket with a run's pictures. Raises 404 where there is no such run."""
+        """Return the folder or bucket with a run's pictures. Raises 404 if there is no such run."""
         found = self.reader.folder(run_id)
         if found is None:
             raise run_not_found(run_id)
         return found
 
     def detail(self, run_id: int) -> RunDetail:
-        """Return a run with its configuration. Raises 404 where there is no such run."""
+        """Return a run with its configuration. Raises 404 if there is no such run."""
         found = self.reader.run(run_id)
         if found is None:
             raise run_not_found(run_id)
@@ -59,23 +59,23 @@ class DashboardServices:
 
 
 class Paging:
-    """The part of a list that a request asks for. The Total-Count header of the response gives the whole length."""
+    """The requested part of a list. The Total-Count header of the response gives the length of the whole list."""
 
     def __init__(self, response: Response, offset: Offset = 0, limit: EntryLimit = MAX_ENTRIES) -> None:
         self._response, self.offset, self.limit = response, offset, limit
 
     def set_total(self, count: int) -> None:
-        """Set the header that gives the number of entries in all."""
+        """Set the Total-Count header."""
         self._response.headers[TOTAL_COUNT_HEADER] = str(count)
 
     def cut(self, entries: Sequence[T]) -> list[T]:
-        """Return the requested part of all entries, and set the header."""
+        """Return the requested part of `entries`, and set the Total-Count header."""
         self.set_total(len(entries))
         return list(entries[self.offset : self.offset + self.limit])
 
 
 class StepPaging(Paging):
-    """The same for lists of steps, which are longer."""
+    """Paging for lists of steps, with a higher limit."""
 
     def __init__(self, response: Response, offset: Offset = 0, limit: StepLimit = MAX_STEPS) -> None:
         super().__init__(response, offset, limit)
@@ -84,11 +84,12 @@ class StepPaging(Paging):
 _HEADERS = {
     TOTAL_COUNT_HEADER: {"description": "number of entries on all pages", "schema": {"type": "integer"}}
 }
-WITH_TOTAL: dict[int | str, dict[str, Any]] = {200: {"headers": _HEADERS}}  # documents the header of Paging
+# OpenAPI description of responses with the Total-Count header.
+WITH_TOTAL: dict[int | str, dict[str, Any]] = {200: {"headers": _HEADERS}}
 
 
 def run_not_found(run_id: int) -> HTTPException:
-    """Return the error for a number that no run has."""
+    """Return the 404 error for a run that does not exist."""
     return HTTPException(404, f"run {run_id}: no run has this number. Look it up in the list of runs.")
 
 

@@ -18,19 +18,19 @@ class ApiModel(BaseModel):
 
 
 class ErrorResponse(ApiModel):
-    """The body of an error response: name, value, rule and fix in words."""
+    """The body of an error response: a sentence with name, value, rule and fix."""
 
     detail: str
 
 
 class Health(ApiModel):
-    """The answer of a health check that passes."""
+    """The response of a health check that passes."""
 
     status: Literal["ok"] = "ok"
 
 
 class Me(ApiModel):
-    """What the caller may do."""
+    """The permissions of the caller."""
 
     role: AccessRole | None
     needs_token: bool  # whether reading needs a token
@@ -55,10 +55,10 @@ class LoggedIn(ApiModel):
 
 
 class Accepted(ApiModel):
-    """A recorded request. The run's requests show its outcome."""
+    """An accepted request. The run's list of requests shows its outcome."""
 
     request_id: int
-    run_id: int | None  # number of the run; null: none was started
+    run_id: int | None  # number of the run; null if none was started
     message: str
 
 
@@ -66,7 +66,7 @@ class GroupCount(ApiModel):
     """The number of groups of a task that were recorded at a step."""
 
     step: int
-    held_out: bool  # true: groups of an evaluation after this many steps; false: groups that were trained on
+    held_out: bool  # true for groups of an evaluation after this many steps, false for training groups
     task: str
     count: int
 
@@ -93,7 +93,7 @@ class Difference(ApiModel):
     """A setting that differs between two runs."""
 
     key: str  # dotted name
-    mine: Any  # null where the run does not have the setting
+    mine: Any  # null if the run does not have the setting
     theirs: Any
 
 
@@ -102,7 +102,7 @@ class ConfigView(ApiModel):
 
     config: dict[str, Any]
     environment: dict[str, Any]
-    differences: tuple[Difference, ...] | None  # null: no other run was given
+    differences: tuple[Difference, ...] | None  # null if no other run was given
 
 
 class MetricInfo(ApiModel):
@@ -127,10 +127,10 @@ class BenchmarkColumn(ApiModel):
 class BenchmarkRow(ApiModel):
     """The scores of one model."""
 
-    run_id: int | None  # number of the run that trained the model; null: no run here did
+    run_id: int | None  # number of the run that trained the model; null if no run in this store did
     name: str
     time: float
-    scores: dict[str, float]  # in percent, by column
+    scores: dict[str, float]  # scores in percent, by column
     valid: dict[str, float]  # share of valid completions, by column
 
 
@@ -142,17 +142,17 @@ class Benchmarks(ApiModel):
 
 
 class ChangeNotice(ApiModel):
-    """One event of the stream: what changed, without the new data."""
+    """An event of the stream. It says what changed, without the new data."""
 
-    run_id: int | None  # number of the run; null: the list of runs
-    what: tuple[str, ...]  # kinds of changes; see store.records.ChangeKind
+    run_id: int | None  # number of the run; null for the list of runs
+    what: tuple[str, ...]  # kinds of changes, see store.records.ChangeKind
     step: int | None  # number of steps that the run has done
 
 
 class StopRequest(ApiModel):
-    """How to stop a run."""
+    """The manner of stopping a run."""
 
-    now: bool = False  # true: end its processes at once, without a checkpoint
+    now: bool = False  # whether to end its processes at once, without a checkpoint
 
 
 class YamlConfig(ApiModel):
@@ -173,7 +173,7 @@ class StartRequest(ApiModel):
 def group_view(group: StoredGroup) -> GroupView:
     """Return the group with the address of each picture.
 
-    Browsers keep pictures forever, so the address changes when a resumed run samples a step again.
+    Browsers cache pictures forever, so the address changes when a resumed run repeats a step.
     """
     clips = []
     for number, clip in enumerate(group.frames):
@@ -194,19 +194,19 @@ def _version(group: StoredGroup, file: str) -> str:
 _DESCRIPTIONS = {
     401: "the token is missing or wrong",
     403: "this token or page may not do that",
-    404: "nothing has that number or name",
+    404: "there is nothing with that number or name",
     408: "the request's body took too long to arrive",
     409: "the run's state does not allow it",
     413: "the request's body is too large",
     422: "a parameter or the body is invalid",
     429: "too many requests",
-    503: "the run store does not answer, or the server is at its limit",
+    503: "the run store is unavailable, or the server is at its limit",
 }
 _WAIT = {"Retry-After": {"description": "seconds to wait, if known", "schema": {"type": "integer"}}}
 
 
 def error_responses(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """Return the API documentation of these error responses; 413 (body too long) brings 408 (too slow) with it."""
+    """Return the API documentation of these error responses. 413 (body too long) implies 408 (body too slow)."""
     listed = (408, *codes) if 413 in codes else codes
     return {
         code: {"model": ErrorResponse, "description": _DESCRIPTIONS[code]}

@@ -1,4 +1,4 @@
-"""Serves the dashboard from the current process until a signal ends it."""
+"""Serving the dashboard from the current process until a signal ends it."""
 
 import signal
 import socket
@@ -15,23 +15,23 @@ from dashboard.services.change_feed import ChangeFeed
 from dashboard.settings import DashboardError, Settings
 from store.database import Database
 
-_SHUTDOWN_TIMEOUT_S = 5  # time that open requests get once the server is told to stop
+_SHUTDOWN_TIMEOUT_S = 5  # time for open requests to finish after a signal
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that ends the change streams when it stops; they would never end by themselves."""
+    """A uvicorn server that ends the change streams at shutdown, because they would not end by themselves."""
 
     def __init__(self, config: uvicorn.Config, change_feed: ChangeFeed) -> None:
         super().__init__(config)
-        self._hub = change_feed
+        self._change_feed = change_feed
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End the server only. uvicorn would raise the signal again, and the caller could not clean up."""
+        """Stop only the server. uvicorn would raise the signal again, and the caller could not clean up."""
         self.force_exit = self.should_exit and sig == signal.SIGINT  # a second Ctrl-C
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._hub.close()
+        self._change_feed.close()
         await super().shutdown(sockets)
 
 
@@ -46,11 +46,11 @@ def serve(
     """Serve until SIGINT or SIGTERM. The store stays open.
 
     Args:
-        say: is given the line with the dashboard's address.
+        say: called with the line that gives the dashboard's address.
         benches: see create_app.
 
     Raises:
-        DashboardError: the address cannot be listened on.
+        DashboardError: the server cannot listen on the address.
     """
     listener = _listen(settings.host, settings.port)
     port: int = listener.getsockname()[1]
@@ -78,11 +78,11 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         reason = error.strerror or str(error)
         raise DashboardError(
-            f"{host}:{port}: cannot be listened on ({reason}). Choose another --port, or 0 for any free one."
+            f"{host}:{port}: the server cannot listen there ({reason}). Choose another --port, or 0 for any free one."
         ) from None
 
 
 def _address(settings: Settings, port: int) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    # Browsers do not send what follows #, so the token reaches no server's log.
+    # Browsers do not send the part after #, so the token appears in no server's log.
     return f"http://{host}:{port}/" + (f"#token={settings.token}" if settings.made_token else "")

@@ -1,4 +1,4 @@
-"""How the dashboard is served and who may use it, from the environment. Unsafe settings are refused."""
+"""Settings of the dashboard from the environment: its address and who may use it. Unsafe settings are refused."""
 
 import ipaddress
 import os
@@ -15,7 +15,7 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")  # printable ASCII, which fits in a header
 
 
 class DashboardError(ValueError):
-    """A setting keeps the dashboard from being served. The message gives name, value, rule and fix."""
+    """A setting with which the dashboard cannot be served. The message gives name, value, rule and fix."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Settings:
 
     Attributes:
         token: token of operators, who may start, stop and resume runs.
-        read_token: token of readers; None: operators are the only ones with a token.
+        read_token: token of readers; if None, only operators have a token.
         open_reading: whether reading needs no token.
-        made_token: whether the operator token was generated for this start, and has to be shown.
+        made_token: whether the operator token was generated at this start, and has to be printed.
         allow_any_config: whether configurations over HTTP may set everything, code and places included.
         roots: places of models and data that configurations over HTTP may name: folders, bucket addresses, and owners
             of models on the Hugging Face hub.
@@ -60,14 +60,14 @@ def from_environment(
     On a loopback address without tokens, reading is open and an operator token is generated.
 
     Raises:
-        DashboardError: another address without a token, a weak token, or an invalid FORWARDED_ALLOW_IPS.
+        DashboardError: the address is not loopback and there is no token, a token is weak, or a variable is invalid.
     """
     _check_proxies(environment)
     token = _token("VIDEOSSR_TOKEN", environment)
     read_token = _token("VIDEOSSR_READ_TOKEN", environment)
     if not 0 <= port <= 65535:
         raise DashboardError(
-            f"--port={port}: ports go from 0 to 65535 (0: any free one). Choose one of these."
+            f"--port={port}: ports go from 0 to 65535. Choose one of these; 0 means any free one."
         )
     if token is None and not is_loopback(host):
         raise DashboardError(
@@ -121,7 +121,7 @@ def _token(name: str, environment: Mapping[str, str]) -> str | None:
 
 
 def _check_proxies(environment: Mapping[str, str]) -> None:
-    """Refuse an invalid FORWARDED_ALLOW_IPS: uvicorn would take it for a name that never matches."""
+    """Refuse an invalid FORWARDED_ALLOW_IPS, which uvicorn would accept as a name that never matches."""
     for entry in environment.get("FORWARDED_ALLOW_IPS", "").split(","):
         try:
             if (text := entry.strip()) not in ("", "*"):

@@ -15,9 +15,9 @@ class Caller:
     """The sender of a request.
 
     Attributes:
-        role: None: no token and no session.
-        name: the name they gave, which is not verified; None: none.
-        key: what their requests are counted by: the session, the role and network, or the network.
+        role: role of the token or session; None without either.
+        name: name that the caller gave, not verified; None without one.
+        key: key under which the caller's requests are counted: the session, the role and network, or the network.
     """
 
     role: AccessRole | None
@@ -29,7 +29,7 @@ def cleaned_name(text: str) -> str | None:
     r"""Return a name on one line, of at most MAX_NAME_LENGTH visible characters; None if nothing is left.
 
     In the log the name is followed by "(operator) at ADDRESS", so it must not hold brackets that imitate this.
-    Control characters, line ends and marks that turn the direction of writing become spaces.
+    Control characters, line ends and marks that change the direction of writing become spaces.
 
     >>> cleaned_name(" Ann\nB. (operator) ")
     'Ann B. operator'
@@ -44,12 +44,12 @@ def name_in_header(value: str | None) -> str | None:
 
 
 def cleaned_address(host: str | None) -> str:
-    """Return a valid address unchanged, and a fixed text for anything else: proxies forward whatever they were sent."""
+    """Return a valid address unchanged, and a fixed text for anything else, which a proxy may have forwarded."""
     return host if host and _ADDRESS.fullmatch(host) else _UNKNOWN
 
 
 def network_of(address: str) -> str:
-    """Return what an address is counted by: for IPv6 its /64, since one customer owns all addresses of it.
+    """Return the network under which an address is counted: for IPv6 its /64, which usually belongs to one customer.
 
     >>> network_of("10.0.0.7"), network_of("2001:db8::7")
     ('10.0.0.7', '2001:db8::/64')

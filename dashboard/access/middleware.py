@@ -1,4 +1,4 @@
-"""Checks on every request before any route: which page sends it, how long its body is; and security headers."""
+"""Checks on every request before any route (the page that sends it, the length of its body), and security headers."""
 
 import asyncio
 from urllib.parse import SplitResult, urlsplit
@@ -12,7 +12,7 @@ from dashboard.settings import is_loopback
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_TIMEOUT_S = 20.0
-_HSTS = "max-age=31536000"  # one year; without includeSubDomains, as subdomains may not have https
+_HSTS = "max-age=31536000"  # one year; without includeSubDomains, because subdomains may not have https
 _UNSAFE_METHODS = ("POST", "PUT", "PATCH", "DELETE")
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -32,7 +32,7 @@ _HEADERS = {
 
 
 class _Refusal(Exception):
-    """A request is refused before it reaches a route."""
+    """The refusal of a request before it reaches a route."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
@@ -45,8 +45,8 @@ class RequestGuard:
     """Middleware that refuses other sites' pages and long or slow bodies, and adds security headers to responses.
 
     Args:
-        loopback: whether only this machine reaches the server. Then a Host that is not this machine's is refused too:
-            a site could point its own name here, and its page would count as ours (DNS rebinding).
+        loopback: whether only this machine reaches the server. Then a Host that is not this machine is refused, because
+            another site could point its own name here, and its page would count as ours (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
@@ -70,7 +70,7 @@ class RequestGuard:
 
 
 def _with_headers(send: Send, path: str, *, https: bool) -> Send:
-    """Return `send` with security headers, and with HSTS where the request came over https."""
+    """Return a `send` that adds security headers, and HSTS if the request came over https."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -79,7 +79,7 @@ def _with_headers(send: Send, path: str, *, https: bool) -> Send:
             if https:
                 headers["Strict-Transport-Security"] = _HSTS
             headers["Content-Security-Policy"] = _DOCS_POLICY if path == "/docs" else _POLICY
-            # API responses are for the caller only; the page's files are revalidated, and rarely sent again.
+            # API responses must not be cached. The page's files may be, and are revalidated on every use.
             headers.setdefault("Cache-Control", "no-store" if path.startswith("/api") else "no-cache")
         await send(message)
 
@@ -112,7 +112,7 @@ def _demand_own_page(scope: Scope, loopback: bool) -> None:
 
 
 async def _body_in_time(scope: Scope, receive: Receive) -> bytes:
-    """Return the request's body. Raises _Refusal if it is too long, or too slow, which would hold a connection."""
+    """Return the request's body. Raises _Refusal if it is too long, or so slow that it would hold the connection."""
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             return await _body(scope, receive)
@@ -139,7 +139,7 @@ async def _body(scope: Scope, receive: Receive) -> bytes:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that gives the body, which was read already, and then whatever `receive` gives."""
+    """Return a `receive` that first returns the body, which was read already, and then calls `receive`."""
     given = False
 
     async def replay() -> Message:
@@ -157,7 +157,7 @@ def _hostname(host: str) -> str:
 
 
 def _parts(address: str) -> SplitResult:
-    """Return the parts of an address; empty ones if it is invalid."""
+    """Return the parts of an address; all parts are empty if it is invalid."""
     try:
         return urlsplit(address)
     except ValueError:

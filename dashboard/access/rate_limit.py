@@ -1,4 +1,4 @@
-"""A rate limiter: how often each client may do something. Pure."""
+"""A rate limiter. It does no I/O."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ class RateLimiter:
     """A token bucket per client: `burst` uses at once, then one every `every_s` seconds. Safe across threads.
 
     Args:
-        max_clients: number of clients remembered; beyond it, the client that used it longest ago is forgotten.
+        max_clients: number of clients remembered; beyond it, the least recently seen client is forgotten.
     """
 
     def __init__(
@@ -23,10 +23,10 @@ class RateLimiter:
     ) -> None:
         self._burst, self._every_s, self._max_clients, self._clock = burst, every_s, max_clients, clock
         self._lock = threading.Lock()
-        self._full_at: OrderedDict[str, float] = OrderedDict()  # when each client's bucket is full again
+        self._full_at: OrderedDict[str, float] = OrderedDict()  # time when each bucket is full again
 
     def wait_s(self, client: str) -> float:
-        """Return the seconds until `client` has a use left; 0: now."""
+        """Return the seconds until `client` has a use left; 0 if it has one now."""
         with self._lock:
             return self._wait_s(client, self._clock())
 

@@ -1,4 +1,4 @@
-"""Authentication: who sends a request, by token or session, and how many requests they may send."""
+"""Authentication of callers by token or session, and limits on how many requests they may send."""
 
 import hashlib
 import hmac
@@ -21,7 +21,7 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 
 logger = logging.getLogger(__name__)
 
-# For the API's documentation only; the Authenticator reads the headers itself.
+# These only describe the API; the Authenticator reads the headers itself.
 _bearer = HTTPBearer(auto_error=False, description="VIDEOSSR_TOKEN, or VIDEOSSR_READ_TOKEN to read")
 _session = APIKeyCookie(
     name=COOKIE, auto_error=False, description="set by POST /api/session; the name ends with the port"
@@ -29,7 +29,7 @@ _session = APIKeyCookie(
 
 
 class Authenticator:
-    """Tells who sends a request, and limits wrong tokens, POST requests and requests for curves."""
+    """An authenticator of callers that also limits wrong tokens, POST requests and requests for curves."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
@@ -41,11 +41,11 @@ class Authenticator:
     def role_of_token(self, token: str, client: str) -> AccessRole | None:
         """Return the role of a token; None if it is wrong. Raises 429 after too many wrong tokens from `client`.
 
-        A right token always passes, however many wrong ones came from that address: colleagues may share it with a
-        guesser. So the limit does not stop guessing. The length of tokens does: 16 random characters cannot be guessed
-        at any speed a server answers at. The limit keeps logs short and slows down a misconfigured program.
+        A right token always passes, even after many wrong ones, because an attacker may share the address with
+        colleagues. So this limit does not prevent guessing; the length of tokens does, because 16 random characters
+        cannot be guessed at any realistic rate. The limit keeps logs short and slows down misconfigured programs.
         """
-        # Always compare with both tokens, so that the response time does not tell which one matched.
+        # Always compare with both tokens, so that the response time does not reveal which one matched.
         known = (self._settings.token, self._settings.read_token)
         operates, reads = (text is not None and _same(token, text) for text in known)
         if operates or reads:
@@ -56,7 +56,7 @@ class Authenticator:
         return None
 
     def caller(self, request: Request) -> Caller:
-        """Return who sends a request. Raises 401 (wrong token), 403 (not from our page) and 429 (too many)."""
+        """Return the caller. Raises 401 (wrong token), 403 (not from our page) and 429 (too many wrong tokens)."""
         client = client_of(request)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme:
@@ -69,7 +69,7 @@ class Authenticator:
         session = self.sessions.read(request.cookies.get(cookie, ""))
         if session is None:
             return Caller(None, None, network_of(client))
-        # A form on another site's page would send the cookie too. Browsers name the page in Origin.
+        # A form on another site's page would send the cookie too, but browsers name that page in Origin.
         if request.method not in _SAFE and "origin" not in request.headers:
             raise HTTPException(
                 403, "Origin: is missing, and without it a session may only read. Send a token instead."
@@ -77,12 +77,12 @@ class Authenticator:
         return Caller(session.role, session.name, f"session {session.number}")
 
     def count_post(self, request: Request) -> None:
-        """Count a request that changes something. Raises 429 where the caller sends too many."""
+        """Count a request that changes something. Raises 429 if the caller sends too many."""
         if wait_s := self._posts.take(self.caller(request).key):
             raise _too_many(wait_s, "requests")
 
     def count_curves(self, request: Request) -> None:
-        """Count a request for curves, whose response can be megabytes. Raises 429 where the caller sends too many."""
+        """Count a request for curves, whose response can be megabytes. Raises 429 if the caller sends too many."""
         if wait_s := self._curves.take(self.caller(request).key):
             raise _too_many(wait_s, "requests for curves")
 
@@ -92,12 +92,12 @@ class Authenticator:
 
 
 def client_of(request: Request) -> str:
-    """Return the client's address: the one a proxy reports, if FORWARDED_ALLOW_IPS trusts the proxy."""
+    """Return the client's address, or the one that a proxy reports if FORWARDED_ALLOW_IPS trusts the proxy."""
     return cleaned_address(request.client.host if request.client else None)
 
 
 def is_https(request: Request) -> bool:
-    """Return whether the request came over https, to us or to a proxy that FORWARDED_ALLOW_IPS trusts."""
+    """Return whether the request came over https, to this server or to a proxy that FORWARDED_ALLOW_IPS trusts."""
     return request.url.scheme == "https"
 
 
@@ -112,14 +112,14 @@ def authenticator_of(request: Request) -> Authenticator:
 
 
 def anyone(request: Request) -> AccessRole | None:
-    """Return the caller's role; a dependency of routes that everybody may use."""
+    """Return the caller's role, which may be None. A dependency of routes without access control."""
     return authenticator_of(request).caller(request).role
 
 
 def _require(
     allowed: Callable[[Authenticator, AccessRole | None], bool], otherwise: str
 ) -> Callable[..., AccessRole | None]:
-    """Return a dependency that raises 401 or 403, saying `otherwise`, for callers who are not allowed."""
+    """Return a dependency that raises 401 or 403 with the message `otherwise` for callers who are not allowed."""
 
     def check(
         request: Request,
@@ -148,12 +148,12 @@ operator = _require(
 
 
 def rate_limited(request: Request) -> None:
-    """Raise 429 where the caller sends too many requests that change something."""
+    """Raise 429 if the caller sends too many requests that change something."""
     authenticator_of(request).count_post(request)
 
 
 def curves_rate_limited(request: Request) -> None:
-    """Raise 429 where the caller requests too many curves."""
+    """Raise 429 if the caller requests too many curves."""
     authenticator_of(request).count_curves(request)
 
 

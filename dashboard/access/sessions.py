@@ -1,4 +1,4 @@
-"""Browser sessions: signed cookies that say who logged in, which only this server can make."""
+"""Browser sessions: cookies that say who logged in, signed so that only this server can create them."""
 
 import hashlib
 import secrets
@@ -11,7 +11,7 @@ from dashboard.schemas import AccessRole
 from dashboard.settings import Settings
 
 SESSION_DURATION_S = 7 * 24 * 3600
-COOKIE = "videossr_session"  # base of the name; see Sessions.cookie
+COOKIE = "videossr_session"  # base of the cookie's name; see Sessions.cookie
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,14 @@ class Session:
 
     role: AccessRole
     name: str | None  # name given at the log-in; it is not verified
-    number: str  # random, different for each log-in
+    number: str  # random number of the log-in
 
 
 class Sessions:
-    """Makes and reads session cookies.
+    """A maker and reader of session cookies.
 
-    A session is signed, together with its time, with a key derived from the tokens. So every process with the same
-    tokens accepts it, and changing a token ends all sessions.
+    A session and its time are signed with a key derived from the tokens. So every process with the same tokens accepts
+    it, and changing a token ends all sessions.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -48,7 +48,7 @@ class Sessions:
         return self._signer.dumps(astuple(Session(role, name, secrets.token_hex(8))))
 
     def read(self, value: str) -> Session | None:
-        """Return the session of a cookie's value; None if it is not ours or has expired."""
+        """Return the session of a cookie's value; None if its signature is wrong or it has expired."""
         try:
             return Session(*self._signer.loads(value, max_age=SESSION_DURATION_S))
         except BadSignature:
@@ -57,8 +57,8 @@ class Sessions:
 
 @lru_cache(maxsize=8)
 def _key(token: str, read_token: str) -> bytes:
-    """Return the signing key. Slow on purpose.
+    """Return the signing key, derived slowly on purpose.
 
-    A reader knows one token and has a signature, and could otherwise guess the operator's token offline.
+    A reader knows the read token and a signature. With a fast derivation, a reader could guess the operator's token.
     """
     return hashlib.scrypt(f"{token}\n{read_token}".encode(), salt=b"videossr-session", n=2**14, r=8, p=1)

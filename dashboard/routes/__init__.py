@@ -6,8 +6,8 @@ rollouts     recorded groups with their frames
 benchmarks   results of `videossr eval`
 stream       changes as server-sent events
 actions      starting, stopping, saving and resuming runs
-log          everything that people have requested
-session      who is asking; logging in and out
+log          requests to all runs: who made them, and their outcome
+session      the caller's permissions; logging in and out
 health       liveness and readiness
 api_docs     the API's documentation at /docs
 """

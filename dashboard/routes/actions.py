@@ -1,4 +1,4 @@
-"""Starting, stopping, saving and resuming runs. Every request is recorded: who, when, and its outcome."""
+"""Starting, stopping, saving and resuming runs. Every request is recorded with its sender, time and outcome."""
 
 import time
 from collections.abc import Callable
@@ -56,7 +56,7 @@ Who = Annotated[str, Depends(who)]
 
 @router.post("", status_code=202)
 def start(services: Services, wanted: StartRequest, by: Who) -> Accepted:
-    """Start a run from one of the server's configurations, or from YAML that names neither code nor closed places."""
+    """Start a run from one of the server's configurations, or from YAML without code and closed places."""
     launcher = _launcher(services)
     request_id = add_request(services.database, None, "start", by)
 
@@ -68,7 +68,7 @@ def start(services: Services, wanted: StartRequest, by: Who) -> Accepted:
 
 @router.post("/{run_id}/stop", status_code=202, responses=_RUN_ERRORS | error_responses(413))
 def stop(services: Services, run_id: PathId, by: Who, wanted: StopRequest = _STOP_AFTER_THE_STEP) -> Accepted:
-    """Ask the run to stop after its current step, with a checkpoint; or end it now, without one."""
+    """Request that the run stop after its current step, with a checkpoint, or end it now, without one."""
     run = services.detail(run_id)
     _require_state(
         run, run.state in ("queued", "running", "stalled"), "has ended, so there is nothing to stop"
@@ -84,7 +84,7 @@ def stop(services: Services, run_id: PathId, by: Who, wanted: StopRequest = _STO
     )
     request_id = _ask(services.database, run_id, "stop", by)
     if wanted.now and services.launcher is not None:
-        # A run that was started elsewhere cannot be ended from here; it reads the request as soon as it begins.
+        # A run that was started elsewhere cannot be ended from here, but it reads the request as soon as it begins.
         with suppress(ValueError, LaunchError):
             services.launcher.end(run)
     when = "after its current step, or at once if none has begun"
@@ -93,7 +93,7 @@ def stop(services: Services, run_id: PathId, by: Who, wanted: StopRequest = _STO
 
 @router.post("/{run_id}/checkpoint", status_code=202, responses=_RUN_ERRORS)
 def checkpoint(services: Services, run_id: PathId, by: Who) -> Accepted:
-    """Ask the run to write a checkpoint after its current step."""
+    """Request that the run write a checkpoint after its current step."""
     run = services.detail(run_id)
     trains = run.state in ("running", "stalled") and not run.silent
     _require_state(run, trains, "is not training, so there is nothing to save")
@@ -116,10 +116,10 @@ def resume(services: Services, run_id: PathId, by: Who) -> Accepted:
 def _carry_out(
     services: DashboardServices, request_id: int, act: Callable[[], Launched], otherwise: int
 ) -> Accepted:
-    """Carry out a request, and record its outcome in any case.
+    """Carry out a request, and record its outcome even if it fails.
 
     Args:
-        otherwise: status of the response where the request is refused.
+        otherwise: status of the response if the request is refused.
     """
     outcome, run_id = "failed; the server's log has the reason", None
     try:
@@ -142,7 +142,7 @@ def _launcher(services: DashboardServices) -> Launcher:
 
 
 def _checked(services: DashboardServices, launcher: Launcher, wanted: StartRequest) -> str:
-    """Return the configuration as YAML. Raises ConfigRefused where it sets something that it may not."""
+    """Return the configuration as YAML. Raises ConfigRefused if it sets something that may not be set over HTTP."""
     settings = services.settings
     rules = ConfigRules(launcher.config_class, roots=settings.roots, runs_dir=str(settings.runs_dir))
     if not settings.allow_any_config:
@@ -166,16 +166,16 @@ def _require_state(run: RunDetail, holds: bool, otherwise: str) -> None:
 
 
 def _ask(database: Database, run_id: int, action: Action, by: str, *, now: bool = False) -> int:
-    """Record the request, also among the run's events.
+    """Record the request, and an event of the run.
 
     Args:
-        now: whether the dashboard carries it out, and not the run.
+        now: whether the dashboard carries it out instead of the run.
     """
     try:
         request_id = add_request(database, run_id, action, by, of_the_run=not now)
     except StoreUnavailable:
         raise
-    except StoreError as error:  # it ended in the meantime
+    except StoreError as error:  # The run has ended in the meantime.
         raise HTTPException(409, str(error)) from None
     event = EventEntry(
         time.time(), "request", f"{by} requests: {action}{' now' if now else ''} (request {request_id})."

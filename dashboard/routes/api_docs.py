@@ -1,4 +1,4 @@
-"""The API's documentation. Swagger UI's files are served from here, so it needs no internet."""
+"""The API's documentation. This server also serves Swagger UI's files, so the page needs no internet."""
 
 from importlib.resources import files
 from typing import Any
@@ -38,7 +38,7 @@ _START = """SwaggerUIBundle({
 def add_docs(app: FastAPI) -> None:
     """Serve /docs and /openapi.json to callers who may read.
 
-    The document says that error responses are JSON, also for routes that otherwise return pictures or CSV.
+    The OpenAPI document says that error responses are JSON, also for routes that otherwise return pictures or CSV.
     """
     document = app.openapi
 

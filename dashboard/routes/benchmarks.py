@@ -1,4 +1,4 @@
-"""Results of `videossr eval`, next to published scores and those of guessing."""
+"""Results of `videossr eval`, next to the published scores and the scores of guessing."""
 
 import logging
 from typing import Any
@@ -31,7 +31,7 @@ class _Scores(BaseModel):
 
 @router.get("/benchmarks", responses=WITH_TOTAL)
 def benchmarks(services: Services, paging: ListPaging) -> Benchmarks:
-    """List the evaluated models, newest first, and the benchmarks as columns; without models, the published columns."""
+    """List the evaluated models, newest first, with the benchmarks as columns. Without models, list only columns."""
     columns: dict[str, BenchmarkColumn] = {}
     rows: dict[tuple[int, str, int], dict[str, Any]] = {}
     results, total = services.reader.bench_results(offset=paging.offset, limit=paging.limit)

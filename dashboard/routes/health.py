@@ -1,4 +1,4 @@
-"""Liveness and readiness, for what supervises the server."""
+"""Liveness and readiness, for Kubernetes or another supervisor."""
 
 from fastapi import APIRouter
 
@@ -16,6 +16,6 @@ def healthz() -> Health:
 
 @router.get("/readyz", responses=error_responses(503))
 def readyz(services: Services) -> Health:
-    """Report that the run store answers."""
+    """Report that the run store is available."""
     services.database.ping()
     return Health()

@@ -12,5 +12,5 @@ router = APIRouter(prefix="/api", tags=["actions"], dependencies=[Depends(reader
 
 @router.get("/requests")
 def list_all_requests(services: Services, offset: Offset = 0, limit: Limit = 50) -> Page[RunRequest]:
-    """List the requests to all runs, and to start one: who made them, and their outcome. Newest first."""
+    """List all requests to runs, and to start runs, newest first: who made them, and their outcome."""
     return services.reader.requests(offset=offset, limit=limit)

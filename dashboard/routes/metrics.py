@@ -24,7 +24,7 @@ router = APIRouter(
 )
 
 _CSV_ROWS_AT_ONCE = 1000
-_MAX_POINTS_IN_RESPONSE = 2_000_000  # a response is built in memory
+_MAX_POINTS_IN_RESPONSE = 2_000_000  # limits memory, because a response is built in memory
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ def list_metrics() -> tuple[MetricInfo, ...]:
 def small_curves(
     services: Services, run: RunIds, name: MetricName, points: Annotated[int, Query(ge=2, le=500)] = 60
 ) -> list[Curve]:
-    """Return one metric of several runs in a few points, for small curves in a list."""
+    """Return one metric of several runs, thinned to a few points, for the small curves of a list."""
     return services.reader.curves(_without_repeats(run), name, points)
 
 
@@ -59,9 +59,9 @@ def series(
     max_points: Annotated[int, Query(ge=2, le=MAX_CURVE_POINTS)] = 500,
     first_step: Step | None = None,
     last_step: Step | None = None,
-    since_step: Annotated[Step | None, Query(description="only what came after this step")] = None,
+    since_step: Annotated[Step | None, Query(description="only points after this step")] = None,
 ) -> list[Series]:
-    """Return metrics of runs, at most `max_points` each. A point is the mean, lowest and highest of some steps."""
+    """Return metrics of runs, each thinned to `max_points`. A point has the mean, minimum and maximum of its steps."""
     runs, names = _without_repeats(run), _without_repeats(name)
     _require_small_response(len(runs) * len(names), max_points)
     _require_order("first_step", first_step, last_step)
@@ -79,7 +79,7 @@ def series(
 def metrics_csv(
     services: Services, run_id: PathId, name: Annotated[list[MetricName] | None, Query(max_length=60)] = None
 ) -> CsvResponse:
-    """Return every step of these metrics, or of all, exactly as recorded."""
+    """Return every step of these metrics, or of all metrics, exactly as recorded."""
     run = services.detail(run_id)
     rows = _rows(services.reader, run_id, _without_repeats(name or run.metric_names), last=run.step)
     file = re.sub(r"[^A-Za-z0-9._-]", "_", run.name)[:100]
@@ -87,7 +87,7 @@ def metrics_csv(
 
 
 def _without_repeats(values: Sequence[T]) -> list[T]:
-    """Return the values in order, each once."""
+    """Return the values in order, without repeats."""
     return list(dict.fromkeys(values))
 
 
@@ -108,7 +108,7 @@ def _require_order(name: str, first: int | None, last: int | None) -> None:
 
 
 def _rows(reader: RunReader, run_id: int, names: Sequence[str], *, last: int) -> Iterator[str]:
-    """Yield the CSV some lines at a time, so that a long run's file is never complete in memory."""
+    """Yield the CSV some lines at a time, so that a long run's file is never held in memory as a whole."""
     yield _lines([["step", "time", *(_harmless(name) for name in names)]])
     for first in range(0, last + 1, _CSV_ROWS_AT_ONCE):
         stretch = reader.series(
@@ -129,7 +129,7 @@ def _rows(reader: RunReader, run_id: int, names: Sequence[str], *, last: int) ->
 
 
 def _harmless(name: str) -> str:
-    """Return the name, quoted if a spreadsheet would run it as a formula: the author of a link chooses the names."""
+    """Return the name, quoted if a spreadsheet would run it as a formula; a malicious link could contain one."""
     return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 

@@ -1,4 +1,4 @@
-"""Recorded groups: what the model was shown and asked, and its completions."""
+"""Recorded groups: the frames and question that the model was given, and its completions."""
 
 from typing import Annotated
 
@@ -51,7 +51,7 @@ def list_groups(
     step: Step | None = None,
     task: Annotated[Text | None, Query(max_length=200)] = None,
     held_out: Annotated[
-        bool | None, Query(description="true: groups of evaluations; false: of training")
+        bool | None, Query(description="true: only groups of evaluations; false: only training groups")
     ] = None,
     sort: GroupSort = "-spread",
     offset: Offset = 0,
@@ -102,7 +102,7 @@ def show_frame(
 def prompt_history(
     services: Services, run_id: PathId, prompt_key: PathText, paging: ListPaging
 ) -> tuple[GroupHistory, ...]:
-    """List the groups of one prompt, which show how its completions changed over the steps that sampled it."""
+    """List the groups of one prompt, which show how its completions changed from step to step."""
     services.require_run(run_id)
     found = services.reader.prompt_history(run_id, prompt_key, offset=paging.offset, limit=paging.limit)
     paging.set_total(found.total)

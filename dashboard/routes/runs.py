@@ -67,7 +67,7 @@ def list_events(
     kind: Annotated[list[Annotated[Text, Query(max_length=200)]] | None, Query(max_length=50)] = None,
     limit: Limit = MAX_PAGE_SIZE,
 ) -> list[EventRecord]:
-    """List events, oldest first: those after `after_id`, or else the last ones (before `before_id`)."""
+    """List events, oldest first: those after `after_id` if given, otherwise the last ones (before `before_id`)."""
     services.require_run(run_id)
     return services.reader.events(
         run_id, after_id=after_id, before_id=before_id, kinds=kind or (), limit=limit
@@ -103,7 +103,7 @@ def show_config(
     run_id: PathId,
     against: Annotated[QueryId | None, Query(description="another run to compare with")] = None,
 ) -> ConfigView:
-    """Return the configuration and environment, and how both differ from another run's."""
+    """Return the configuration and environment of a run, and how both differ from those of another run."""
     mine = services.detail(run_id)
     differences = None
     if against is not None:
@@ -125,7 +125,7 @@ def _differences(mine: dict[str, Any], theirs: dict[str, Any]) -> list[Differenc
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Return (dotted key, value) of everything that is not a section."""
+    """Return (dotted key, value) of every setting in the tree."""
     leaves: list[tuple[str, Any]] = []
     for key, value in tree.items():
         below = isinstance(value, dict) and value

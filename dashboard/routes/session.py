@@ -1,4 +1,4 @@
-"""Who is asking; logging in and out. A browser shows its token once and has a session cookie from then on."""
+"""The caller's permissions; logging in and out. A browser sends its token once and then has a session cookie."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ router = APIRouter(prefix="/api", tags=["session"])
 
 @router.get("/me", responses=error_responses(401, 403, 429, 503))
 def me(request: Request, services: Services, role: Annotated[AccessRole | None, Depends(anyone)]) -> Me:
-    """Tell what the caller may do."""
+    """Return the caller's permissions."""
     can_start = role == "operator" and services.launcher is not None
     names = sorted(services.launcher.configs()) if can_start and services.launcher is not None else ()
     return Me(
@@ -30,7 +30,7 @@ def me(request: Request, services: Services, role: Annotated[AccessRole | None, 
 def log_in(login: Login, request: Request, response: Response) -> LoggedIn:
     """Exchange a token for a session: a cookie that scripts cannot read and other sites cannot use.
 
-    Only wrong tokens are limited, so nobody is locked out by others at the same address.
+    Only wrong tokens are limited, so wrong attempts lock out no other user of the same address.
     """
     authenticator, https = authenticator_of(request), is_https(request)
     role = authenticator.role_of_token(login.token.strip(), client_of(request))

@@ -1,4 +1,4 @@
-"""Changes as server-sent events. They say what changed, so that a page fetches that and nothing else."""
+"""Changes as server-sent events. Each event says what changed, so that the page fetches only that."""
 
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import AsyncExitStack
@@ -31,7 +31,7 @@ async def subscribed(
     request: Request,
     run: Annotated[list[Annotated[int, Query(ge=1, le=MAX_ID)]] | None, Query(max_length=50)] = None,
 ) -> AsyncIterator[Subscription]:
-    """Yield a subscription, made before the response begins, so that errors have a status and no change is missed."""
+    """Yield a subscription. It starts before the response, so that errors have a status and no change is missed."""
     subjects: list[Subject] = list(run) if run else [None]
     known = await run_in_threadpool(steps_done, services.database, run or [])
     for run_id in run or []:
@@ -53,11 +53,11 @@ async def stream(
     subscription: Annotated[Subscription, Depends(subscribed)],
     last_event_id: Annotated[str | None, Header(max_length=100)] = None,
 ) -> AsyncIterable[ServerSentEvent]:
-    """Send a `changed` event whenever one of the runs changes; without runs, whenever the list of runs does.
+    """Send a `changed` event whenever one of the runs changes, or without runs, whenever the list of runs changes.
 
-    A client that reconnects is told that everything may have changed.
+    A client that reconnects first gets an event that says that everything may have changed.
     """
-    # This comment carries an id, so that a connection that breaks before the first event reconnects with one.
+    # The comment carries an id, so that a client whose connection breaks before the first event sends Last-Event-ID.
     yield ServerSentEvent(comment="connected", retry=_RETRY_MS, id="0")
     number = 0
     if last_event_id is not None:

@@ -1,9 +1,9 @@
-"""The change feed: polls the store once for all clients, and tells each of them what changed.
+"""The change feed: polls the store once for all clients, and reports to each client what changed.
 
     store ──► ChangeFeed, two polls a second ──► Subscription.changes() ──► server-sent events
 
-A subscription holds what its client has not been told yet, each kind of change once. So a slow client is told less
-often, and nothing piles up.
+A subscription holds the changes that its client has not received yet, each kind once. So a slow client receives
+fewer notices, and memory stays bounded.
 """
 
 import asyncio
@@ -23,23 +23,23 @@ from store.schema.tables import RunRow
 
 logger = logging.getLogger(__name__)
 
-Subject = int | None  # the number of a run; None: the list of runs
-_RETRY_S = 3.0  # seconds between polls while the store does not answer
+Subject = int | None  # number of a run, or None for the list of runs
+_RETRY_S = 3.0  # time between polls while the store is unavailable
 
 
 class TooManySubscriptions(RuntimeError):
-    """A new subscription would exceed a limit. The message says which."""
+    """A subscription that would exceed a limit. The message names the limit."""
 
 
 def steps_done(database: Database, run_ids: Collection[int]) -> dict[int, int]:
-    """Return the number of steps that each run has done, without the runs that do not exist. Raises StoreError."""
+    """Return the number of finished steps of each run that exists. Raises StoreError."""
     with database.read() as connection:
         found = connection.execute(select(RunRow.id, RunRow.step).where(RunRow.id.in_(run_ids)))
         return {row.id: row.step for row in found}
 
 
 class Subscription:
-    """What one client watches, and the changes that it has not been told yet."""
+    """The runs that one client watches, and the changes that the client has not received yet."""
 
     def __init__(self, subjects: Sequence[Subject], max_duration_s: float) -> None:
         self.subjects = tuple(dict.fromkeys(subjects))
@@ -50,18 +50,18 @@ class Subscription:
         self._ends_at = time.monotonic() + max_duration_s
 
     def put(self, subject: Subject, kinds: Sequence[str], step: int | None) -> None:
-        """Add changes of a subject, which is at `step` now."""
+        """Add changes of a subject, which has done `step` steps by now."""
         self._kinds.setdefault(subject, set()).update(kinds)
         self._steps[subject] = step
         self._woken.set()
 
     def close(self) -> None:
-        """End `changes`."""
+        """End the iteration over `changes`."""
         self._closed = True
         self._woken.set()
 
     async def changes(self) -> AsyncIterator[ChangeNotice]:
-        """Yield changes as they come, until the subscription is closed or its time is over."""
+        """Yield changes until the subscription is closed or its maximum duration has passed."""
         while not self._closed:
             try:
                 await asyncio.wait_for(self._woken.wait(), self._ends_at - time.monotonic())
@@ -74,15 +74,15 @@ class Subscription:
 
 
 class ChangeFeed:
-    """Polls the store for all subscriptions, as long as there are any.
+    """A poller of the store that serves all subscriptions; without subscriptions it does not poll.
 
     Args:
         poll_every_s: seconds between polls.
-        max_subscriptions: number of subscriptions in all.
-        max_per_caller: number of subscriptions of one session, or of one network for callers without a session.
-        max_per_network: number of subscriptions from one network; anybody with a token can open many sessions.
-        max_runs: number of different runs that are watched; each costs a query whenever anything is new.
-        max_duration_s: seconds after which a subscription ends, so that the client has to prove its access again.
+        max_subscriptions: largest number of subscriptions in all.
+        max_per_caller: largest number per session, or per network for callers without a session.
+        max_per_network: largest number per network, because a client with a token can open many sessions.
+        max_runs: largest number of different runs that are watched; each costs a query whenever anything changes.
+        max_duration_s: seconds after which a subscription ends, so that the client's access is checked again.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class ChangeFeed:
             max_duration_s,
         )
         self._max_per_caller, self._max_per_network = max_per_caller, max_per_network
-        self._tokens: dict[Subject, str] = {}  # last seen state of each watched subject, as the store's token
+        self._cursors: dict[Subject, str] = {}  # last cursor of each watched subject, from changed_since
         self._subscriptions: set[Subscription] = set()
         self._callers: Counter[str] = Counter()
         self._networks: Counter[str] = Counter()
@@ -114,15 +114,15 @@ class ChangeFeed:
     async def subscribe(
         self, subjects: Sequence[Subject], caller: str, network: str
     ) -> AsyncIterator[Subscription]:
-        """Subscribe to changes that happen after this is entered.
+        """Subscribe to changes that happen after the context is entered.
 
         Args:
-            caller: key that this client's subscriptions are counted by; see identity.Caller.
+            caller: key under which this client's subscriptions are counted; see identity.Caller.
             network: network of the client; see identity.network_of.
 
         Raises:
             TooManySubscriptions: a limit is reached.
-            StoreError: the store does not answer.
+            StoreError: the store is unavailable.
         """
         subscription = Subscription(subjects, self._max_duration_s)
         self._require_room(subscription, caller, network)
@@ -130,9 +130,9 @@ class ChangeFeed:
         self._callers[caller] += 1
         self._networks[network] += 1
         try:
-            for subject in {None, *subscription.subjects} - self._tokens.keys():
-                token, _ = await run_in_threadpool(self._reader.changed_since, subject, "")
-                self._tokens.setdefault(subject, token)
+            for subject in {None, *subscription.subjects} - self._cursors.keys():
+                cursor, _ = await run_in_threadpool(self._reader.changed_since, subject, "")
+                self._cursors.setdefault(subject, cursor)
             self._watched.set()
             yield subscription
         finally:
@@ -142,8 +142,8 @@ class ChangeFeed:
             self._forget_unwatched()
 
     async def run(self) -> None:
-        """Poll forever. A poll that fails is logged and tried again, because open pages rely on it."""
-        trouble: set[type[Exception]] = set()  # each kind of error is logged once, until a poll succeeds
+        """Poll until the task is cancelled. A failed poll is logged and repeated, so that open pages recover."""
+        trouble: set[type[Exception]] = set()  # types of errors already logged since the last successful poll
         while True:
             await self._watched.wait()
             try:
@@ -162,7 +162,7 @@ class ChangeFeed:
             await asyncio.sleep(_RETRY_S if trouble else self._poll_every_s)
 
     def close(self) -> None:
-        """End all subscriptions. A server that stops waits for their streams."""
+        """End all subscriptions, because a server that shuts down waits for open streams."""
         self._closed = True
         for subscription in self._subscriptions:
             subscription.close()
@@ -183,12 +183,12 @@ class ChangeFeed:
             )
 
     async def _poll(self) -> None:
-        """Ask the store for changes: first for any at all, as mostly there are none; then run by run."""
+        """Query the store once for any change, because there usually is none, then once for each watched run."""
         overall = await self._changes_of(None)
         if not overall:
             return
         self._notify(None, overall, None)
-        runs = [subject for subject in self._tokens if subject is not None]
+        runs = [subject for subject in self._cursors if subject is not None]
         changed = {run: kinds for run in runs if (kinds := await self._changes_of(run))}
         if changed:
             steps = await run_in_threadpool(steps_done, self._database, list(changed))
@@ -196,12 +196,12 @@ class ChangeFeed:
                 self._notify(run, kinds, steps.get(run))
 
     async def _changes_of(self, subject: Subject) -> tuple[str, ...]:
-        before = self._tokens.get(subject)
-        if before is None:  # nobody watches it any more
+        before = self._cursors.get(subject)
+        if before is None:  # No client watches it any more.
             return ()
-        token, kinds = await run_in_threadpool(self._reader.changed_since, subject, before)
-        if subject in self._tokens:
-            self._tokens[subject] = token
+        cursor, kinds = await run_in_threadpool(self._reader.changed_since, subject, before)
+        if subject in self._cursors:
+            self._cursors[subject] = cursor
         return kinds
 
     def _notify(self, subject: Subject, kinds: Sequence[str], step: int | None) -> None:
@@ -210,13 +210,13 @@ class ChangeFeed:
                 subscription.put(subject, kinds, step)
 
     def _forget_unwatched(self) -> None:
-        """Drop the tokens of subjects that nobody watches any more."""
+        """Drop the cursors of subjects that no client watches any more."""
         watched = self._watched_subjects()
-        self._tokens = {
-            subject: token for subject, token in self._tokens.items() if subject in watched | {None}
+        self._cursors = {
+            subject: cursor for subject, cursor in self._cursors.items() if subject in watched | {None}
         }
         if not watched:
-            self._tokens = {}
+            self._cursors = {}
             self._watched.clear()
 
     def _watched_subjects(self) -> set[Subject]:

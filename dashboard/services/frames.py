@@ -1,4 +1,4 @@
-"""Reads pictures of sampled frames from a run's folder or bucket, and nothing else."""
+"""Reading the pictures of recorded frames from a run's folder or bucket, and no other file."""
 
 import os
 import stat
@@ -10,17 +10,17 @@ from store.files import FILE_ERRORS, Files
 
 _CONTENT_TYPES = {".webp": "image/webp", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 MAX_BYTES = 8 * 2**20
-# A bucket that hangs blocks a thread for minutes, and must not block all of the server's threads (40).
+# A bucket that hangs blocks a thread for minutes. This limit leaves most of the server's 40 threads free.
 _bucket_readers = threading.BoundedSemaphore(8)
 _BUSY_TIMEOUT_S = 2.0
 
 
 class FrameRefused(ValueError):
-    """The picture is not served. The message says why."""
+    """A picture that is not served. The message says why."""
 
 
 class FramesBusy(RuntimeError):
-    """Too many pictures are being read from buckets; retry later."""
+    """A refusal because too many pictures are being read from buckets; a later request may succeed."""
 
 
 def read_frame(folder: str, file: str) -> tuple[bytes, str]:
@@ -28,7 +28,7 @@ def read_frame(folder: str, file: str) -> tuple[bytes, str]:
 
     Args:
         folder: folder of the run, as a path or a bucket address.
-        file: path relative to the folder. Nothing outside the folder is read, whatever the path or its links say.
+        file: path relative to the folder. A path or link that leads outside the folder is refused.
 
     Raises:
         FrameRefused: the file does not exist, or is not a picture of the run.
@@ -73,10 +73,10 @@ def _from_bucket(address: str, name: PurePosixPath) -> bytes:
 
 def _from_disk(folder: Path, name: PurePosixPath) -> bytes:
     root = folder.resolve(strict=True)
-    path = (root / name).resolve(strict=True)  # with links followed
+    path = (root / name).resolve(strict=True)  # follows links
     if not path.is_relative_to(root):
         raise FrameRefused(f"{str(name)!r}: leads outside the run's folder.")
-    # O_NONBLOCK, because a pipe would block the server forever; O_NOFOLLOW, because a link may have appeared since.
+    # O_NONBLOCK: a pipe would block the thread forever. O_NOFOLLOW: a link may have replaced the file meanwhile.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as opened:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
