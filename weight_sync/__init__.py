@@ -10,6 +10,6 @@
 
 Related parts elsewhere: `actors/controller/weight_sync.py` decides when to push and to whom; `learner/commands.py` has
 the command `Push`, which `learner/loop.py` carries out; `actors/workers/rollout_worker.py` and `rollout/engine.py`
-receive; `learner/policy.py` gathers the parameters (`named_parameters`). `tests/contract/test_push.py` compares an
+receive; `learner/modeling/policy_weights.py` gathers the parameters. `tests/contract/test_push.py` compares an
 engine after a push with one that loaded the same weights.
 """

@@ -20,7 +20,7 @@ BUCKET_BYTES = {"gloo": 32 * 2**20, "nccl": 256 * 2**20, "ipc": 256 * 2**20}
 
 
 class PushedPolicy(Protocol):
-    """What a push needs from the policy (learner.policy.DeepSpeedPolicy)."""
+    """What a push needs from the policy (learner.modeling.policy_weights.PolicyWeights)."""
 
     rank: int
     device: torch.device

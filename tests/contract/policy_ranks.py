@@ -1,4 +1,4 @@
-"""Learner ranks, each in its own process, taking the same two updates; and plain torch taking them."""
+"""The same two updates by learner ranks, each in its own process, and by plain torch in this process."""
 
 import os
 from collections.abc import Sequence
@@ -35,11 +35,11 @@ Changes = tuple[tuple[str, Any], ...]  # (field, value) pairs of a config; hasha
 
 @dataclass(frozen=True)
 class Job:
-    """One way to take the updates: what is computed (`grpo`), and how (`learner`)."""
+    """One way to take the updates: `grpo` says what is computed, `learner` how."""
 
     learner: Changes = ()
     grpo: Changes = ()
-    saved: bool = False  # whether the policy is saved and loaded again at the end
+    saved: bool = False  # whether the policy is saved at the end and loaded again
 
     @property
     def learner_config(self) -> LearnerConfig:
@@ -52,17 +52,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Results of one rank: metrics of each batch, the last weights, and those loaded from the checkpoint."""
+    """Results of one rank: metrics of each batch, the last weights, and the weights loaded from the checkpoint."""
 
     metrics: list[dict[str, float]]
     weights: Weights
-    restored: Weights | None = None  # None: the job is not saved
+    restored: Weights | None = None  # None if the job is not saved
 
 
 def run_ranks(
     jobs: Sequence[Job], batches: Batches, spec: ModelSpec, reference: str, *, world_size: int, folder: Path
 ) -> dict[Job, list[Outcome]]:
-    """Run every job on `world_size` ranks, one after the other in the same processes; return outcomes by rank."""
+    """Run the jobs one after another in the same `world_size` processes; return each job's outcomes by rank."""
     context = start_ranks(_rank, (world_size, jobs, batches, spec, reference, folder), world_size=world_size)
     while not context.join():
         pass
@@ -98,7 +98,7 @@ def _rank(
 
 
 def _policy(job: Job, spec: ModelSpec, reference: str) -> DeepSpeedPolicy:
-    torch.manual_seed(0)  # adapters start at random, with the same values on all ranks
+    torch.manual_seed(0)  # adapters have random start values, which must be the same on all ranks
     return DeepSpeedPolicy(
         spec,
         job.learner_config,
@@ -111,14 +111,14 @@ def _policy(job: Job, spec: ModelSpec, reference: str) -> DeepSpeedPolicy:
 
 
 def _weights(policy: DeepSpeedPolicy) -> Weights:
-    shapes = [(name, shape) for name, _, shape in policy.parameter_shapes()]
-    weights = {name: value.clone() for name, value in policy.named_parameters()}
+    shapes = [(name, shape) for name, _, shape in policy.weights.parameter_shapes()]
+    weights = {name: value.clone() for name, value in policy.weights.named_parameters()}
     assert shapes == [(name, tuple(value.shape)) for name, value in weights.items()]
     return weights
 
 
 def by_hand(batches: Batches, spec: ModelSpec, reference: str, *, updates_per_batch: int = 1) -> Outcome:
-    """Take the same updates in plain torch: no DeepSpeed, no packing, no padding, token by token."""
+    """Take the same updates in plain torch: token by token, without DeepSpeed, packing or padding."""
     model = load_model(spec, packed=False).train()
     frozen = load_model(replace(spec, path=reference), packed=False).eval()
     optimizer = torch.optim.AdamW(

@@ -1,4 +1,4 @@
-"""vLLM and the learner see the same prompts and, after a push, hold the same weights, token by token."""
+"""Tests that vLLM and the learner compute the same logprobs for each token, before and after a push."""
 
 import os
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ TOLERANCE = 1e-4
 
 
 def _videos(folder: Path) -> list[Path]:
-    """Return real clips of several sizes and codecs if they are next to the checkout, else drawn ones."""
+    """Return real videos of several sizes and codecs if the folder above the checkout has them, else drawn ones."""
     names = ("bikes.mp4", "carphone.mp4", "bigbuckbunny.mp4", "pancake.mkv")
     real = [REAL / name for name in names if (REAL / name).exists()]
     return real or draw_videos(folder, count=4, seed=0, size_px=96)
@@ -46,7 +46,7 @@ def _clip(video: Path, num_frames: int, height: int, width: int, step_s: float) 
 
 
 def _prompts(builder: PromptBuilder, videos: list[Path]) -> list[tuple[EngineInput, ModelInput]]:
-    """Return prompts of mixed lengths, sizes and frame rates: with one video, and with several as in jigsaw."""
+    """Return prompts of several lengths, frame sizes and frame rates: some with one clip, some with a jigsaw's."""
     a, b, c, d = videos
     one = ("Which seconds were edited?", 0)
     several = ("Clip 1:", 0, "Clip 2:", 1, "Clip 3:", 2, "What is their order in time?")
@@ -72,7 +72,7 @@ def process_group() -> Iterator[None]:
 
 
 def _gap(policy: DeepSpeedPolicy, prompts: list[Any], completions: list[list[Completion]]) -> float:
-    """Return the largest difference between the engine's logprobs and the learner's, computed in both its ways."""
+    """Return the largest difference of the engine's logprobs from the learner's, packed and plain."""
     batch = collate(
         [
             PromptWithCompletions(model_input, [c.token_ids for c in group], [c.logprobs for c in group])
@@ -138,19 +138,20 @@ def test_logprobs_agree_before_and_after_a_push_and_only_then(
         assert 0 < metrics["policy/logprob_gap_mean"] < metrics["policy/logprob_gap_max"] < TOLERANCE
         for step in (1, 2):
             policy.update(_training_groups(prompts, completions), step=step)
-        # The same videos again, so that every cache is warm: without a push the engine still has the old weights.
+        # The same videos fill the engine's caches again. Before a push the engine still has the old weights.
         assert _gap(policy, prompts, engine.generate(inputs, SAMPLING)) > 100 * TOLERANCE
 
-        sender = WeightSender(policy, backend="gloo", timeout_s=600)
+        sender = WeightSender(policy.weights, backend="gloo", timeout_s=600)
         sender.send(engine)
         assert _gap(policy, prompts, engine.generate(inputs, SAMPLING)) < TOLERANCE
 
-        # Completions of the start policy, labelled with this policy's version: the run must stop, with the sample.
+        # These completions are from the start policy but labelled with this policy's version. The update must raise
+        # an error that contains the sample.
         with pytest.raises(ParityError, match="max_logprob_gap") as caught:
             policy.update(_training_groups(prompts, completions, version=3), step=3)
         assert caught.value.sample["token_ids"] in [list(c.token_ids) for group in completions for c in group]
 
         policy.update(_training_groups(prompts, completions), step=3)
-        sender.send(engine)  # the transfer group stays open from push to push
+        sender.send(engine)  # a second push uses the open transfer group
         assert _gap(policy, prompts, engine.generate(inputs, SAMPLING)) < TOLERANCE
         sender.close()

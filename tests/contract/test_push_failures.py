@@ -1,4 +1,7 @@
-"""A push that fails on rank 0, in whichever call, leaves the other ranks in step (ZeRO-3 gathers are collectives)."""
+"""Tests of failing pushes: whichever call fails on rank 0, the other ranks stay in step.
+
+They must, because gathering parameters under ZeRO-3 is a collective operation of all ranks.
+"""
 
 import dataclasses
 import os
@@ -19,11 +22,11 @@ from tests.contract.processes import start_ranks
 from weight_sync.sender import WeightSender
 
 CALLS = ("init_weight_transfer_engine", "start_weight_update", "update_weights")
-_HANG_S = 600.0  # deadline of everything that is to succeed, however busy the machine is
+_HANG_S = 600.0  # bounds a hang; all calls take far less, also on a busy machine
 
 
 class BrokenEngines:
-    """Engines that fail in one call. They never join the transfer group, so no push through them can succeed."""
+    """Engines that fail in one call. They never join the transfer group, so no push to them can succeed."""
 
     num_ranks = 1
 
@@ -48,7 +51,7 @@ class BrokenEngines:
 
 
 class _Wire:
-    """A transfer group without a connection, so that the calls after joining can be reached."""
+    """A transfer group without a connection, with which a push reaches the calls that follow joining."""
 
     def send(self, sizes: Sequence[int]) -> Iterator[torch.Tensor]:
         for size in sizes:
@@ -58,7 +61,7 @@ class _Wire:
 
 
 class _ShortRendezvous(WeightSender):
-    """A sender that stops waiting for the engines to join after 5 s, but gives the whole push all the time it needs."""
+    """A sender that waits only 5 s for the engines to join, but has a long deadline for the whole push."""
 
     def _init_info(self, num_engine_ranks: int) -> Any:
         return dataclasses.replace(super()._init_info(num_engine_ranks), timeout_s=5.0)
@@ -79,14 +82,16 @@ def _rank(rank: int, spec: ModelSpec, folder: Path) -> None:
     for call in (*CALLS, "finish_weight_update"):
         if call != CALLS[0]:
             transfer._GlooGroup = lambda info, rank: _Wire()  # type: ignore[misc,assignment]
-        sender = _ShortRendezvous(policy, backend="gloo", timeout_s=_HANG_S)
+        sender = _ShortRendezvous(policy.weights, backend="gloo", timeout_s=_HANG_S)
         try:
             sender.send(BrokenEngines(call))
             results.append("sent")
         except RuntimeError as error:
             results.append(str(error))
         # The ranks are still in step: they gather the same parameters and agree on their sum.
-        total = torch.tensor(sum(float(tensor.double().sum()) for _, tensor in policy.named_parameters()))
+        total = torch.tensor(
+            sum(float(tensor.double().sum()) for _, tensor in policy.weights.named_parameters())
+        )
         both = [torch.zeros(()), torch.zeros(())]
         dist.all_gather(both, total)
         assert torch.equal(both[0], both[1])
