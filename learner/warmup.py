@@ -1,21 +1,22 @@
 """A short supervised warm-up that teaches a model of random weights what a completion looks like.
 
 GRPO cannot raise the probability of a completion that is never generated, so a random model needs this first. A
-released model does not. There are two phases, and each ends when held-out scores reach a target:
+released model does not. The warm-up has two parts, and each ends when held-out scores reach a target:
 
-    form    completions are the truths of *other* samples,   until `target_validity`
+    form    the truths of *other* samples are learnt,   until `target_validity`
             so only their form can be learnt
-    right   completions are each sample's own truth          until `target_validity` and `target_score`
+    right   each sample's own truth is learnt           until `target_validity` and `target_score`
 
-The form is taught first because a tiny model learns it more slowly (for example, that no digit of a jigsaw's order
-occurs twice) than the right content. Taught together, the content is close to its ceiling when the form is good
-enough, and GRPO has nothing left to improve.
+The form is taught first because a tiny model learns it more slowly than the right content: for example, that no digit
+of a jigsaw's order occurs twice. If both were taught together, the content would be close to its ceiling by the time
+the form is good enough, and GRPO would have nothing left to improve.
 """
 
 import logging
 import os
 import random
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,13 +32,15 @@ from learner.modeling.policy_model import ModelSpec, PolicyModel, load_model
 
 logger = logging.getLogger(__name__)
 
+_KEPT_TRUTHS = 10_000  # per task; the default settings draw fewer in the part `form`
+
 WarmupPhase = Literal["form", "right"]
 ScoreCompletion = Callable[[str, str, str], tuple[float, bool]]  # (task, text, truth) -> (score, is valid)
 
 
 @dataclass(frozen=True)
 class WarmupSample:
-    """A prompt and what the task knows to be right."""
+    """A prompt and its truth."""
 
     task: str
     prompt: PromptTensors
@@ -60,7 +63,7 @@ class WarmupProgress:
     num_steps: int  # steps done so far
     loss: float  # nats per token of the completions, mean since the last evaluation
     scores: dict[str, TaskScore]  # by task
-    reached: bool = False  # whether all targets of both phases are reached
+    reached: bool = False  # whether all targets of both parts are reached
 
 
 def warm_up(
@@ -78,11 +81,12 @@ def warm_up(
 
     Args:
         samples: an endless stream of samples per task.
-        held_out: at least one sample of each task that is not in the streams; 100 of each give scores to ±0.03.
+        held_out: at least one sample of each task, none of them in the streams. With 100 per task, the standard error
+            of a score is 0.03.
         report: called after every evaluation.
 
     Returns:
-        The last evaluation. Its `reached` is False if `max_steps` came first. The model is written in any case.
+        The last evaluation. Its `reached` is False if the warm-up ended at `max_steps`; the model is written even then.
     """
     from transformers import AutoProcessor
 
@@ -127,7 +131,8 @@ class _Batches:
     ) -> None:
         self._samples, self._config, self._rng = samples, config, rng
         self._weights = dict.fromkeys(samples, 1.0)
-        self._truths: dict[str, list[str]] = {task: [] for task in samples}  # of all samples drawn so far
+        # The latest truths drawn for "form", by task.
+        self._truths: dict[str, deque[str]] = {task: deque(maxlen=_KEPT_TRUTHS) for task in samples}
 
     def draw(self, phase: WarmupPhase) -> list[tuple[PromptTensors, list[str]]]:
         """Return prompts with their completions for one step."""
@@ -137,15 +142,15 @@ class _Batches:
         batch: list[tuple[PromptTensors, list[str]]] = []
         for task in rng.choices(tasks, [self._weights[task] for task in tasks], k=size):
             sample = next(self._samples[task])
-            self._truths[task].append(sample.truth)
             completions = [sample.truth]
             if phase == "form":
+                self._truths[task].append(sample.truth)
                 completions = [rng.choice(self._truths[task]) for _ in range(config.form_answers)]
             batch.append((sample.prompt, completions))
         return batch
 
     def favour(self, behind: set[str]) -> None:
-        """Draw `catch_up` times more samples of the tasks in `behind`; the others only must not be forgotten."""
+        """Draw `catch_up` times more samples of the tasks in `behind` than of each other task."""
         self._weights = {task: self._config.catch_up if task in behind else 1.0 for task in self._samples}
 
 

@@ -1,6 +1,6 @@
-"""Upgrading a database to this version's tables, one process at a time.
+"""Upgrades a database to this version's tables, one process at a time.
 
-A database that is up to date is recognised without Alembic, which takes longer to import than a command should take.
+Alembic is imported only if a migration is missing, because the import takes longer than a command should take.
 """
 
 import logging
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
 
 VERSION_TABLE = "store_version"  # not Alembic's default: the database may be shared with others that use it
-LATEST_REVISION = "0003"  # of the migrations in migrations/versions
+_MIGRATIONS = Path(__file__).parent / "migrations"
+# The newest migration's file is named after its revision: v0003_truth.py has revision 0003.
+LATEST_REVISION = max(file.name[1:5] for file in (_MIGRATIONS / "versions").glob("v[0-9]*.py"))
 _ADVISORY_LOCK_ID = 7_205_759_403  # arbitrary, but the same in every process and version
 _alembic_lock = threading.Lock()  # Alembic keeps the running migration in global variables
 
@@ -26,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class NewerDatabase(Exception):
-    """The database was upgraded to a version that this code does not know; the message names it."""
+    """An error for a database that a newer version of videossr upgraded; the message names the tables' version."""
 
 
 def upgrade(read: Transaction, write: Transaction) -> None:
@@ -58,7 +60,7 @@ def upgrade(read: Transaction, write: Transaction) -> None:
 
 
 def _revision(connection: Connection) -> str | None:
-    """Return the revision that the database is at; None if it has none, or several."""
+    """Return the database's revision; None if there is none or more than one."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalars().all()
@@ -68,9 +70,8 @@ def _revision(connection: Connection) -> str | None:
 def _config() -> "Config":
     from alembic.config import Config
 
-    folder = str(Path(__file__).parent / "migrations")
     config = Config()
-    config.set_main_option("script_location", folder.replace("%", "%%"))
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     return config
 
 

@@ -1,4 +1,8 @@
-"""SQL statements that write. All are upserts, so an entry that is written twice is stored once, in its last form."""
+"""SQL statements that write a run's backlog.
+
+A backlog may be written again after a commit whose outcome is unknown. Each entry is then stored once: an event in its
+first form, any other entry in its last form.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -26,7 +30,7 @@ Row = dict[str, Any]
 
 
 def insert(connection: Connection, table: type[Base]) -> Any:
-    """Return the dialect's own insert statement, which supports ON CONFLICT."""
+    """Return an insert statement of the connection's dialect, which supports ON CONFLICT."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     return dialect.insert(table)
 
