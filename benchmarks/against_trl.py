@@ -4,11 +4,11 @@
     python -m benchmarks.against_trl          # about five minutes; stored as results/trl.json
 
 Both get the same tiny Qwen3-VL with random weights, the same frames, question, rewards and 8 completions per prompt.
-Nothing is generated. TRL gets the frames as images, because it does not support videos. They take turns, each in its
-own process on one core. Seconds are processor time; one row says how far wall-clock time exceeds it. A process's figure
-is that of its median step, and the best process counts. Equal losses show that both do the same work: with one update
-per batch they depend only on advantages and the normalizer. Gradients differ, because the model treats a video and a
-list of images differently.
+Nothing is generated. TRL gets the frames as images, because it does not support videos. The two take turns, each in its
+own process on one core. Each process reports its median step; the table shows the best process. Times are processor
+time; the last row ("clock over core's time") is the ratio of wall-clock to processor time. Equal losses show that both
+do the same work: with one update per batch, the loss depends only on the advantages and the normalizer. Gradients
+differ, because the model treats a video and a list of images differently.
 """
 
 import argparse
@@ -39,7 +39,7 @@ SAME_LOSS = Target(bound="at most", limit=1e-4)
 _TIMEOUT_S = 600
 
 OURS, TUNED, PLAIN = "ours", "TRL, tuned", "TRL, own prompts"
-Reports = Mapping[str, Sequence[Mapping[str, Any]]]  # by contender, one per process
+Reports = Mapping[str, Sequence[Mapping[str, Any]]]  # by contender; one report per process
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Inspect two thousand damaged copies of real clips: none may crash or hang the builder, or affect another.
+"""Inspect two thousand damaged copies of real clips. None may crash or hang the builder, or affect other videos.
 
     python -m benchmarks.damaged --videos DIR [--count 2000] [--seed 0]
 

@@ -3,8 +3,9 @@
     python -m benchmarks.dashboard            # about two minutes, and 1 GB of disk
 
 The store is that of benchmarks/store.py: 50 runs of 10 000 steps with 40 metrics, in SQLite. The server runs in its own
-process. It gets the requests of the list of runs (runs and their small curves) and of a run's page (the run, its twelve
-series thinned to 500 points, events, workers), one after the other. Medians of five. Stored as results/dashboard.json.
+process. The benchmark sends it the requests of two views, one after another: the list of runs (runs and their small
+curves), and a run's page (the run, twelve series thinned to 500 points, events, workers). Each figure is the median of
+five. The figures are stored as results/dashboard.json.
 """
 
 import argparse

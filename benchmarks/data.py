@@ -41,7 +41,7 @@ _MEMORY_SAMPLES = 10_000
 
 
 class CpuClock:
-    """CPU seconds of our procedure and of the published one."""
+    """A clock of the CPU seconds of our procedure and of the published one."""
 
     def __init__(self) -> None:
         self.ours = 0.0
@@ -56,7 +56,7 @@ class CpuClock:
 
     @property
     def ratio(self) -> float:
-        """How many times faster ours is."""
+        """The published procedure's CPU seconds divided by ours."""
         return self.published / self.ours
 
 

@@ -1,4 +1,4 @@
-"""One learner step as a file, so that two trainers in two environments do the same work.
+"""A learner step stored as a file, so that two trainers in two environments do the same work.
 
 Standard library and numpy only, because the other trainer's environment imports this module too.
 """

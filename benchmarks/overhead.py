@@ -2,10 +2,10 @@
 
     python -m benchmarks.overhead              # about four minutes, 10 GB of memory for 64 processes
 
-The real controller, rollout pool, reward workers and calls of a push run with rollout workers that return fixed
-completions, and a learner that carries out every command at once. What remains of a step is the cost of our code and
-Ray. All processes share this machine's cores, while in a run each worker has its own. So the benchmark also measures a
-bare round of Ray calls, one to every worker. Stored as results/overhead.json.
+The controller, rollout pool, reward workers and push calls are those of a run. The rollout workers return fixed
+completions, and the learner carries out every command at once. What remains of a step is the cost of our code and of
+Ray. All processes share this machine's cores, while in a run each worker has its own. For comparison, the benchmark
+therefore also measures a bare round of Ray calls, one to every worker. Stored as results/overhead.json.
 """
 
 import argparse

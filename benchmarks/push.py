@@ -2,12 +2,12 @@
 
     python -m benchmarks.push
 
-It is compared with, each the fastest of several alternating rounds:
+The push is compared with two other ways to move the same weights. They take turns, and the fastest round counts:
 
 - a copy of the same bytes into existing memory, `dst.copy_(src)`, and into new memory, `src.clone()`, whose pages the
   system must allocate first;
-- vLLM's own loading: the engine loads the same weights from its own process by the same calls, so that nothing is sent.
-  It copies every weight, and packs it again for its matrix products.
+- vLLM's own loading: the engine loads the same weights from its own process with the same calls, and nothing is sent.
+  vLLM copies every weight, and packs it for its matrix products.
 """
 
 import argparse

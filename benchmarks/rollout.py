@@ -2,10 +2,10 @@
 
     python -m benchmarks.rollout
 
-There are two engines with the same options and one thread each. One is in this process and is called as users of vLLM
-do. The other is in a Ray actor behind a run's rollout pool, with prompts in Ray's object store and completions streamed
-back. They take turns. Each round has new videos and sampling seeds, like the steps of a run, and the fastest round
-counts. Stored as results/rollout.json.
+There are two engines with the same options and one thread each. One is in this process and is called directly, as
+vLLM's documentation shows. The other is in a Ray actor behind a run's rollout pool, with prompts in Ray's object store
+and completions streamed back. The two take turns. Each round has new videos and sampling seeds, like the steps of a
+run. The table shows the fastest round, which is stored as results/rollout.json.
 """
 
 import argparse
@@ -38,7 +38,7 @@ ROLLOUT = RolloutConfig(
 )
 
 
-class FittedWorker(RolloutWorker):
+class StartModelWorker(RolloutWorker):
     """A rollout worker that serves the start model without waiting for a push."""
 
     def __init__(self, options: EngineOptions) -> None:
@@ -70,7 +70,7 @@ async def _measure(num_prompts: int, rounds: int) -> list[Result]:
         builder = _builder(model)
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=f"{scratch}/ray")
         try:
-            worker = ray.remote(FittedWorker).options(num_cpus=1).remote(_options(model))
+            worker = ray.remote(StartModelWorker).options(num_cpus=1).remote(_options(model))
             ours = await _pool(worker)
             bare = VllmEngine(_options(model))._llm
             seconds: dict[str, list[float]] = {"bare": [], "ours": []}
@@ -82,13 +82,13 @@ async def _measure(num_prompts: int, rounds: int) -> list[Result]:
                 ]
                 samplings = [replace(SAMPLING, seed=1000 * number + index) for index in range(num_prompts)]
                 started = time.perf_counter()
-                requests = [vllm_prompt(engine) for engine, _ in prompts]
-                outputs = bare.generate(requests, [vllm_params(each) for each in samplings], use_tqdm=False)
+                inputs = [vllm_prompt(engine) for engine, _ in prompts]
+                outputs = bare.generate(inputs, [vllm_params(each) for each in samplings], use_tqdm=False)
                 seconds["bare"].append(time.perf_counter() - started)
                 started = time.perf_counter()
-                answers = await _answers(ours, stored, samplings)
+                completions = await _completions(ours, stored, samplings)
                 seconds["ours"].append(time.perf_counter() - started)
-                _check_same(outputs, answers)
+                _check_same(outputs, completions)
         finally:
             ray.shutdown()
     rates = {name: num_prompts * SAMPLING.num_completions / min(taken[1:]) for name, taken in seconds.items()}
@@ -116,7 +116,7 @@ async def _pool(worker: Any) -> RolloutPool:
     return pool
 
 
-async def _answers(
+async def _completions(
     pool: RolloutPool, prompts: Sequence[Prompt], samplings: Sequence[Sampling]
 ) -> list[list[Completion]]:
     found: dict[int, list[Completion]] = {}
@@ -128,10 +128,10 @@ async def _answers(
     return [found[index] for index in range(len(prompts))]
 
 
-def _check_same(outputs: Sequence[Any], answers: Sequence[Sequence[Completion]]) -> None:
-    """Check that both generated the same tokens, and so did the same work."""
+def _check_same(outputs: Sequence[Any], completions: Sequence[Sequence[Completion]]) -> None:
+    """Check that both ways generated the same tokens, and so did the same work."""
     tokens: Callable[[Any], tuple[int, ...]] = lambda choice: tuple(choice.token_ids)  # noqa: E731
-    for output, group in zip(outputs, answers, strict=True):
+    for output, group in zip(outputs, completions, strict=True):
         assert {tokens(choice) for choice in output.outputs} == {tokens(each) for each in group}
 
 

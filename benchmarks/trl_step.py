@@ -32,13 +32,13 @@ from benchmarks.job import StepClock, StepJob
 
 
 class TimedTrainer(GRPOTrainer):
-    """GRPOTrainer with a clock for the preparation of a batch, and a table instead of sampling."""
+    """A GRPOTrainer that times the preparation of a batch, and takes completions from a table instead of generating."""
 
     clock: StepClock
     table: "Table"
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any, **__: Any) -> tuple[Any, None]:
-        """Replace TRL's sampling from token ids; TRL does not call it if there is a `rollout_func`."""
+        """Return the table's completions instead of generating. TRL does not call this if it has a `rollout_func`."""
         self.table.prompt_ids = prompt_ids[:: self.table.job.group_size]
         return self.table.completion_ids(), None
 
@@ -50,7 +50,7 @@ class TimedTrainer(GRPOTrainer):
 
 
 class StepTimes(TrainerCallback):
-    """Times a step from the end of the one before, so that it includes loading its samples."""
+    """A callback that times each step from the end of the previous one, so that loading its samples is included."""
 
     def __init__(self, clock: StepClock) -> None:
         self._clock = clock
@@ -64,7 +64,7 @@ class StepTimes(TrainerCallback):
 
 
 class Table:
-    """Completions and rewards of a job, through functions that TRL calls. Rows come in the dataset's order."""
+    """The completions and rewards of a job, returned by functions that TRL calls. Rows come in the dataset's order."""
 
     def __init__(self, job: StepJob) -> None:
         self.job = job
@@ -75,7 +75,7 @@ class Table:
         return [ids for group in self.job.completions for ids in group]
 
     def rollout(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
-        """Return a batch of rollouts, as TRL's `rollout_func`. Each prompt is repeated `group_size` times."""
+        """Return a batch of rollouts, for TRL's `rollout_func`. Each prompt is repeated `group_size` times."""
         number = self.job.group_size
         if not self.prompt_ids:  # the first step warms up
             self.prompt_ids = trainer.processing_class.apply_chat_template(

@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _public(arguments: Sequence[str]) -> list[str]:
-    """Replace this machine's paths in a command's arguments."""
+    """Return the arguments with folders of this machine replaced by DIR."""
     return ["DIR" if Path(argument).is_dir() else argument for argument in arguments]
 
 

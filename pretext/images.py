@@ -1,6 +1,6 @@
-"""Samples that others have rendered to image files, as VideoSSR's published data is.
+"""Samples whose frames are image files, like those of VideoSSR's published data.
 
-A recipe with `reader=IMAGES` holds the file names and the question in its params:
+A recipe with `reader=IMAGES` has the file names and the question in its params:
 
     {"clips": [{"files": [path, ...], "times_s": [...], "height_px": 192, "width_px": 320}, ...],
      "content": ["question before", 0, "question after"]}
@@ -16,7 +16,7 @@ from pretext.video import VideoError
 
 
 def render_images(recipe: Recipe) -> Sample:
-    """Return the sample, with its frames read from files and resized. Raises VideoError if one cannot be read."""
+    """Return the sample, with its frames read from files and resized. Raises VideoError if a file cannot be read."""
     clips = []
     for clip in recipe.params["clips"]:
         size = (clip["width_px"], clip["height_px"])
@@ -31,7 +31,7 @@ def render_images(recipe: Recipe) -> Sample:
 
 
 def read_image(path: str) -> Frames:
-    """Return an image, [height, width, 3] uint8, RGB. Raises VideoError."""
+    """Return an image, [height, width, 3] uint8, RGB. Raises VideoError if it cannot be read."""
     image = cv2.imread(path, cv2.IMREAD_COLOR)
     if image is None:
         reason = "cannot be read as an image" if os.path.exists(path) else "does not exist"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Frames = NDArray[np.uint8]  # [num_frames, height, width, 3], RGB
 
-IMAGES = "images"  # the `reader` of a recipe whose clips are lists of image files, rendered by others
+IMAGES = "images"  # the `reader` of an imported recipe, whose clips are lists of image files
 
 # The truth is stored as "answer". Ids are hashes of the stored form, and samples, sheets and exports on users' disks
 # are found by id, so this name cannot change.
@@ -21,16 +21,16 @@ _FIELD_NAMES = {stored: name for name, stored in _STORED_NAMES.items()}
 
 @dataclass(frozen=True)
 class Recipe:
-    """A sample as a record that fits in a line of JSON. Its question and frames follow from it and the video."""
+    """A sample as a record that fits in a line of JSON. The recipe and the video determine its question and frames."""
 
     task: str
     video: str  # path or URL of the source
-    reader: str  # "pyav", "decord" or IMAGES; the same reader gives the same bytes of frames
+    reader: str  # "pyav", "decord" or IMAGES; with the same reader, frames have the same bytes
     frame_indices: tuple[int, ...]  # in order of presentation, ascending
     frame_times_s: tuple[float, ...]  # presentation time of each frame, from the source's first frame
     height_px: int
     width_px: int
-    params: dict[str, Any]  # everything the task drew at random, as JSON values; rendering draws nothing
+    params: dict[str, Any]  # all random choices of the task, as JSON values; rendering makes none
     seed: int
     truth: str  # the right answer, in the form that `reward.score` reads
 
@@ -47,7 +47,7 @@ class Recipe:
 
     @classmethod
     def from_stored(cls, stored: dict[str, Any]) -> Self:
-        """Return the recipe with the fields that `to_stored` gave. Raises KeyError or TypeError for any others."""
+        """Return the recipe with the fields of `to_stored`. Raises KeyError or TypeError for other fields."""
         values = {_FIELD_NAMES.get(name, name): value for name, value in stored.items()}
         values["frame_indices"] = tuple(values["frame_indices"])
         values["frame_times_s"] = tuple(values["frame_times_s"])
@@ -68,10 +68,10 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """Frames that the model sees as one video."""
+    """Frames that the model is shown as one video."""
 
     frames: Frames  # [num_frames, height, width, 3] uint8, RGB
-    times_s: NDArray[np.float64]  # [num_frames], the time that the model is told for each frame
+    times_s: NDArray[np.float64]  # [num_frames], time of each frame as given to the model
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ import numpy as np
 from pretext.randomness import generator
 from pretext.recipe import Frames
 
-_RECORD = "scenes.json"  # written last, so a folder with it holds a complete set
+_RECORD = "scenes.json"  # written last, so a folder that has it is complete
 _NOISE_SIGMA = 3.0  # standard deviation of every pixel's noise, on a scale of 0 to 255
 _SUBPIXEL_BITS = 4  # circles are placed to 1/16 pixel, so that a slow sun moves in every frame
 
@@ -35,7 +35,7 @@ def draw_videos(
     fps: int = 18,
     size_px: int = 64,
 ) -> list[Path]:
-    """Draw `count` videos into `folder`, which is created if need be, and return their paths.
+    """Draw `count` videos into `folder`, which is created if necessary, and return their paths.
 
     With the default length and rate, 8 frames of the middle 90 % are exactly 0.5 s apart. A complete set drawn with
     the same arguments is kept; an unfinished one is drawn again. Raises ValueError if the folder holds a set drawn
@@ -68,10 +68,10 @@ def draw_videos(
 def draw_scene(rng: np.random.Generator, *, num_frames: int, size_px: int) -> Frames:
     """Return one scene, [num_frames, size_px, size_px, 3] uint8: a sun that sets, or ground that rises.
 
-    `rng` decides which of the two it is, and its colours, places and speed.
+    `rng` decides which of the two, and the colours, places and speed.
     """
     sets = bool(rng.random() < 0.5)
-    travel = float(rng.uniform(0.75, 1.0))  # share of the whole way, so that speeds differ
+    travel = float(rng.uniform(0.75, 1.0))  # share of the whole way; it varies the speed
     start = float(rng.uniform(0.0, 1.0 - travel))
     colours = _colours(rng)
     sun_x, sun_y, radius = rng.uniform(0.2, 0.35), rng.uniform(0.14, 0.2), rng.uniform(0.1, 0.14)
@@ -143,7 +143,7 @@ def _encode(path: Path, frames: Frames, fps: int) -> None:
 
 @contextmanager
 def _written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that replaces `path` once all is written."""
+    """Yield a temporary path, which replaces `path` at the end if there was no error."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield unfinished

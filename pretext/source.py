@@ -1,4 +1,4 @@
-"""Where a run takes its recipes from: the endless stream, here, or a stored dataset (`dataset.source`)."""
+"""The source of a run's recipes: the endless stream, defined here, or a stored dataset (`dataset.source`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ Split = Literal["train", "held_out"]
 
 
 class RecipeSource(Protocol):
-    """A numbered supply of recipes. Recipe number `index` of a split is the same in every process, at any time."""
+    """A numbered sequence of recipes. Recipe `index` of a split is the same in every process and at any time."""
 
     def recipe(self, split: Split, index: int, task: str | None = None) -> Recipe:
-        """Return recipe `index`, from 0 on, of the given task, or else of the task whose turn it is."""
+        """Return recipe `index`, from 0, of the given task; without one, of the task that the mix has at `index`."""
         ...
 
 
 @dataclass(frozen=True)
 class StreamSource:
-    """An endless source, which makes each recipe when it is requested."""
+    """An endless source that makes each recipe when it is requested."""
 
     videos: Mapping[Split, Sequence[SampledVideo]]
     mix: Mapping[str, float]

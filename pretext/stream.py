@@ -1,4 +1,4 @@
-"""An endless stream of recipes. Each follows from its number alone, so any worker can make any of them."""
+"""An endless stream of recipes. Its number determines a recipe, so any worker can make any recipe."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from pretext.video.frames import SampledVideo
 
 logger = logging.getLogger(__name__)
 
-_MAX_ATTEMPTS = 50  # unsuitable videos in a row after which the videos are to blame
+_MAX_ATTEMPTS = 50  # number of unsuitable videos in a row after which make_recipe fails
 
 
 def make_recipe(
@@ -29,13 +29,13 @@ def make_recipe(
 ) -> Recipe:
     """Return recipe number `index` (from 0) of the stream with this seed.
 
-    Every epoch takes each video once, in a new random order. If no sample can be made from a video, another one takes
-    its place.
+    Every epoch uses each video once, in a new random order. A video from which no sample can be made is replaced by
+    another one.
 
     Args:
-        mix: weight of each task; decides the task of each number, see `task_at`.
-        params_by_task: parameters of each task; a task that is missing takes its defaults.
-        task: the task, if `mix` is not to decide it.
+        mix: weight of each task, which decides the task of each number; see `task_at`.
+        params_by_task: parameters of each task; tasks that are missing use their defaults.
+        task: the task; None to let `mix` decide.
 
     Raises ValueError for an empty `videos`, a bad `mix`, or if no video is suitable.
     """
@@ -46,7 +46,7 @@ def make_recipe(
     params = params_by_task.get(name) or chosen.Params()
     unsuitable: list[str] = []
     for attempt in range(_MAX_ATTEMPTS):
-        # Later attempts take numbers far beyond those of any run, so that they follow no pattern.
+        # Later attempts use random numbers far beyond those of any run, so that they follow no pattern.
         place = index if attempt == 0 else int(generator(seed, "attempt", index, attempt).integers(2**40))
         video, other = _pair(place, videos, seed)
         words = (seed, "recipe", index) if attempt == 0 else (seed, "recipe", index, attempt)
@@ -61,7 +61,7 @@ def make_recipe(
 
 
 def _pair(place: int, videos: Sequence[SampledVideo], seed: int) -> tuple[SampledVideo, SampledVideo | None]:
-    """Return the video at this place of the stream, and another one, or None if there is only one."""
+    """Return the video at this place of the stream, and another video, or None if there is only one."""
     epoch, within = divmod(place, len(videos))
     order = permutation(len(videos), seed, "videos", epoch)
     if len(videos) == 1:
@@ -76,7 +76,7 @@ def render(recipe: Recipe, cache: FrameCache | None = None) -> Sample:
         return render_images(recipe)
     cache = cache or FrameCache(0)
     borrows = task.borrows(recipe)
-    # Borrowed frames have the shape of this sample, not of their own video, so they are hardly ever needed again.
+    # Borrowed frames are scaled to this sample's size, so they are hardly ever needed again and not kept.
     borrowed = None if borrows is None else cache.frames(borrows, keep=False)
     return task.render(recipe, cache.frames(source_frames(recipe)), borrowed)
 
@@ -98,7 +98,7 @@ def task_at(index: int, mix: Mapping[str, float]) -> tuple[str, int]:
     if total <= 0:
         raise ValueError(f"mix={dict(mix)}: at least one weight must be above 0.")
     due: list[tuple[float, str, int]] = []
-    num_passed = 0  # samples that are certainly due before all in the list
+    num_passed = 0  # number of samples that are due before all entries of `due`
     for name, share in ((name, weight / total) for name, weight in mix.items() if weight > 0):
         first = max(0, floor((index - len(mix)) * share) - 1)
         last = ceil((index + len(mix) + 1) * share) + 1

@@ -2,10 +2,9 @@
 
 - `task`: the base class Task, its parameters, and the material that a sample is drawn from
 - `grounding`, with the anomalies in `perturb`; `jigsaw`; `counting`, with its shapes in `shapes`
-- `balance`: draws of truths that leave little to a constant answer
+- `balance`: distributions of truths under which a constant answer earns little
 
-A new task is added in the three places of this file. docs/tasks.md goes through an example; the scoring rules are in
-`reward/`.
+A new task is added in three places of this file. docs/tasks.md explains an example; the scoring rules are in `reward/`.
 """
 
 from typing import Any, Literal

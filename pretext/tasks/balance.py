@@ -1,7 +1,7 @@
-"""Draws of truths that leave little to a constant answer.
+"""Distributions of truths under which a constant answer earns little.
 
-Drawing truths, against giving one constant answer for all of them, is a zero-sum game in which the answer earns its
-mean score. Its solution is the draw under which the best constant answer earns least. Regret matching finds it.
+This is a zero-sum game: one player draws truths, the other gives one constant answer and earns its mean score. Its
+solution is the distribution under which the best constant answer earns least. Regret matching finds it.
 """
 
 import numpy as np

@@ -19,18 +19,18 @@ from vocabulary.over_http import OverHttp
 QUESTION = "How many circles, squares, triangles were drawn on the video? Reply three numbers, like 4,0,5."
 
 _MAX_PLACES_PER_SHAPE = 50  # random places tried for one shape
-_MAX_DRAWS = 200  # draws of all shapes before a video's frames are found too small
+_MAX_DRAWS = 200  # number of draws of all shapes after which a video's frames are too small
 
 
 class CountingParams(TaskParams, frozen=True):
-    """How many frames show each kind of shape, how many shapes each of them shows, and how large they are.
+    """The numbers of frames for each kind of shape and of shapes per frame, and the size of shapes.
 
     The defaults are VideoSSR's easy setting; its hard one is [1, 4] and [1, 4].
     """
 
     frames_per_kind: Annotated[IntRange, OverHttp(largest=256)] = (1, 3)
     shapes_per_frame: Annotated[IntRange, OverHttp(largest=20)] = (1, 3)
-    # frames from one appearance of a kind to the next
+    # smallest number of frames from one appearance of a kind to the next
     min_distance: Annotated[int, Field(ge=1), OverHttp(largest=256)] = 9
     # diameter, as a share of the frame's short side
     size: Annotated[FloatRange, OverHttp(largest=1)] = (0.2, 0.4)
@@ -42,7 +42,7 @@ class Counting(Task[CountingParams]):
     """The counting task: shapes are drawn onto single frames, all shapes of a frame being of one kind.
 
     Each shape counts once, is wholly within its frame, and is not covered by another. Shapes in the source itself
-    (a wheel, a window) do not count, as the question asks for those that were drawn on it.
+    (a wheel, a window) do not count, because the question asks for shapes that were drawn on the video.
     """
 
     name = "counting"
@@ -68,7 +68,7 @@ class Counting(Task[CountingParams]):
         """Return the shapes, and the truth: the total of each kind."""
         video = material.video
         size = (video.height_px, video.width_px)
-        # Numbers are drawn once, and only places again, so that large numbers keep their probability.
+        # Only places are drawn again after a failure, not numbers, so that large numbers keep their probability.
         groups = [_numbers(params, rng) for _ in KINDS]
         for _ in range(_MAX_DRAWS):
             frames = _frames(groups, len(video.indices), params.min_distance, rng)

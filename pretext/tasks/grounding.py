@@ -22,7 +22,7 @@ Perturbation = Literal[
     "zoom_out", "noise", "blur", "saturation", "shuffle", "stutter", "swap",
 ]  # fmt: skip
 
-# What happens in the altered part, as the question says it.
+# Descriptions of the altered part, for the question.
 DESCRIPTIONS: dict[Perturbation, str] = {
     "channel_swap": "red, green and blue are exchanged",
     "grayscale": "the colours are gone",
@@ -42,11 +42,11 @@ DESCRIPTIONS: dict[Perturbation, str] = {
 }
 
 _CHANNEL_ORDERS = ((0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))  # all orders but the unchanged one
-_MAX_SEGMENTS = 20  # segments tried before a video is found unsuitable
+_MAX_SEGMENTS = 20  # number of segments tried before a video counts as unsuitable
 
 
 class GroundingParams(TaskParams, frozen=True):
-    """The anomalies, the number of consecutive frames that one lasts, and its strength.
+    """The anomalies, the number of consecutive frames they last, and their strength.
 
     A value is drawn from each range once for a whole segment. The anomalies take turns, so each is equally frequent.
     """
@@ -58,7 +58,7 @@ class GroundingParams(TaskParams, frozen=True):
         "rotate_180",
     )
     segment: Annotated[IntRange, OverHttp(largest=256)] = (8, 16)  # frames
-    # the question says what was altered, as VideoSSR's does
+    # whether the question says what was altered, like VideoSSR's
     describe: Annotated[bool, OverHttp(choice=True)] = True
     zoom_in: Annotated[FloatRange, OverHttp(largest=10)] = (1.3, 1.5)  # times larger
     zoom_out: Annotated[FloatRange, OverHttp(largest=10)] = (1.2, 1.4)  # times smaller
@@ -195,7 +195,7 @@ def _balanced_segments(
 def _shows(
     perturbation: Perturbation, material: Material, first: int, length: int, params: GroundingParams
 ) -> bool:
-    """Return whether a person could see the anomaly, judged by the video's statistics; True without them."""
+    """Return whether the video's statistics say that a person could see the anomaly; True without statistics."""
     if perturbation == "swap":
         return material.other is not None
     stats: FrameStats | None = material.video.frame_stats
@@ -234,7 +234,7 @@ def _strength(
 
 
 def _out_of_place(length: int, rng: np.random.Generator) -> list[int]:
-    """Draw a permutation that leaves no frame in place; otherwise the segment could be shorter than the truth says."""
+    """Draw a permutation that moves every frame, because otherwise the segment could be shorter than the truth says."""
     while True:
         order = rng.permutation(length)
         if (order != np.arange(length)).all():
@@ -284,4 +284,4 @@ def _perturbed_segment(frames: Frames, drawn: dict[str, Any]) -> Frames:
         case "shuffle" | "stutter":
             return frames[drawn["order"]]
         case other:
-            raise ValueError(f"perturbation {other!r}: is unknown; the recipe was made by another version.")
+            raise ValueError(f"perturbation {other!r}: is unknown; the recipe is from another version.")

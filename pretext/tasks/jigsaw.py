@@ -14,9 +14,9 @@ from vocabulary.over_http import OverHttp
 class JigsawParams(TaskParams, frozen=True):
     """The number of clips of equal length, and the number of frames dropped at each cut.
 
-    Each clip begins where another ends, so on a short video the cuts alone reveal the order (`videossr data stats`
-    measures how much). A gap prevents that. Half of it is dropped on either side of a cut, and as much at both ends
-    of the video, so that all clips stay equally long.
+    Without a gap, each clip begins where another ends, so on a short video the cuts alone reveal the order (`videossr
+    data stats` measures how much). Half of the gap is dropped on either side of a cut, and as much at both ends of the
+    video, so that all clips stay equally long.
     """
 
     num_clips: Annotated[int, Field(ge=2, le=MAX_CLIPS), OverHttp(largest=12)] = 6
@@ -26,8 +26,8 @@ class JigsawParams(TaskParams, frozen=True):
 class Jigsaw(Task[JigsawParams]):
     """The jigsaw task: the frames are cut into clips of equal length, shown shuffled, each with its own clock from 0.
 
-    All orders are equally likely, also the true one: a model could learn that it never comes. If the parts are shown in
-    the order 3rd, 1st, 2nd, they are numbered 1, 2, 3 as they come, and the truth is "231".
+    All orders are equally likely, including the true one; otherwise a model could learn that it never occurs. If the
+    parts are shown in the order 3rd, 1st, 2nd, they are labelled Clip 1, Clip 2, Clip 3, and the truth is "231".
     """
 
     name = "jigsaw"
@@ -52,7 +52,7 @@ class Jigsaw(Task[JigsawParams]):
         """Return the order in which the parts are shown, and the truth: their numbers in the video's order."""
         shown = [int(part) for part in rng.permutation(params.num_clips)]
         truth = write_order([shown.index(part) + 1 for part in range(params.num_clips)])
-        # shown[i] is the part of the video in the i-th place.
+        # shown[i] is the part of the video that is shown in the i-th place.
         return {"shown": shown} | ({"gap": params.gap} if params.gap else {}), truth
 
     def render(self, recipe: Recipe, frames: Frames, borrowed: Frames | None) -> Sample:

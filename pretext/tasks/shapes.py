@@ -44,7 +44,7 @@ def bright_colour(rng: np.random.Generator) -> list[int]:
 def draw_shape(frames: Frames, shape: Shape) -> None:
     """Draw a shape onto its frame, in place: [num_frames, height, width, 3] uint8, C-contiguous.
 
-    It is light with a black edge, so that it stands out from any background, and not anti-aliased.
+    It is light with a black edge, so that it stands out from any background. It is not anti-aliased.
     """
     import cv2
 

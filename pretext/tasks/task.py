@@ -31,7 +31,7 @@ FloatRange = Annotated[tuple[_AboveZero, _AboveZero], AfterValidator(_rising)]
 
 
 class Unsuitable(ValueError):
-    """A video from which no honest sample can be made, for example because an anomaly would not show."""
+    """A video from which no valid sample can be made, for example because an anomaly would not show."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Material:
 
     video: SampledVideo
     other: SampledVideo | None = None  # another video, for samples that mix two; None if there is only one
-    turn: int = 0  # number of the sample among those of its task, for tasks whose kinds take turns
+    turn: int = 0  # number of the sample within its task, for tasks whose kinds take turns
 
 
 P = TypeVar("P", bound=TaskParams)
@@ -50,7 +50,7 @@ class Task(ABC, Generic[P]):
     """A pretext task: makes recipes and renders them. Only `draw` is random; `render` is a pure function.
 
     To add a task, write a subclass in its own file, and add it to `pretext.tasks.TASKS` and its rule to `reward.RULES`,
-    under the same name. docs/tasks.md goes through an example.
+    under the same name. docs/tasks.md explains an example.
     """
 
     name: ClassVar[str]
@@ -62,9 +62,9 @@ class Task(ABC, Generic[P]):
 
     @abstractmethod
     def draw(self, material: Material, params: P, rng: np.random.Generator) -> tuple[dict[str, Any], str]:
-        """Return what is done to the frames, as JSON values for the recipe, and the truth.
+        """Return the edits of the frames, as JSON values for the recipe, and the truth.
 
-        Raises Unsuitable if no honest sample can be made from this video.
+        Raises Unsuitable if no valid sample can be made from this video.
         """
 
     @abstractmethod
@@ -86,7 +86,7 @@ class Task(ABC, Generic[P]):
         return []
 
     def make(self, material: Material, params: P, seed: int) -> Recipe:
-        """Return a recipe from the frames of `material.video`. It follows from the arguments alone.
+        """Return a recipe from the frames of `material.video`. Equal arguments give equal recipes.
 
         Raises ValueError like `check`, and Unsuitable like `draw`.
         """

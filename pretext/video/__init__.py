@@ -1,12 +1,12 @@
 """Video files to frames with their real presentation times.
 
 - `sources`: finding and opening files, by path or URL
-- `info`: what is known of a video; the base class of an open one; VideoError and Skipped
+- `info`: facts about a video; the base class of an open video; VideoError and Skipped
 - `pyav_reader`, `decord_reader`: the two readers
-- `reader`: `open_video`, `probe` and `read_frames`, for either
+- `reader`: `open_video`, `probe` and `read_frames`, with either reader
 - `frames`: which frames are sampled, and at which size
-- `frame_stats`: how much colour, symmetry and motion they have
-- `inspect_video`: all of this for one video, before any sample is made; `dataset.sandbox` calls it
+- `frame_stats`: colour, symmetry and motion of frames
+- `inspect_video`: sampling and measuring the frames of a video before samples are made; `dataset.sandbox` calls it
 - `cache`: decoded frames, kept for the next sample of a video
 
 Both readers number frames in order of presentation, apply the rotation that the file asks for and convert colours

@@ -1,4 +1,4 @@
-"""A cache of decoded frames: a video gives many samples, and decoding is the expensive part."""
+"""A cache of decoded frames, because many samples come from one video and decoding is slow."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class FrameKey:
 
 
 class FrameCache:
-    """A cache of frames that drops the least recently used ones first.
+    """A cache of frames that drops the least recently used frames first.
 
     Args:
         max_bytes: limit for all kept frames together; 0 keeps none.
@@ -46,7 +46,7 @@ class FrameCache:
             reader=cast(Reader, key.reader),
             cover=key.cover,
         )
-        frames.flags.writeable = False  # A task that wrote into them would spoil every later sample.
+        frames.flags.writeable = False  # Writing into cached frames would corrupt later samples.
         if not keep:
             return frames
         self._kept[key] = frames

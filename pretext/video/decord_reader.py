@@ -26,7 +26,7 @@ class DecordVideo(Video):
         self._path, self._reader = path, reader
 
     def _probe(self) -> VideoInfo:
-        try:  # Decode the first and the last frame as a trial.
+        try:  # Check that the first and the last frame decode.
             height_px, width_px, _ = self._reader[0].shape
             self._reader[len(self._reader) - 1]
         except DECORDError as error:
@@ -53,7 +53,7 @@ class DecordVideo(Video):
 
 
 def open_video(path: str) -> DecordVideo | None:
-    """Open a video, or return None if decord would read it wrongly. Raises VideoError for a file that is no video."""
+    """Open a video, or return None if decord would read it wrongly. Raises VideoError if the file is no video."""
     reader = _open(path)
     return None if reader is None else DecordVideo(path, reader)
 

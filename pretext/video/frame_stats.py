@@ -1,4 +1,4 @@
-"""Statistics of frames that decide which anomalies would show in them."""
+"""Statistics of frames, which decide which anomalies would be visible."""
 
 from dataclasses import dataclass
 

@@ -13,15 +13,15 @@ from pretext.video.frame_stats import FrameStats
 from pretext.video.info import Reader, VideoError, VideoInfo
 from vocabulary.over_http import OverHttp
 
-# Frame times are rounded to 0.1 ms, so a frame that starts exactly at a wanted time may seem to start later.
+# Frame times are rounded to 0.1 ms, so a frame that starts exactly at a wanted time may appear to start later.
 _TIME_TOLERANCE_S = 1e-3
 
 
 class FrameSpec(BaseModel, frozen=True, extra="forbid"):
     """How frames are sampled. The defaults are VideoSSR's (arXiv 2511.06281), except for the clock.
 
-    `clock="paper"` tells time as the published generator did, for comparison: it takes every k-th frame of the
-    middle 90 %, with times as if the frames were spread over the whole duration.
+    `clock="paper"` reproduces the published generator's times, for comparison: it takes every k-th frame of the middle
+    90 %, with times as if the frames were spread over the whole duration.
     """
 
     # even, because models merge frames in pairs
@@ -49,13 +49,13 @@ class FrameSpec(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True, eq=False)
 class SampledVideo:
-    """A video with the frames chosen that samples are made from."""
+    """A video with the choice of frames from which samples are made."""
 
     path: str
     reader: Reader
     duration_s: float  # of the whole video
     indices: NDArray[np.int64]  # [num_frames], ascending
-    times_s: NDArray[np.float64]  # [num_frames], the times that the model is told
+    times_s: NDArray[np.float64]  # [num_frames], times of the frames as given to the model
     height_px: int  # the size at which the frames are read
     width_px: int
     frame_stats: FrameStats | None = None  # None if the frames were not measured
@@ -76,7 +76,7 @@ def fit_size(height_px: int, width_px: int, spec: FrameSpec) -> tuple[int, int]:
     """Return the (height, width) to resize frames to: near the video's aspect ratio, multiples of `multiple_of`.
 
     The area never exceeds `max_pixels`, and is at least `min_pixels` if a size near the aspect ratio allows it.
-    Of the four sizes around the ideal one, the one that keeps these limits and distorts least is taken.
+    Of the four sizes around the ideal one, it returns the one within these limits that distorts least.
 
     >>> fit_size(1080, 1920, FrameSpec())  # the ideal would be 192 x 341.3
     (192, 320)

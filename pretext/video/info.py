@@ -1,4 +1,4 @@
-"""What is known of a video, the base class of an open one, and the error for one that cannot be used."""
+"""Facts about a video, the base class of an open video, and the error for an unusable one."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ _MAX_FRAME_PIXELS = 8192 * 8192  # a damaged header can claim more than fits int
 
 
 class VideoError(ValueError):
-    """A video that cannot be used, with its `path` and the `reason` in plain words."""
+    """A video that cannot be used, with its `path` and the `reason` as a phrase for users."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(path, reason)
@@ -32,13 +32,13 @@ class VideoError(ValueError):
 class Skipped:
     """A video that was left out, or a row or sample of an import or export."""
 
-    path: str  # of the video, or words that name the row or sample
-    reason: str  # in plain words
+    path: str  # path of the video, or a description of the row or sample
+    reason: str  # phrase for users
 
 
 @dataclass(frozen=True, eq=False)
 class VideoInfo:
-    """Everything that choosing frames from a video needs."""
+    """The facts about a video that are needed to choose frames from it."""
 
     path: str
     num_frames: int
@@ -69,7 +69,7 @@ class Video(ABC):
     ) -> Frames:
         """Return the frames at ascending `indices`: [len(indices), height_px, width_px, 3] uint8, RGB.
 
-        Frames are stretched to that size. With `cover` they are scaled until they cover it, and their middle is taken.
+        Frames are stretched to that size. With `cover` they are scaled to cover it, and cropped to their middle.
         The same arguments give the same bytes. Raises VideoError if one of the frames cannot be decoded.
         """
         wanted = [int(index) for index in indices]
@@ -105,7 +105,7 @@ def make_info(
 
 
 def check_size(path: str, height_px: int, width_px: int) -> None:
-    """Raise VideoError for a frame size that no camera makes."""
+    """Raise VideoError for an impossible frame size."""
     if height_px < 1 or width_px < 1:
         raise VideoError(path, "does not say how large its frames are")
     if height_px * width_px > _MAX_FRAME_PIXELS:
@@ -113,7 +113,7 @@ def check_size(path: str, height_px: int, width_px: int) -> None:
 
 
 def scaled_size(size: tuple[int, int], height_px: int, width_px: int, *, cover: bool) -> tuple[int, int]:
-    """Return the (height, width) that a frame of `size` is scaled to before its middle is taken. See `Video.read`."""
+    """Return the (height, width) to which a frame of `size` is scaled before it is cropped. See `Video.read`."""
     if not cover:
         return height_px, width_px
     height, width = size

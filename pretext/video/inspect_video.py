@@ -8,7 +8,7 @@ from pretext.video.frame_stats import measure_frames
 from pretext.video.frames import FrameSpec, SampledVideo, sample_video
 from pretext.video.reader import open_video
 
-_STATS_SCALE_DOWN = 4  # statistics of smaller frames are good enough, and every video passes through here
+_STATS_SCALE_DOWN = 4  # statistics of smaller frames are accurate enough, and faster
 _MIN_SIDE_PX = 8
 
 

@@ -34,9 +34,9 @@ _CODECS_THAT_DROP = frozenset({"h264", "mpeg4", "mpeg2video"})
 # Without the loop filter blocks keep their edges. That saves a quarter of the work for H.264, and half for VP8.
 _ROUGH_OPTIONS = {"skip_loop_filter": "all"}
 _VP8_SHOWN_BIT = 0x10  # of a packet's first byte; cleared in a frame that is only for reference
-# A file is cut off if its header promises more than this times the length that was read, plus 1 s.
+# A file counts as cut off if its header promises more than this ratio times the length that was read plus 1 s.
 _MAX_PROMISED_RATIO = 1.1
-_NUM_LAST_INDEX_ENTRIES = 64  # entries among which the last one by position is looked for
+_NUM_LAST_INDEX_ENTRIES = 64  # number of entries searched for the one with the last position in the file
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _opened(path: str) -> Iterator[tuple[av.container.InputContainer, VideoStrea
             if stream.codec_context is None:
                 raise VideoError(path, "has a codec that cannot be decoded here")
             check_size(path, stream.codec_context.height, stream.codec_context.width)
-            stream.codec_context.thread_count = 1  # There are many workers already.
+            stream.codec_context.thread_count = 1  # Parallelism comes from the number of workers.
             yield container, stream
     except (av.FFmpegError, OSError, ImportError, ValueError) as error:  # Most FFmpeg errors are OSErrors.
         if isinstance(error, VideoError):
@@ -158,7 +158,7 @@ def _timeline(path: str, container: av.container.InputContainer, stream: VideoSt
 def _check_complete(
     path: str, container: av.container.InputContainer, stream: VideoStream, timeline: _Timeline
 ) -> None:
-    """Raise VideoError for a file that is cut off, because its header promises more than it holds."""
+    """Raise VideoError if the header promises more than the file holds, because then the file is cut off."""
     entries = stream.index_entries
     num_entries = len(entries)
     if num_entries and container.size > 0:
@@ -182,7 +182,7 @@ def _promised_s(container: av.container.InputContainer, stream: VideoStream, sta
         hours, minutes, seconds = stream.metadata["DURATION"].split(":")
         end_s = 3600 * int(hours) + 60 * int(minutes) + float(seconds)
     except (KeyError, ValueError):
-        alone = len(container.streams) == 1  # Sound may last longer than the video.
+        alone = len(container.streams) == 1  # With sound, the container may last longer than the video.
         end_s = (container.duration or 0) / av.time_base if alone else 0.0
     return end_s - start_s
 
@@ -201,7 +201,7 @@ def _decode(
             if frame.pts in missing and not frame.is_corrupt:
                 yield missing.pop(frame.pts), frame
     except av.FFmpegError:
-        pass  # Decoding everything may get past the damage, and otherwise describes it.
+        pass  # Decoding everything, below, may get past the damage; if not, it reports it.
     if not missing:
         return
     logger.debug("%s: %d wanted frames are missing; decoding everything", path, len(missing))
@@ -223,7 +223,7 @@ def _decode_sparingly(
     drops = stream.codec_context.name in _CODECS_THAT_DROP
     # groups[i] is the number of the group of pictures of wanted[i].
     groups = np.searchsorted(timeline.key_pts, wanted, side="right")
-    starts = np.flatnonzero(np.diff(groups) > 1) + 1  # frames before which a whole group is left out
+    starts = np.flatnonzero(np.diff(groups) > 1) + 1  # where in `wanted` groups are skipped
     targets = set(wanted)
     for run in np.split(np.arange(len(wanted)), starts):
         group = int(groups[run[0]])

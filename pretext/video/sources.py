@@ -1,4 +1,4 @@
-"""Where videos are: local paths, and URLs of every scheme that fsspec reads (s3, gs, hdfs, ...)."""
+"""Finding and opening videos, at local paths and at URLs of every scheme that fsspec reads (s3, gs, hdfs, ...)."""
 
 import os
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def absolute(path: str) -> str:
 
 @contextmanager
 def opened(path: str) -> Iterator[Any]:
-    """Yield what a reader opens: the path itself, or an open binary file for a URL.
+    """Yield the object that a reader opens: the path itself, or for a URL an open binary file.
 
     Raises OSError, or ImportError if the scheme needs a package that is not installed.
     """

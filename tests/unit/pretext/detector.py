@@ -1,4 +1,4 @@
-"""A detector of edited frames that ignores content: it only uses how frames compress and how sharp they are."""
+"""A detector of edited frames that ignores content. It uses only how well frames compress and how sharp they are."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ _RIDGE = 1.0
 
 
 class Detector:
-    """Computes features of frames, and keeps them, because the same frame is in many samples."""
+    """A cache of features of frames, because the same frame is in many samples."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[bytes, tuple[int, ...]], list[float]] = {}
@@ -21,7 +21,7 @@ class Detector:
     def features(self, frames: Frames) -> NDArray[np.float64]:
         """Return features [num_frames, 5], standardised within the clip: only differences between frames remain.
 
-        What changes slowly through the clip (a parabola over time) is taken away: that is what it shows.
+        A parabola fitted over time is subtracted, because slow changes come from the content.
         """
         found = np.array([self._of_frame(frame) for frame in frames], np.float64)
         slow = np.vander(np.linspace(-1, 1, len(found)), 3)
@@ -32,10 +32,9 @@ class Detector:
     def _of_frame(self, frame: Frames) -> list[float]:
         """Return the compressed size with loss (JPEG, quality 90) and without, sharpness, block seams, and size.
 
-        All treat the channels alike, and the directions, or they would tell the colour of skies and which way
-        up the world stands. PNG does not: it reads from the top left, and of genuine frames turned by a quarter
-        its size alone tells more than chance (AUC 0.59). So without loss it is the entropy of the steps between
-        neighbours, which is what PNG codes.
+        Every feature is symmetric in channels and in directions; otherwise it would detect content, such as a blue
+        sky or which way is up. PNG is not: its size alone recognises a quarter turn of untouched frames (AUC 0.59).
+        So the lossless size is measured as the entropy of differences between neighbouring pixels, which PNG encodes.
         """
         key = (frame.tobytes(), frame.shape)
         if key not in self._kept:
@@ -53,9 +52,12 @@ class Detector:
 
 
 def held_out_auc(clips: Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]]) -> float:
-    """Return the AUC for clips given as (features, edited frames): trained on every other clip, measured on the rest.
+    """Return the AUC of a classifier that is trained on every other clip and measured on the rest.
 
-    AUC: how often an edited frame looks more edited than an untouched one; 0.5 is chance.
+    The AUC is the probability that an edited frame gets a higher score than an untouched one; 0.5 is chance.
+
+    Args:
+        clips: for each clip, the features of its frames and which frames are edited.
     """
     weights = _fit(*_stacked(clips[::2]))
     looks, edited = _stacked(clips[1::2])
@@ -78,7 +80,7 @@ def _stacked(
 
 
 def _fit(looks: NDArray[np.float64], edited: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Fit logistic regression with a small ridge penalty by Newton's method: [num_features]."""
+    """Return the weights, [num_features], of logistic regression with a small ridge penalty, by Newton's method."""
     weights = np.zeros(looks.shape[1])
     for _ in range(_NEWTON_STEPS):
         chance = 1 / (1 + np.exp(-np.clip(looks @ weights, -30, 30)))
@@ -102,7 +104,7 @@ def _entropy_of_steps(frame: Frames) -> float:
 
 
 def _blockiness(image: NDArray[np.uint8]) -> float:
-    """Return the steps across vertical seams of 8x8 blocks, relative to those inside blocks."""
+    """Return the pixel differences across the vertical seams of 8x8 blocks, relative to those inside blocks."""
     steps = np.abs(np.diff(image.astype(np.int16), axis=1)).mean(0)
     seams = np.arange(len(steps)) % 8 == 7
     return float(steps[seams].mean() / (steps[~seams].mean() + 1e-3))
