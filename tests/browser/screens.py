@@ -1,4 +1,4 @@
-"""Pictures of the views for docs/screens: `python -m tests.browser.screens [FOLDER]`. Takes about a minute.
+"""Pictures of the views for docs/screens: `python -m tests.browser.screens [FOLDER]`. It takes about a minute.
 
 The made-up runs are kept in FOLDER, whose name is visible in the pictures; without it, in a temporary folder. Their
 names begin with "example".
@@ -47,7 +47,20 @@ _VIEWS = {
 }
 
 
+# The same for a real run of the demo, which `python -m tests.browser.screens --demo RUNS_DIR` takes.
+_DEMO_VIEWS = {"demo-run-light": "run/1/curves", "demo-rollouts-light": "run/1/rollouts?step=102&task=grounding"}
+
+
 def main() -> None:
+    """Take the pictures of made-up runs, or of a real run of the demo."""
+    if sys.argv[1:2] == ["--demo"]:
+        with served(Path(sys.argv[2])) as (address, token):
+            _take_pictures(address, token, _DEMO_VIEWS, {})
+    else:
+        _picture_made_up_runs()
+
+
+def _picture_made_up_runs() -> None:
     """Fill a store, serve it, and take all pictures."""
     with tempfile.TemporaryDirectory(prefix="videossr-") as scratch:
         runs_dir = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch) / "runs"
@@ -65,7 +78,7 @@ def main() -> None:
         numbers = {name: str(number) for name, (number, _) in runs.items()}
         try:
             with served(runs_dir) as (address, token):
-                _take_pictures(address, token, numbers)
+                _take_pictures(address, token, _VIEWS, numbers)
         finally:
             ending.set()
             for thread in training:
@@ -84,11 +97,11 @@ def _train(plan: Plan, writer: RunWriter, ending: threading.Event) -> None:
         workers(writer, step, time.time())
 
 
-def _take_pictures(address: str, token: str, numbers: dict[str, str]) -> None:
+def _take_pictures(address: str, token: str, views: dict[str, str], numbers: dict[str, str]) -> None:
     rootless = [] if os.getuid() else ["--no-sandbox"]  # Chromium's sandbox refuses to run as root
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=rootless, timeout=TIMEOUT_MS)
-        for name, view in _VIEWS.items():
+        for name, view in views.items():
             page = _new_page(browser, kind=name.rsplit("-", 1)[1])
             if name.startswith("stop"):
                 page.goto(f"{address}#token={token}")
