@@ -2,8 +2,8 @@
 
     find videos ──► inspect each in a sandbox ──► usable and skipped videos ──► draw recipes ──► write
 
-Inspected videos are saved to DATASET/work as they come, so an interrupted build resumes from there. Which video a
-recipe is made from depends only on its number, the settings and the sorted list of usable videos: any number of
+Inspected videos are saved to DATASET/work every few seconds, and an interrupted build resumes from there. The video of
+a recipe depends only on the recipe's number, the settings and the sorted list of usable videos, so any number of
 workers gives the same bytes.
 """
 
@@ -48,14 +48,14 @@ logger = logging.getLogger(__name__)
 PAPER_MIX: Mapping[str, float] = {"grounding": 0.4, "jigsaw": 0.4, "counting": 0.2}
 PAPER_COUNT = 30_000
 
-_MAX_VIDEOS_PER_BLOCK = 8  # the videos that a worker takes at a time
+_MAX_VIDEOS_PER_BLOCK = 8  # number of videos that a worker takes at a time
 _RECIPES_PER_BLOCK = 2000
 _SAMPLES_PER_REPORT = 1000
 
 
 @dataclass(frozen=True)
 class BuildProgress:
-    """How far a build has come."""
+    """The progress of a build."""
 
     stage: Literal["videos", "samples"]
     done: int
@@ -85,8 +85,8 @@ def build(
         save_every_s: how many seconds of inspection an interrupted build may lose.
 
     Raises:
-        DatasetError: there is no usable video, the settings make no sample, or `out` holds an unfinished build
-            with other frame settings.
+        DatasetError: there is no usable video, no sample can be made with the settings, or `out` holds an unfinished
+            build with other frame settings.
     """
     work = _BuildFolder(out, settings)
     left = [path for path in paths if path not in work.done]
@@ -133,7 +133,7 @@ def existing_dataset(settings: BuildSettings, out: Path) -> Dataset | None:
 
 
 def check(settings: BuildSettings) -> None:
-    """Raise DatasetError for settings that make no sample."""
+    """Raise DatasetError for settings from which no sample can be made."""
     try:
         task_at(0, settings.mix)
         for name, weight in settings.mix.items():
@@ -158,7 +158,7 @@ def find_all(folders: Sequence[str]) -> list[str]:
 
 
 class _BuildFolder:
-    """The folder DATASET/work, which keeps what an unfinished build has inspected.
+    """The folder DATASET/work, which keeps the inspected videos of an unfinished build.
 
     Raises:
         DatasetError: `out` holds an unfinished build with other frame settings, or something else.
@@ -168,7 +168,7 @@ class _BuildFolder:
         self._folder = out / "work"
         record = self._folder / "settings.json"
         if record.exists():
-            # Recipes are drawn again, but inspected videos are kept, and they follow from the frame settings.
+            # Inspected videos are kept, so the frame settings must be the same. Recipes are drawn again.
             before = BuildSettings.model_validate_json(record.read_text())
             if before.frames != settings.frames:
                 raise DatasetError(
@@ -198,7 +198,7 @@ class _BuildFolder:
         save_every_s: float,
         report: ReportBuild,
     ) -> None:
-        """Take the results of inspection and save them every few seconds. `done` videos were saved before."""
+        """Collect the results of inspection and save them every few seconds. `done` videos were saved before."""
         usable: list[SampledVideo] = []
         skipped: list[Skipped] = []
         saved = time.monotonic()
@@ -229,7 +229,7 @@ class _BuildFolder:
         return videos, [Skipped(row["path"], row["reason"]) for row in skipped.to_pylist()]
 
     def remove(self) -> None:
-        """Delete the folder; to be called when the dataset is complete."""
+        """Delete the folder. Call this when the dataset is complete."""
         shutil.rmtree(self._folder)
 
     def _save(self, usable: Sequence[SampledVideo], skipped: Sequence[Skipped]) -> None:
@@ -248,7 +248,7 @@ class _BuildFolder:
 def _inspected(
     paths: Sequence[str], settings: BuildSettings, timeout_s: float, inspect: str
 ) -> Iterator[SampledVideo | Skipped]:
-    """Yield the videos as their inspection ends, on all CPUs of the Ray cluster."""
+    """Inspect videos on all CPUs of the Ray cluster, and yield each result when it is ready."""
     import ray
 
     num_cpus = _prepare_ray_data(in_order=False)  # One slow video must not hold back the others' results.
@@ -293,9 +293,9 @@ def _worker_sandbox(inspect: str, timeout_s: float) -> Sandbox:
 
 
 def draw(settings: BuildSettings, videos: pa.Table, count: int) -> Iterator[Recipe]:
-    """Yield the recipes in order, drawn by all CPUs of the Ray cluster.
+    """Draw recipes on all CPUs of the Ray cluster, and yield them in order.
 
-    Raises DatasetError where the settings make no sample of these videos.
+    Raises DatasetError if the settings allow no sample from these videos.
     """
     import ray
 
@@ -314,10 +314,10 @@ def draw(settings: BuildSettings, videos: pa.Table, count: int) -> Iterator[Reci
 
 
 def _draw_batch(batch: pa.Table, *, settings: BuildSettings, videos: Any) -> pa.Table:
-    """Return the recipes with the numbers `batch["id"]` as JSON, or the problem; runs in a Ray worker."""
+    """Return the recipes with the numbers `batch["id"]` as JSON, or the reason for none; runs in a Ray worker."""
     import ray
 
-    table = Videos(ray.get(videos))  # Not copied: all processes of a node read the same memory.
+    table = Videos(ray.get(videos))  # This makes no copy: all processes of a node read the same memory.
     recipes: list[str | None] = []
     problem = None
     for number in batch["id"].to_pylist():

@@ -1,7 +1,7 @@
-"""A child process that decodes videos for its parent, and may hang or die doing so.
+"""A child process that decodes videos for its parent, so that a decoder that hangs or crashes does no harm.
 
-Damaged files make decoders loop, crash or request any amount of memory. The sandbox gives each video to a child
-process, waits for a limited time, and starts another child when one is lost.
+Damaged files make decoders loop, crash or request any amount of memory. The sandbox sends each video to a child
+process, waits for a limited time, and starts another child if the first one hangs or dies.
 """
 
 import logging
@@ -21,15 +21,15 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 120.0
 INSPECT = "pretext.video.inspect_video:inspect"
-CHILD_GRACE_S = 5  # seconds past the time limit after which a child whose parent is gone ends itself
-_CHILD_START_TIMEOUT_S = 120.0  # for a child to import what it needs on a busy machine
+CHILD_GRACE_S = 5  # time after the time limit until a child whose parent has died ends itself
+_CHILD_START_TIMEOUT_S = 120.0  # time for a child to import its modules on a busy machine
 
-# How the reasons begin that may not come back on a less busy machine or with more time. They are stored in datasets.
+# First words of reasons that may not occur again with more time or on a less busy machine. Datasets store reasons.
 RETRYABLE_REASONS = ("decoding did not end", "decoding it ")
 
 
 class Sandbox:
-    """Calls a function in a child process, one call at a time.
+    """A caller of a function in a child process, one call at a time.
 
     Args:
         function: the function that the child calls, as "module:name". Arguments and result are pickled.
@@ -77,7 +77,7 @@ class Sandbox:
         self.close()
 
     def _link_to_child(self) -> Connection:
-        """Return the connection to a running child; start one if need be."""
+        """Return the connection to a running child, which is started if necessary."""
         if self._child is not None and self._child.poll() is not None:  # It ended while it was idle.
             self.close()
         if self._link is not None:
@@ -88,7 +88,7 @@ class Sandbox:
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,  # Decoders complain here about damaged files; the reason is returned.
+            stderr=subprocess.DEVNULL,  # Decoders write messages about damaged files; call() returns the reason.
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
         theirs.close()

@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from dataset.sandbox import CHILD_GRACE_S
 from pretext.video import VideoError
 
-_MAX_ADDRESS_SPACE_BYTES = 16 * 2**30  # so that a damaged header cannot take all memory of the machine
+_MAX_ADDRESS_SPACE_BYTES = 16 * 2**30  # stops a damaged header from using all memory of the machine
 
 
 def main(file_number: str, function: str, timeout_s: str) -> None:
@@ -25,7 +25,7 @@ def main(file_number: str, function: str, timeout_s: str) -> None:
             path, *arguments = link.recv()
         except EOFError:
             return
-        # If the parent dies while this call hangs, only the alarm can end the process, even in native code.
+        # If the parent dies while this call hangs in native code, only the alarm can end the process.
         signal.alarm(int(float(timeout_s)) + CHILD_GRACE_S)
         try:
             reply = ("done", call(path, *arguments))
@@ -33,7 +33,7 @@ def main(file_number: str, function: str, timeout_s: str) -> None:
             reply = ("skipped", error.reason)
         except MemoryError:
             reply = ("skipped", f"it takes more than {_MAX_ADDRESS_SPACE_BYTES >> 30} GiB of memory")
-        except Exception as error:  # A fault of our own must not cost the other videos.
+        except Exception as error:  # A bug of ours must not affect other videos.
             reply = ("skipped", f"inspecting it failed ({type(error).__name__}: {error})")
         signal.alarm(0)
         link.send(reply)

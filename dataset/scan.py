@@ -1,4 +1,4 @@
-"""Inspecting a folder of videos on all cores of this machine: which videos are usable, and why others are not."""
+"""Inspecting a folder of videos on all cores of this machine: usable videos, and reasons for skipping others."""
 
 import logging
 import os
@@ -69,7 +69,7 @@ def none_usable(skipped: Sequence[Skipped], frames: FrameSpec) -> str:
 
 
 def _inspected(paths: Sequence[str], spec: FrameSpec, num_workers: int) -> Iterator[SampledVideo | Skipped]:
-    """Yield what inspecting each of `paths` gave, in their order."""
+    """Inspect the videos at `paths` and yield the results in the same order."""
     num_workers = max(1, min(num_workers, len(paths)))
     idle: SimpleQueue[Sandbox] = SimpleQueue()
 
@@ -84,6 +84,6 @@ def _inspected(paths: Sequence[str], spec: FrameSpec, num_workers: int) -> Itera
     with ExitStack() as stack:
         for _ in range(num_workers):
             idle.put(stack.enter_context(Sandbox()))
-        # Threads suffice, as each only waits for its child. The pool is entered last, so it ends before the children.
+        # Threads suffice, because each only waits for its child. The pool ends first, because it is entered last.
         pool = stack.enter_context(ThreadPoolExecutor(num_workers))
         yield from pool.map(inspect, paths)

@@ -17,8 +17,8 @@ from pretext.source import Split
 class DatasetSource:
     """An endless source that repeats a dataset's samples: first in stored order, then in a new random order each time.
 
-    Whole videos are held out for evaluation, never single samples of one. A dataset with too few videos to hold one
-    out is evaluated on the samples that it is trained on.
+    Whole videos are held out for evaluation, never single samples of a video. If a dataset has too few videos to hold
+    one out, the training samples are used for evaluation too.
 
     Args:
         held_out_share: share of the dataset's videos to hold out, from 0 to below 1.

@@ -29,7 +29,7 @@ CARD = "dataset.json"
 _ROWS_PER_BATCH = 10_000
 _COMPRESSION = "zstd"
 
-# Column names are as `Recipe.to_stored` has them.
+# The column names are those of `Recipe.to_stored`.
 RECIPE_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -64,15 +64,15 @@ SKIPPED_SCHEMA = pa.schema([("path", pa.string()), ("reason", pa.string()), ("ba
 
 
 class DatasetError(ValueError):
-    """An unusable dataset, or an impossible request to one. The message gives name, rule and fix."""
+    """An unusable dataset, or a request that a dataset cannot fulfil. The message gives name, rule and fix."""
 
 
 class BuildSettings(TaskSettings, frozen=True, extra="forbid"):
-    """Everything that decides a dataset's content: the same settings and videos give the same samples."""
+    """All settings that determine a dataset's content: the same settings and videos give the same samples."""
 
     videos: tuple[str, ...]  # folders or URLs
     mix: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
-    count: Annotated[int, Field(ge=1)] | None = None  # None: one sample of each task for every usable video
+    count: Annotated[int, Field(ge=1)] | None = None  # None: one of each task from every video
     seed: Annotated[int, Field(ge=0)] = 0
     frames: FrameSpec = FrameSpec()
 
@@ -250,12 +250,12 @@ def videos_table(videos: Iterable[SampledVideo]) -> pa.Table:
     return pa.Table.from_pylist(rows, VIDEO_SCHEMA)
 
 
-# The libraries that tried to read a skipped video, in this order, by the reader that was asked for.
+# For each requested reader, the libraries that tried to read a skipped video, in order.
 _BACKENDS = {"pyav": "pyav", "decord": "decord, pyav", IMAGES: "opencv"}
 
 
 def skipped_table(skipped: Iterable[Skipped], reader: str = "pyav") -> pa.Table:
-    """Return a table with SKIPPED_SCHEMA. `reader` is the one that was asked for."""
+    """Return a table with SKIPPED_SCHEMA. `reader` is the reader that was requested."""
     rows = [{"path": entry.path, "reason": entry.reason, "backend": _BACKENDS[reader]} for entry in skipped]
     return pa.Table.from_pylist(rows, SKIPPED_SCHEMA)
 
@@ -306,7 +306,7 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
 
 @contextmanager
 def _written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that replaces `path` once all is written, so that readers never find half a file."""
+    """Yield a temporary path that replaces `path` at the end, so that readers never find half a file."""
     partial = path.with_name(path.name + ".partial")
     yield partial
     partial.replace(path)

@@ -71,7 +71,7 @@ function NotFound() {
 function LogIn() {
   useTitle("Log in");
   return html`<section class="page entrance"><div class="card pad"><h1>This dashboard asks for a token</h1>
-    <p class="soft">Enter VIDEOSSR_READ_TOKEN or VIDEOSSR_TOKEN, as set by the person who runs the server.</p>
+    <p class="soft">Enter VIDEOSSR_READ_TOKEN or VIDEOSSR_TOKEN, which the operator of the server has set.</p>
     <${TokenForm} done=${() => {}} words="Log in" /></div></section>`;
 }
 

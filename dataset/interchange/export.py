@@ -4,8 +4,8 @@
     jsonl        OUT/samples.jsonl, one sample per line, with file names relative to OUT; OUT/frames/
     webdataset   OUT/shard-000000.tar and so on, with ID.json, and ID.CLIP.FRAME.jpg for every frame
 
-Every frame of a sample, edited or not, is encoded once with the same settings, and its file name gives only its place:
-OUT/frames/ID/00000.jpg is the first frame that the model is shown.
+Every frame of a sample, edited or not, is encoded once with the same settings. Its file name is its place in the order
+of presentation: OUT/frames/ID/00000.jpg is the first frame that the model is shown.
 """
 
 import json
@@ -143,7 +143,7 @@ def _writer(
 
 @contextmanager
 def _verl(folder: Path, final: Path, system: str) -> Iterator[WriteSample]:
-    """Write train.parquet, a group of rows at a time. It names frame files by their final paths, below `final`."""
+    """Write train.parquet, a group of rows at a time. Its rows name frame files by their final paths, below `final`."""
     rows: list[dict[str, Any]] = []
     with pq.ParquetWriter(folder / "train.parquet", SCHEMA, compression="zstd") as parquet:
 
@@ -188,7 +188,7 @@ def _write_to_shard(shards: ShardWriter, number: int, sample: Sample, images: Im
 
 
 def _record(sample: Sample, files: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Return a sample as JSON values, with its truth, as "answer", on the clock of its `times_s`."""
+    """Return a sample as JSON values. Its truth, in "answer", uses the clock of its `times_s`."""
     recipe = sample.recipe
     return {
         "id": recipe.id,

@@ -1,9 +1,9 @@
-"""Rendered samples as rows that VideoSSR's verl fork trains on. `verl_import` says what a row holds.
+"""Rendered samples as rows for training with VideoSSR's verl fork. `verl_import` describes a row.
 
-verl tells time by counting: the i-th frame of a clip is at i / sample_fps, from 0 on. So sample_fps is the true mean
-rate, and an interval from frame `first` to frame `last` is first / sample_fps to (last + 1) / sample_fps. If frames are
-evenly spaced, that is the source's time less the time of the first frame. If the rate varies, it is what the model is
-told there.
+verl computes times by counting: frame i of a clip, from 0, is at i / sample_fps. So sample_fps is the true mean rate,
+and an interval from frame `first` to frame `last` is first / sample_fps to (last + 1) / sample_fps. If frames are
+evenly spaced, this is the source's time minus the time of the first frame. If the rate varies, it differs from the
+source's time, but agrees with the times that verl gives to the model.
 """
 
 import json
@@ -58,7 +58,7 @@ def verl_row(number: int, sample: Sample, files: Sequence[Sequence[str]], system
     """Return a row of SCHEMA.
 
     The user's message is the sample's content with one "<video>" for each clip, so that a chat template makes the same
-    prompt from it as we do.
+    prompt from it as this project does.
 
     Args:
         number: number of the sample, from 0.
@@ -105,9 +105,9 @@ def sample_fps(clip: Clip) -> float:
 
 
 def verl_truth(sample: Sample) -> str:
-    """Return the truth; an interval is converted to the clock that verl counts.
+    """Return the truth, with an interval converted to the times that verl computes.
 
-    Imported samples use that clock already, so their truth is unchanged.
+    The truths of imported samples use these times already, so they are unchanged.
     """
     params = sample.recipe.params
     if sample.recipe.task != "grounding" or "first" not in params:

@@ -1,4 +1,4 @@
-r"""Importing data in VideoSSR's published layout: rows whose frames others have rendered, for training with verl.
+r"""Importing data in VideoSSR's published layout, made for training with verl: rows that name rendered frames.
 
 A row holds the question as chat messages, lists of frame files, and the truth:
 
@@ -69,7 +69,7 @@ class _Row(_Part):
 
 
 class _Unusable(ValueError):
-    """A row that no recipe can be made from; the message says why."""
+    """A row from which no recipe can be made. The message says why."""
 
 
 def import_verl(sources: Sequence[Path], out: Path, *, root: Path | None = None) -> Card:
@@ -260,7 +260,7 @@ def _clip(video: _Video, frame_files: "_FrameFiles") -> dict[str, Any]:
 
 
 class _FrameFiles:
-    """A finder of frame files, by names that may come from another machine.
+    """A finder of frame files whose names may come from another machine.
 
     Args:
         root: see `import_verl`.
@@ -268,13 +268,13 @@ class _FrameFiles:
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
-        self._found: dict[str, Path] = {}  # from the folder as named to the folder on this machine
+        self._found: dict[str, Path] = {}  # folder on this machine by folder as named in a row
 
     def find(self, name: str) -> str:
-        """Return the absolute path of the file. Its folder is looked for once and serves all files in it.
+        """Return the absolute path of a file. Each folder is searched for once.
 
-        `/data/48frames/ID/0.jpg` is looked for at that path, then as data/48frames/ID/0.jpg, 48frames/ID/0.jpg and
-        ID/0.jpg under the root. It is never looked for as 0.jpg alone, which any video's frames may be called.
+        `/data/48frames/ID/0.jpg` is searched for at that path, then as data/48frames/ID/0.jpg, 48frames/ID/0.jpg and
+        ID/0.jpg under the root, but not as 0.jpg alone, because frames of any video may have that name.
         """
         named = PurePosixPath(name.removeprefix("file://"))
         known = self._found.get(str(named.parent))

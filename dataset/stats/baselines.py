@@ -1,7 +1,7 @@
-"""Baselines: what a constant answer, a random one, or the same part of every video earns without watching.
+"""Baselines: the rewards of answers that need no watching, such as a constant or a random answer.
 
-All are computed from the truths, exactly, and fast enough for 30 000 of them. Larger datasets, and tasks without a fast
-method of their own, are computed from a part of the samples, evenly spread; `Baseline.samples` is their number.
+Baselines are computed exactly from the truths of up to 30 000 samples. Of larger datasets, and of tasks without a fast
+method, only evenly spread samples are used; `Baseline.samples` is their number.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,11 +29,11 @@ class Baseline:
     """Mean rewards of answers that need no watching, each in [0, 1]."""
 
     samples: int  # number of samples that the rest was computed from
-    random: float  # every sample answered with the truth of another, averaged over all others
-    best_constant: float  # the answer that earns most if given to all, whether or not it is the truth of any
-    constant: str  # that answer
-    whole_clip: float | None = None  # the interval from each video's first frame to its end
-    same_part: float | None = None  # the best answer such as "from 38 % to 62 % of the video"
+    random: float  # reward of answering with the truth of another sample, averaged over all pairs
+    best_constant: float  # reward of the best constant answer, which need not be the truth of any sample
+    constant: str  # the best constant answer
+    whole_clip: float | None = None  # reward of the interval from each video's first frame to its end
+    same_part: float | None = None  # reward of the best answer such as "from 38 % to 62 % of the video"
 
 
 def task_baseline(
@@ -43,7 +43,7 @@ def task_baseline(
 
     Args:
         truths: at least one.
-        spans_s: for grounding, start and end of each sample's video on the clock that the model is told (see `span_s`);
+        spans_s: for grounding, start and end of each sample's video in the times given to the model (see `span_s`);
             without them, `whole_clip` and `same_part` are None.
 
     Raises ValueError without truths, for an unknown task, and for truths of another task.
@@ -63,7 +63,7 @@ def task_baseline(
 
 
 def span_s(frame_times_s: Sequence[float]) -> tuple[float, float]:
-    """Return start and end of what a video shows. Its last frame is taken to last as long as the mean one.
+    """Return start and end of a video. Its last frame is assumed to last as long as the mean frame.
 
     >>> span_s([0.5, 1.0, 2.5])
     (0.5, 3.5)
@@ -80,7 +80,7 @@ def _spread(values: Sequence[Any], most: int = _MAX_SAMPLES) -> Sequence[Any]:
 
 
 def _without_itself(total: float, num_samples: int) -> float:
-    """Return the mean over pairs of different samples, given the sum over all pairs; each with itself scores 1."""
+    """Return the mean over pairs of different samples, given the sum over all pairs; a sample with itself scores 1."""
     return float(total - num_samples) / (num_samples * (num_samples - 1)) if num_samples > 1 else 0.0
 
 
@@ -105,9 +105,9 @@ def _counts(truths: Sequence[str]) -> Baseline:
 
 
 def _orders(truths: Sequence[str]) -> Baseline:
-    """Return the baseline for orders. The score is a mean over clips, each in a place: an assignment problem.
+    """Return the baseline for orders. The score is a mean over clips, so the best order solves an assignment problem.
 
-    Orders of another length than the truth earn nothing.
+    Orders whose length differs from the truth's earn nothing.
     """
     by_length: dict[int, list[tuple[int, ...]]] = {}
     for truth in truths:
@@ -204,7 +204,7 @@ def _best_interval(truths: Floats) -> tuple[float, tuple[float, float]]:
         return float(_iou(start, end, intervals) @ shares)
 
     best, best_at = 0.0, (0, 0)
-    boxes: list[tuple[float, tuple[int, int, int, int]]] = []  # each with minus its bound
+    boxes: list[tuple[float, tuple[int, int, int, int]]] = []  # (-bound, box), for heapq
 
     def visit(box: tuple[int, int, int, int]) -> None:
         nonlocal best, best_at

@@ -1,6 +1,6 @@
-"""A shortcut through the jigsaw without understanding: putting clips together where their ends look alike.
+"""A shortcut for the jigsaw that needs no understanding: joining clips whose ends look alike.
 
-What it earns measures how far the task is a matter of matching pictures. The jigsaw's parameter `gap` prevents it.
+Its reward measures how far the task can be solved by matching pictures. The jigsaw's parameter `gap` prevents this.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _CACHE_BYTES = 64 * 2**20  # samples of one video follow each other, and share i
 
 @dataclass(frozen=True)
 class ShortcutScores:
-    """What the shortcut earns."""
+    """The rewards of the shortcut."""
 
     samples: int  # number of samples that were solved; if 0, the scores are 0
     reward: float  # mean reward, in [0, 1]
@@ -43,9 +43,9 @@ def solve_by_ends(sample: Sample) -> str:
 
 
 def shortcut_scores(jigsaws: Sequence[Recipe]) -> ShortcutScores | None:
-    """Return what the shortcut earns in these jigsaws, or None if there are none.
+    """Return the rewards of the shortcut in these jigsaws, or None without jigsaws.
 
-    All jigsaws of a video have the same clips in another order, so one per video is enough.
+    Jigsaws of one video differ only in the order of their clips, so one per video is enough.
     """
     cache = FrameCache(_CACHE_BYTES)
     rewards: list[float] = []

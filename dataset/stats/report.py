@@ -1,4 +1,4 @@
-"""The report on a dataset: what is in it, what it was made from, and what can be earned without watching."""
+"""The report on a dataset: its content, its videos, and the rewards that can be earned without watching."""
 
 import re
 from collections import Counter
@@ -50,7 +50,7 @@ class VideoDurations:
 
 @dataclass(frozen=True)
 class TruthDistribution:
-    """How the truths of a dataset are distributed."""
+    """The distribution of a dataset's truths."""
 
     counts: dict[str, dict[int, int]]  # counting: for each kind of shape, the number of samples by count
     starts: Histogram | None  # grounding: starts of the intervals, as a share of the video
@@ -71,14 +71,14 @@ class DatasetReport:
     durations: VideoDurations | None  # None if the dataset was imported
     skipped: tuple[SkipReason, ...]  # most frequent first
     baselines: dict[str, Baseline]  # by task
-    shortcut: ShortcutScores | None  # what comparing the ends of clips earns in the jigsaw
+    shortcut: ShortcutScores | None  # rewards in the jigsaw of comparing the ends of clips
     bytes_per_sample: float  # on disk
     rendered_bytes_per_sample: float  # of a sample's frames, uncompressed
 
 
 @dataclass
 class _Tally:
-    """What one pass over the samples collects."""
+    """The data that one pass over the samples collects."""
 
     truths: dict[str, list[str]] = field(default_factory=dict)  # by task
     spans_s: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # by task

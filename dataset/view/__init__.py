@@ -1,4 +1,4 @@
-"""Samples for people to look at.
+"""Views of samples for people.
 
 - `annotations`: what was edited or drawn, in words, frame numbers and boxes
 - `contact_sheet`: a sample as one PNG, for `videossr data show`

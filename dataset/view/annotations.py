@@ -1,4 +1,4 @@
-"""Annotations of a sample for people who look at it: what was edited, drawn or moved."""
+"""Annotations of a sample for people: the frames that were edited, the shapes that were drawn, the true places."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from pretext.tasks.grounding import DESCRIPTIONS
 from pretext.tasks.shapes import KINDS
 from reward.parsing import parse_interval, parse_order
 
-_MAX_DETAILS_LENGTH = 300  # characters of the parameters of a task without words of its own
+_MAX_DETAILS_LENGTH = 300  # longest JSON shown for a task that `details` has no wording for, characters
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def boxes(recipe: Recipe) -> list[Box]:
 
 
 def true_places(sample: Sample) -> list[int] | None:
-    """Return the true place, from 0, of each clip as shown; None if the sample does not ask for it."""
+    """Return the true place, from 0, of each clip as shown; None unless the sample is a jigsaw."""
     order = parse_order(sample.recipe.truth) if sample.recipe.task == "jigsaw" else None
     if order is None or len(order) != len(sample.clips):
         return None
@@ -68,7 +68,7 @@ def true_places(sample: Sample) -> list[int] | None:
 
 
 def details(recipe: Recipe) -> str:
-    """Return what was done to a sample's frames, in words."""
+    """Return a description of the edits of a sample's frames."""
     drawn = recipe.params
     if recipe.reader == IMAGES:
         return "imported; its frames are image files"
@@ -84,7 +84,7 @@ def details(recipe: Recipe) -> str:
 
 
 def _anomaly(drawn: dict[str, Any], times_s: Sequence[float]) -> str:
-    """Return an anomaly in words.
+    """Return a description of an anomaly.
 
     >>> _anomaly({"perturbation": "zoom_in", "first": 1, "last": 2, "strength": 1.4}, (0.0, 0.5, 1.0, 1.5))
     'zoom in, 2 frames at 0.50 to 1.00 s: the picture is enlarged (1.40 times)'
@@ -114,7 +114,7 @@ def _anomaly(drawn: dict[str, Any], times_s: Sequence[float]) -> str:
 
 
 def _shapes(shapes: Sequence[dict[str, Any]], times_s: Sequence[float]) -> str:
-    """Return the shapes in words.
+    """Return a description of the shapes.
 
     >>> _shapes([{"kind": "circle", "frame": 1}, {"kind": "circle", "frame": 1}], (0.0, 0.5))
     'circles: 2 at 0.50 s; squares: none; triangles: none'

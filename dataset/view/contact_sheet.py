@@ -1,4 +1,4 @@
-"""A contact sheet: a sample as one PNG, for a person to see what the model is asked."""
+"""A contact sheet: a sample as one PNG, which shows people the frames and question that the model gets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,8 +70,8 @@ class _Grid:
 def draw_sheet(sample: Sample, path: Path) -> None:
     """Draw a PNG, 900 to 1600 pixels wide: the question and truth, and all frames in order of presentation.
 
-    Each frame has the time that the model is told below it, and each edited frame a border. The clips of a jigsaw are
-    in the order in which they are shown, each with its true place.
+    Below each frame is its time as given to the model, and each edited frame has a border. The clips of a jigsaw are in
+    the order in which they are shown, each with its true place.
     """
     grid = _grid(sample.clips)
     room_px = grid.width_px - 2 * _MARGIN_PX - _HEADER_NAME_WIDTH_PX

@@ -16,7 +16,7 @@ _WEBP_QUALITY = 80
 class Thumbnail:
     """A small image of one frame, with what was edited in it."""
 
-    time_s: float  # the time that the model is told
+    time_s: float  # time of the frame as given to the model
     edited: bool
     webp: bytes
     boxes: tuple[Box, ...]  # in pixels of this image
@@ -27,7 +27,7 @@ class ClipThumbnails:
     """The thumbnails of one clip."""
 
     label: str
-    true_place: int | None  # from 0; None if the task does not ask for it
+    true_place: int | None  # from 0; None unless the task is the jigsaw
     frames: tuple[Thumbnail, ...]
 
 

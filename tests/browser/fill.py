@@ -1,6 +1,6 @@
 """Fills a run store through store.writing.writer, as runs do: made-up runs, at least one in each state.
 
-Their names begin with "example", so that nobody takes the screenshots' numbers for results.
+Their names begin with "example", so that the screenshots' numbers are not mistaken for results.
 """
 
 import math
@@ -98,7 +98,7 @@ def step_metrics(plan: Plan, step: int, rng: np.random.Generator) -> dict[str, f
         metrics[f"spread/{task}"] = _share(0.75 - 0.35 * skill + 0.05 * noise[6 + place])
     for area in ("reward", "valid"):
         metrics[f"{area}/mean"] = float(np.mean([metrics[f"{area}/{task}"] for task in plan.tasks]))
-    metrics |= {f"seconds/{phase}": value for phase, value in _seconds(plan, step, noise).items()}
+    metrics |= {f"seconds/{part}": value for part, value in _seconds(plan, step, noise).items()}
     gap = 0.002 * float(np.exp(0.4 * noise[20])) * (30 if rng.uniform() > 0.995 else 1)
     if dict(plan.config).get("kl_coef"):
         metrics["policy/kl"] = 0.01 + 0.08 * skill + 0.004 * abs(noise[23])
@@ -136,8 +136,8 @@ def _seconds(plan: Plan, step: int, noise: np.ndarray) -> dict[str, float]:
         "update": 0.5 if ahead else 0.24,
     }
     seconds = {
-        phase: plan.step_s * share * float(np.exp(0.08 * noise[10 + place]))
-        for place, (phase, share) in enumerate(shares.items())
+        part: plan.step_s * share * float(np.exp(0.08 * noise[10 + place]))
+        for place, (part, share) in enumerate(shares.items())
     }
     generating = seconds["prompts"] + seconds["rollout"] + seconds["reward"]
     seconds["waited_for_groups"] = max(0.0, generating - seconds["update"]) if ahead else generating
@@ -145,7 +145,7 @@ def _seconds(plan: Plan, step: int, noise: np.ndarray) -> dict[str, float]:
     if step % 20 == 0 and step:
         seconds["save"] = 0.15 * plan.step_s
     mine = ("push", "waited_for_groups", "update", "save")
-    return seconds | {"step": 1.02 * sum(seconds.get(phase, 0.0) for phase in mine)}
+    return seconds | {"step": 1.02 * sum(seconds.get(part, 0.0) for part in mine)}
 
 
 def _run(database: Database, runs_dir: Path, plan: Plan) -> tuple[int, RunWriter]:
@@ -176,7 +176,7 @@ def _run(database: Database, runs_dir: Path, plan: Plan) -> tuple[int, RunWriter
 
 
 def _groups(writer: RunWriter, folder: Path, plan: Plan, step: int) -> None:
-    """Record groups of prompts that are sampled once."""
+    """Record groups of prompts, each of which is generated from once."""
     skill, behind = 0.2 + 0.6 * _skill(plan, step), dict(plan.config).get("max_staleness", 0)
     for task in plan.tasks:
         for prompt in range(3 * step, 3 * step + 3):
@@ -186,7 +186,7 @@ def _groups(writer: RunWriter, folder: Path, plan: Plan, step: int) -> None:
 def _events(writer: RunWriter, plan: Plan, began: float) -> None:
     writer.event("stage", "looking at 320 videos", began - 95)
     writer.event(
-        "video_set_aside", "videos/clip-0188.mp4: the file ends in the middle of a frame", began - 80
+        "video_skipped", "videos/clip-0188.mp4: the file ends in the middle of a frame", began - 80
     )
     writer.event("stage", "evaluating before training", began - 31)
     writer.event("held_out_score", "held-out score after step 0: 0.412", began - 4)
@@ -287,7 +287,7 @@ def _guess(column: PaperColumn) -> float | None:
 
 
 def _set_times(database: Database, run_id: int, plan: Plan) -> None:
-    """Move the runs into the past: the store records the time of each call."""
+    """Move the runs into the past, because the store records the time of each call."""
     now = time.time()
     ended = plan.state in ("done", "failed", "stopped")
     created = now - max(plan.idle_s, plan.silent_s) - plan.done * plan.step_s - 120

@@ -29,7 +29,7 @@ def _requests(dashboard: Dashboard, name: str) -> Sequence[RunRequest]:
 def test_a_reader_is_asked_for_the_token_and_then_the_request_is_made(
     browser: "Browser", dashboard: Dashboard
 ) -> None:
-    # Without open_page, because a refused token is an error on the console.
+    # open_page would fail here: the browser logs the refused token as a console error.
     page = browser.new_page()
     page.set_default_timeout(TIMEOUT_MS)
     page.goto(dashboard.run("example-demo", "events"))
@@ -161,7 +161,7 @@ def test_a_run_that_never_began_is_started_again(dashboard: Dashboard, open_page
 def test_a_dialog_stays_usable_when_the_server_does_not_answer(
     browser: "Browser", dashboard: Dashboard
 ) -> None:
-    # Without open_page, because a refusal is an error on the console.
+    # open_page would fail here: the browser logs the refusal as a console error.
     page = browser.new_page()
     page.set_default_timeout(TIMEOUT_MS)
     problems: list[str] = []

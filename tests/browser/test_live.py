@@ -85,7 +85,7 @@ def test_an_update_of_the_list_changes_only_its_row(dashboard: Dashboard, open_p
 
 
 def test_a_lost_connection_is_shown_and_restored(dashboard: Dashboard, browser: "Browser") -> None:
-    # Without open_page, because a refused connection is an error on the console, as it should be.
+    # open_page would fail here: the browser logs the refused connection as a console error.
     with served(dashboard.runs_dir) as (address, _):
         page = browser.new_page()
         page.set_default_timeout(90_000)

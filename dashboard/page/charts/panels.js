@@ -79,7 +79,7 @@ function single(name, known) {
 }
 
 /**
- * The usual charts that a run has no data for, each with the reason where its config tells it.
+ * The usual charts that a run has no data for, each with the reason if its config gives one.
  *
  * @param {string[]} names of the run's metrics
  * @param {import("../lib/types.js").Config} config

@@ -1,4 +1,4 @@
-"""Where the dashboard may be served, and with which tokens."""
+"""The addresses and tokens with which the dashboard may be served."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`dataset.sandbox`: whatever a decoder does, only the video at hand is lost."""
+"""`dataset.sandbox`: a decoder that hangs or crashes affects only its own video."""
 
 import os
 import signal
@@ -70,7 +70,7 @@ def test_a_child_that_dies_loses_its_video_and_the_next_call_starts_another(
 @pytest.mark.parametrize("how", ["hang", "hang and ignore"])
 def test_a_child_that_hangs_is_ended(sandbox: Sandbox, how: str) -> None:
     first, _ = sandbox.call("echo")
-    sandbox._timeout_s = 0.5  # Set only now, as starting a child may take longer.
+    sandbox._timeout_s = 0.5  # Set after the child has started, which may take longer.
     assert sandbox.call(how) == Skipped(how, "decoding did not end within 0.5 s")
     assert first not in _children()
     sandbox._timeout_s = 600.0

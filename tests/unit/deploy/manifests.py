@@ -15,7 +15,7 @@ import yaml
 ROOT = Path(__file__).parents[3]
 K8S = ROOT / "deploy" / "k8s"
 OVERLAYS = ("single-node-8gpu", "multi-node", "cpu-demo")
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where there is one: 10 times faster
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the loader in C, if installed, is 10 times faster
 DATA = "data"  # not an overlay, but the pod that copies videos
 Manifest = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""Every manifest matches the schemas of Kubernetes and KubeRay, to the last field."""
+"""Every manifest matches the schemas of Kubernetes and KubeRay, including every field."""
 
 import copy
 import shutil
@@ -28,7 +28,7 @@ KUBERNETES = "1.32"
 
 
 def strict(schema: Any) -> Any:
-    """Make a schema refuse unknown fields: Kubernetes refuses them too, or drops them with a warning."""
+    """Make a schema refuse unknown fields, which Kubernetes refuses or drops with a warning."""
     if isinstance(schema, list):
         return [strict(each) for each in schema]
     if not isinstance(schema, dict):

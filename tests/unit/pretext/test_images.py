@@ -1,4 +1,4 @@
-"""`pretext.images`: samples that others have rendered to image files."""
+"""`pretext.images`: samples whose frames are image files."""
 
 from dataclasses import replace
 from pathlib import Path

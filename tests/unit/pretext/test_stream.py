@@ -1,4 +1,4 @@
-"""`pretext.stream`: recipes follow from their number alone, and a cache does not change the samples."""
+"""`pretext.stream`: a recipe's number determines it, and a cache does not change samples."""
 
 from collections import Counter
 from collections.abc import Callable

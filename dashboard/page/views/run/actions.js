@@ -51,7 +51,7 @@ export function ActionButtons({ run }) {
 
 /** @typedef {{run: Run, action: Action, close: () => void}} DialogProps */
 
-/** Return a dialog that only asks for confirmation. @param {(run: Run) => string} what tells what will happen */
+/** Return a dialog that only asks for confirmation. @param {(run: Run) => string} what returns a description of what will happen */
 function plain(what) {
   return (/** @type {DialogProps} */ { run, action, close }) =>
     html`<${ActionDialog} title=${action.title} words=${action.words} close=${close} act=${() => post(`/api/runs/${run.id}/${action.path}`)}>

@@ -1,4 +1,4 @@
-"""Tokens, sessions, other sites' pages, and what browsers are told."""
+"""Tokens, sessions, requests from other sites' pages, and security headers."""
 
 import asyncio
 from dataclasses import replace
@@ -255,7 +255,7 @@ def test_posts_are_limited(client: TestClient, settings: Settings) -> None:
     assert codes == [404] * 30 + [429]
     assert client.get("/api/runs").status_code == 200
     client.headers.pop("Authorization")
-    log_in(client, TOKEN)  # somebody else at the same address
+    log_in(client, TOKEN)  # another user at the same address
     assert client.post("/api/runs/99/stop", headers={"Origin": HOME}).status_code == 404
 
 
@@ -269,7 +269,7 @@ def test_curves_are_limited_and_nothing_else_is(client: TestClient, settings: Se
         assert (response.status_code, response.headers["retry-after"]) == (429, "1")
         assert response.json()["detail"] == "too many requests for curves. Wait 1 s."
     assert client.get("/api/runs").status_code == 200
-    reader = {"Authorization": f"Bearer {READ_TOKEN}"}  # somebody else
+    reader = {"Authorization": f"Bearer {READ_TOKEN}"}  # another user
     assert client.get(paths[0], headers=reader).status_code == 200
     documented = client.get("/openapi.json").json()["paths"]
     for path in ("/api/series", "/api/curves", "/api/runs/{run_id}/metrics.csv"):

@@ -1,4 +1,4 @@
-"""The limits of subscriptions, and what the change feed does with errors."""
+"""The limits of subscriptions, and how the change feed handles errors."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -71,9 +71,9 @@ def test_a_subscription_ends_after_its_time(database: Database) -> None:
         polling = asyncio.create_task(feed.run())
         async with feed.subscribe([1], "ann", "office") as subscription:
             add_request(database, 1, "checkpoint", "ann")
-            told = [change async for change in subscription.changes()]  # it ends
+            received = [change async for change in subscription.changes()]  # it ends
         polling.cancel()
-        assert [(change.run_id, change.what) for change in told] == [(1, ("requests",))]
+        assert [(change.run_id, change.what) for change in received] == [(1, ("requests",))]
 
     asyncio.run(asyncio.wait_for(run(), 60))
 

@@ -1,4 +1,4 @@
-"""Pictures are read from a run's folder and nowhere else."""
+"""Pictures are read only from a run's folder."""
 
 import os
 import threading

@@ -98,8 +98,8 @@ def test_intervals_are_on_the_clock_that_verl_counts(tmp_path: Path) -> None:
         light = [read_image(file).mean() > 127 for file in video["video"]]
         altered = np.flatnonzero(light)
         true_s = (altered[0] / video["sample_fps"], (altered[-1] + 1) / video["sample_fps"])
-        told_s = tuple(map(float, row["reward_model"]["ground_truth"].split("-")))
-        assert told_s == pytest.approx(true_s, abs=0.0501)  # rounded to one decimal
+        exported_s = tuple(map(float, row["reward_model"]["ground_truth"].split("-")))
+        assert exported_s == pytest.approx(true_s, abs=0.0501)  # rounded to one decimal
         unshifted.append(interval_iou(tuple(map(float, recipe.truth.split("-"))), true_s))
     assert np.mean(unshifted) < 0.8
 
@@ -119,9 +119,9 @@ def test_jsonl_keeps_the_clock_of_the_source(scenes: Dataset, tmp_path: Path) ->
         assert (line["id"], line["task"], line["answer"]) == (recipe.id, recipe.task, recipe.truth)
         assert tuple(line["content"]) == sample.content
         assert line["question"].count("<video>") == len(sample.clips)
-        for told, clip in zip(line["clips"], sample.clips, strict=True):
-            np.testing.assert_allclose(told["times_s"], clip.times_s, atol=1e-4)
-            shown = np.stack([read_image(str(out / file)) for file in told["files"]]).astype(float)
+        for exported, clip in zip(line["clips"], sample.clips, strict=True):
+            np.testing.assert_allclose(exported["times_s"], clip.times_s, atol=1e-4)
+            shown = np.stack([read_image(str(out / file)) for file in exported["files"]]).astype(float)
             assert np.abs(shown - clip.frames).mean() < JPEG_ERROR
 
 

@@ -16,7 +16,7 @@ INTERVALS = [(a, b) for a in range(48) for b in range(a + 1, 49)]
 
 
 def best_constant_interval(shares: dict[tuple[int, int], float]) -> float:
-    """Return what the best constant answer earns, given the share of each segment (first, end) of 48 frames."""
+    """Return the score of the best constant answer, given the share of each segment (first, end) of 48 frames."""
     weights = np.array(list(shares.values()))
     scores = np.array([[interval_iou(answer, truth) for truth in shares] for answer in INTERVALS])
     return float((scores @ (weights / weights.sum())).max())
@@ -50,7 +50,7 @@ def test_known_games_are_solved(scores: list[list[float]], weights: list[float],
 
 
 def test_no_other_draw_is_better_than_the_one_found() -> None:
-    """The other side of the game proves it: there is a mix of answers that earns as much against every draw."""
+    """The other side of the game proves it: a mix of answers earns as much against every truth."""
     scores = np.random.default_rng(0).random((7, 5))
     ours = (scores @ balanced_weights(scores)).max()
     # From the other side, truths and answers change places, and scores change their sign.

@@ -1,4 +1,4 @@
-"""No tells: how a frame compresses and how sharp it is do not reveal whether it was edited."""
+"""Neither the compressed size of a frame nor its sharpness reveals whether it was edited."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -58,7 +58,7 @@ def auc(
     *,
     published: bool = False,
 ) -> float:
-    """Return how well the detector finds edited frames, in clips that it was not trained on."""
+    """Return the AUC of the detector on clips that it was not trained on."""
     params = GroundingParams(perturbations=(perturbation,), segment=(4, 8), zoom_in=(1.4, 1.4))
     by_clip = []
     for number, frames in enumerate(clips):
@@ -101,7 +101,7 @@ def test_on_genuine_videos_the_detector_is_at_chance(
 def test_the_detector_finds_edits_made_the_published_way(
     perturbation: Perturbation, least: float, scenes: list[Frames], detector: Detector
 ) -> None:
-    """So the detector works. Measured: 0.92, 0.85, 0.83, 0.83. A mirrored JPEG block is nearly unchanged."""
+    """The detector therefore works. Measured: 0.92, 0.85, 0.83, 0.83. A mirrored JPEG block barely changes."""
     assert auc(perturbation, scenes, detector, published=True) > least
 
 
