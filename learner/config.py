@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, FiniteFloat, ValidationInfo, field_validator
 
 from vocabulary.over_http import OverHttp
+from vocabulary.settings import MayChangeOnResume
 
 # Number of tokens whose logits are computed at a time: 0.6 GB in float32 for a vocabulary of 152 000.
 LOGIT_TOKENS = 1024
@@ -13,7 +14,7 @@ AdamBeta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OverlongConfig(BaseModel, extra="forbid", frozen=True):
-    """DAPO's soft overlong punishment (arXiv 2503.14476, eq. 13): long completions lose reward before they are cut."""
+    """DAPO's soft overlong punishment (arXiv 2503.14476, eq. 13): completions close to the length limit lose reward."""
 
     buffer_tokens: Annotated[int, OverHttp(largest=32_768)] = Field(
         0,
@@ -69,10 +70,10 @@ class GrpoConfig(BaseModel, extra="forbid", frozen=True):
         "completion's sum divided by rollout.max_tokens (Dr. GRPO)",
     )
     clip_low: Annotated[float, OverHttp(largest=1)] = Field(
-        0.2, gt=0, lt=1, description="the probability ratio is clipped at 1 - clip_low from below"
+        0.2, gt=0, lt=1, description="lower bound of the probability ratio: 1 - clip_low"
     )
     clip_high: Annotated[FiniteFloat, OverHttp(largest=1000)] = Field(
-        0.2, gt=0, description="the probability ratio is clipped at 1 + clip_high from above"
+        0.2, gt=0, description="upper bound of the probability ratio: 1 + clip_high"
     )
     kl_coef: Annotated[FiniteFloat, OverHttp(largest=1000)] = Field(
         0.001,
@@ -102,7 +103,7 @@ class GrpoConfig(BaseModel, extra="forbid", frozen=True):
         description="importance weights for rollouts of an older policy: none, per token, or per completion",
     )
     importance_cap: Annotated[FiniteFloat, OverHttp(largest=1000)] = Field(
-        2.0, ge=1, description="largest importance weight; larger ones are cut to it"
+        2.0, ge=1, description="largest importance weight; larger ones are clipped to it"
     )
     mask_truncated: Annotated[bool, OverHttp(choice=True)] = Field(
         False,
@@ -113,7 +114,8 @@ class GrpoConfig(BaseModel, extra="forbid", frozen=True):
     max_refills: Annotated[int, OverHttp(largest=20)] = Field(
         0,
         ge=0,
-        description="most rounds of further prompts that a step draws to replace groups without spread (DAPO)",
+        description="largest number of rounds per step in which groups without spread are replaced by groups of new "
+        "prompts (DAPO)",
     )
     task_weights: Annotated[
         dict[str, Annotated[FiniteFloat, Field(ge=0)]], OverHttp(largest_by_task=1000)
@@ -131,7 +133,7 @@ class GrpoConfig(BaseModel, extra="forbid", frozen=True):
 
     @property
     def kl_in_reward(self) -> bool:
-        """Whether advantages need the completions' KL, so that the reference's pass comes before them."""
+        """Whether the KL is subtracted from rewards. Then the reference's forward pass precedes the advantages."""
         return self.kl_in == "reward" and self.kl_coef > 0
 
 
@@ -194,7 +196,7 @@ class LearnerConfig(BaseModel, extra="forbid", frozen=True):
     max_micro_batch_tokens: Annotated[int, OverHttp(largest=262_144)] = Field(
         16384,
         ge=1,
-        description="most tokens of prompts and completions in one forward and backward pass of a rank",
+        description="largest number of tokens in one forward and backward pass of a rank",
     )
     freeze_vision: Annotated[bool, OverHttp(choice=True)] = Field(
         False, description="train the language model only"
@@ -220,7 +222,7 @@ class LearnerConfig(BaseModel, extra="forbid", frozen=True):
         gt=0,
         description="stop the run if engine and learner differ by more nats than this on any token; null: never",
     )
-    max_restarts: Annotated[int, OverHttp(largest=100)] = Field(
+    max_restarts: Annotated[int, OverHttp(largest=100), MayChangeOnResume()] = Field(
         3,
         ge=0,
         description="how many times the learner is restarted from its last checkpoint before the run fails",
@@ -228,7 +230,7 @@ class LearnerConfig(BaseModel, extra="forbid", frozen=True):
 
     @property
     def trains_in_part(self) -> bool:
-        """Whether some parameters are frozen; those are neither saved nor pushed."""
+        """Whether some parameters are frozen. Frozen parameters are neither saved nor pushed."""
         return self.freeze_vision or self.lora is not None
 
     @field_validator("offload")
@@ -252,18 +254,18 @@ class LearnerConfig(BaseModel, extra="forbid", frozen=True):
 
 
 class WarmupConfig(BaseModel, extra="forbid", frozen=True):
-    """The supervised warm-up of a random model, see learner/warmup.py. The defaults suit the tiny model.
+    """The supervised warm-up of a random model; see learner/warmup.py. The defaults suit the tiny model.
 
-    The first phase (`form_...`) teaches the form of a completion, the second (`right_...`) the right content.
+    Its first part (`form_...`) teaches the form of a completion, its second part (`right_...`) the right content.
     """
 
     form_learning_rate: Annotated[float, OverHttp(largest=1)] = Field(
-        1.5e-3, gt=0, description="learning rate of the first phase"
+        1.5e-3, gt=0, description="learning rate while the form is taught"
     )
     right_learning_rate: Annotated[float, OverHttp(largest=1)] = Field(
         1e-3,
         gt=0,
-        description="learning rate of the second phase; lower, so that it does not overshoot the target",
+        description="learning rate while the right content is taught; lower, so that scores stay near their target",
     )
     adam_betas: Annotated[tuple[float, float], OverHttp(largest=1)] = Field(
         (0.9, 0.95), description="AdamW's two betas"
@@ -272,30 +274,35 @@ class WarmupConfig(BaseModel, extra="forbid", frozen=True):
         1.0, gt=0, description="gradients are scaled down to this norm"
     )
     form_prompts: Annotated[int, OverHttp(largest=512)] = Field(
-        16, ge=1, description="number of prompts in one step of the first phase"
+        16, ge=1, description="number of prompts in one step while the form is taught"
     )
     form_answers: Annotated[int, OverHttp(largest=64)] = Field(
-        8, ge=1, description="number of completions per prompt in the first phase: truths of other samples"
+        8,
+        ge=1,
+        description="number of completions per prompt while the form is taught; they are truths of other samples",
     )
     right_samples: Annotated[int, OverHttp(largest=2048)] = Field(
-        64, ge=1, description="number of samples in one step of the second phase"
+        64, ge=1, description="number of samples in one step while the right content is taught"
     )
     catch_up: Annotated[float, OverHttp(largest=100)] = Field(
         4.0,
         ge=1,
-        description="how many times more samples a task below its target gets than a task that has reached it",
+        description="how many times more samples are drawn of a task below its target than of one that has reached it",
     )
     target_validity: Annotated[float, OverHttp(largest=1)] = Field(
-        0.9, ge=0, le=1, description="share of valid completions, of every task, that ends the first phase"
+        0.9,
+        ge=0,
+        le=1,
+        description="share of valid completions that every task must reach before the right content is taught",
     )
     target_score: Annotated[float, OverHttp(largest=1)] = Field(
-        0.45, ge=0, le=1, description="mean score of completions, of every task, that ends the second phase"
+        0.45, ge=0, le=1, description="mean score that every task must reach; then the warm-up ends"
     )
     eval_every: Annotated[int, OverHttp(largest=20_000)] = Field(
         8, ge=1, description="number of steps between evaluations"
     )
     max_steps: Annotated[int, OverHttp(largest=20_000)] = Field(
-        600, ge=1, description="number of steps after which the warm-up ends even below its targets"
+        600, ge=1, description="number of steps after which the warm-up ends, even if a target is not reached"
     )
     max_answer_tokens: Annotated[int, OverHttp(largest=1024)] = Field(
         12, ge=2, description="longest completion in an evaluation of the warm-up, tokens"

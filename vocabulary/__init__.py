@@ -6,6 +6,8 @@
 - `run_states`: the states of a run.
 - `text`: shortening error messages.
 - `over_http`: which values a setting may have in a configuration that arrives over HTTP.
+- `settings`: the walk over the settings of a configuration class, and the marker of those that may change on resume.
+- `problems`: what is wrong with a setting, an option or a file, as data and as text.
 
 Standard library only; every package may import it. The page gets the metrics from here (`/api/metrics`). Tests compare
 the page's other words, and the Grafana dashboard (`deploy/grafana/videossr.json`), with these modules.

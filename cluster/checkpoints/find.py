@@ -8,19 +8,20 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from cluster.config.errors import NO_VALUE, ConfigError
+from cluster.config.errors import ConfigError
 from cluster.runs.folder import bulk_files
 from store.files import FILE_ERRORS, Files
+from vocabulary.problems import NO_VALUE
 from vocabulary.text import one_line
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A complete checkpoint: one that holds the shard of every rank.
+    """A complete checkpoint, which has the shard of every rank.
 
     Attributes:
         files: the checkpoint's folder, on disk or in a bucket.
-        state: what state.json holds: `step` (the next one), `cursor`, `score`, `start_model`, `ranks`.
+        state: content of state.json: `step` (the next one), `cursor`, `score`, `start_model`, `ranks`.
     """
 
     files: Files
@@ -48,7 +49,7 @@ class Checkpoint:
 
 
 def learner_files(folder: Path) -> Files:
-    """Return where Ray Train keeps the checkpoints of the run in `folder`, and its list of them."""
+    """Return the place where Ray Train keeps the run's checkpoints and the list of them."""
     return bulk_files(folder).below("checkpoints").below("learner")
 
 

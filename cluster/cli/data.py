@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.cli.options import RAY_ADDRESS_HELP, add_command_parser
-from cluster.config.errors import NO_VALUE, ConfigError
+from cluster.config.errors import ConfigError
 from cluster.terminal import DONE, FAILED, STOPPED, CountingProgress, say, say_error
+from vocabulary.problems import NO_VALUE
 
 if TYPE_CHECKING:
     from dataset.build import BuildProgress

@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from cluster.config.errors import NO_VALUE, ConfigError, validation_problems
+from cluster.config.errors import ConfigError, validation_problems
 from cluster.config.rules import contradictions
 from cluster.config.schema import Config
+from vocabulary.problems import NO_VALUE
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from cluster.config.errors import NO_VALUE, Problem
 from cluster.config.schema import Config
 from pretext.tasks import TASKS
+from vocabulary.problems import NO_VALUE, Problem
 
 
 def contradictions(config: Config) -> list[Problem]:

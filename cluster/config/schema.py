@@ -12,6 +12,7 @@ from pretext.video.frames import FrameSpec
 from rollout.config import RolloutConfig
 from store.files import check_bucket
 from vocabulary.over_http import OverHttp
+from vocabulary.settings import MayChangeOnResume
 
 DRAWN = "drawn"
 TINY_PREFIX = "tiny:"
@@ -117,7 +118,7 @@ class Config(BaseModel, extra="forbid", frozen=True):
         description="name of the run and of its folder below runs_dir",
     )
     seed: Annotated[int, OverHttp(largest=2**32 - 1)] = Field(0, ge=0)
-    runs_dir: Annotated[PathLike, OverHttp(place="runs_dir")] = "runs"
+    runs_dir: Annotated[PathLike, OverHttp(place="runs_dir"), MayChangeOnResume()] = "runs"
     bucket: Annotated[Annotated[str, AfterValidator(check_bucket)] | None, OverHttp(place="roots")] = Field(
         None,
         description="address such as s3://BUCKET/PREFIX where checkpoints and frames are kept; null: VIDEOSSR_BUCKET, "
@@ -125,17 +126,17 @@ class Config(BaseModel, extra="forbid", frozen=True):
     )
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
-    rollout: RolloutConfig = RolloutConfig()
+    rollout: Annotated[RolloutConfig, MayChangeOnResume()] = RolloutConfig()
     reward: RewardConfig = RewardConfig()
     grpo: GrpoConfig = GrpoConfig()
     learner: LearnerConfig = LearnerConfig()
-    train: TrainConfig = TrainConfig()
+    train: Annotated[TrainConfig, MayChangeOnResume()] = TrainConfig()
     warmup: WarmupConfig | None = Field(None, description="supervised warm-up of a random model; null: none")
-    evaluation: EvaluationConfig = EvaluationConfig()
+    evaluation: Annotated[EvaluationConfig, MayChangeOnResume()] = EvaluationConfig()
     trackers: Annotated[
         tuple[Literal["wandb", "mlflow"], ...], OverHttp(closed="they send what a run does to other servers")
     ] = Field(
         (),
         description="further places for metrics, besides TensorBoard and the run store; install them yourself",
     )
-    cluster: ClusterConfig = ClusterConfig()
+    cluster: Annotated[ClusterConfig, MayChangeOnResume()] = ClusterConfig()

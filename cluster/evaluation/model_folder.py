@@ -9,7 +9,7 @@ import yaml
 
 from actors.workers.prompt_worker import RecipePrompts
 from cluster.checkpoints.export import export
-from cluster.config.errors import NO_VALUE, ConfigError
+from cluster.config.errors import ConfigError
 from cluster.config.load import build_config
 from cluster.config.schema import TINY_PREFIX, DataConfig
 from cluster.runs.folder import CONFIG_FILE, default_runs_folder, find_folder
@@ -18,6 +18,7 @@ from evaluation.bench import LoadedColumn
 from evaluation.settings import EvalSettings
 from pretext.video import VideoError
 from rollout.prompt import PromptError, PromptTooLong
+from vocabulary.problems import NO_VALUE
 from vocabulary.text import first_line
 
 
@@ -35,7 +36,7 @@ def model_folder(model: str, out: Path) -> Iterator[str]:
     if _is_model_folder(model):
         yield str(Path(model).absolute())
     elif find_folder(model) is not None:
-        # In `out` and not in /tmp, because engines on other machines must reach it, as they share `out`.
+        # In `out` and not in /tmp, because engines on other machines must read it, and `out` is on shared storage.
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".model-", dir=out) as scratch:
             yield str(export(model, Path(scratch).absolute() / "model"))
@@ -57,7 +58,7 @@ def system_prompt_of(model: str) -> str:
     folder = None if _is_model_folder(model) else find_folder(model)
     if folder is None:
         return default
-    # Read without validation, which would check the run's data; it may be gone by now.
+    # Not validated: validation checks the run's data, which may have been deleted.
     settings = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8")) or {}
     return str(settings.get("data", {}).get("system_prompt", default))
 
@@ -81,7 +82,7 @@ def check_prompts(model: str, path: str, columns: Sequence[LoadedColumn], settin
             try:
                 prompts.build(column.recipes[0])
             except VideoError:
-                continue  # reported with the other unreadable videos, at the end
+                continue  # the evaluation reports it with the other unreadable videos
     except ConfigError as error:
         raise error.renamed("model.path", "--model", model) from None
     except PromptTooLong as error:

@@ -1,4 +1,4 @@
-"""Packing a checkout for a Ray job: all files that git would take except videos, and the configuration."""
+"""Packing a checkout for a Ray job: all files that git does not ignore, except videos, and the configuration."""
 
 import os
 import shutil
@@ -9,14 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cluster.config.errors import NO_VALUE, ConfigError
+from cluster.config.errors import ConfigError
 from pretext.video.sources import SUFFIXES
+from vocabulary.problems import NO_VALUE
 from vocabulary.text import first_line
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_SENT_BYTES = 64 * 2**20
 _NAMED_FOLDERS = 3  # number of the largest folders that an error names
-# Never packed, even where git does not ignore them. With .gitignore in the package, Ray would apply it again.
+# Never packed, even if git does not ignore them. Ray would apply a packed .gitignore a second time.
 _NEVER_PACKED = frozenset({".venv", "venv", "node_modules", "__pycache__", ".gitignore", ".rayignore"})
 _NEVER_PACKED_AT_TOP = "runs"  # the folder of runs; cluster/runs is code
 
@@ -33,7 +34,7 @@ def pack_checkout(
     Args:
         text: the configuration.
         name: name for the configuration's file, if `file` is not a part of the checkout.
-        file: where `text` was read.
+        file: file that `text` was read from, or None.
 
     Raises:
         ConfigError: the checkout is too large to send, or git cannot list its files.

@@ -11,17 +11,16 @@ from typing import Any, TextIO
 
 import yaml
 
-from cluster.config.errors import ConfigError, Problem
+from cluster.config.errors import ConfigError
 from cluster.config.load import validated
 from cluster.config.schema import Config
 from cluster.runs.folder import BUCKET_FILE, CONFIG_FILE, new_run_bucket, run_bucket, runs_folder
 from store.files import FILE_ERRORS, Files
+from vocabulary.problems import Problem
+from vocabulary.settings import MayChangeOnResume, marked
 from vocabulary.text import one_line
 
 logger = logging.getLogger(__name__)
-
-# Settings that may differ on resume. They say how far a run goes and on what machines, not what it trains.
-RESUMABLE = ("train.", "cluster.", "rollout.", "evaluation.", "runs_dir", "learner.max_restarts")
 
 _LOCK_TIMEOUT_S = 1.0  # longer than `is_running` holds the lock
 _LOCK_RETRY_S = 0.02
@@ -39,8 +38,8 @@ def claim_run_folder(
         on_renamed: called with the old and the new path of an earlier run's folder.
 
     Raises:
-        ConfigError: another process has claimed the folder; there is nothing to resume; a setting differs from
-            the resumed run's that must not; or the bucket cannot be written to.
+        ConfigError: another process has claimed the folder; there is nothing to resume; a setting that must
+            not change on resume differs; or the bucket cannot be written to.
     """
     folder = runs_folder(config) / config.name
     if resume and not (folder / CONFIG_FILE).exists():
@@ -153,8 +152,13 @@ def _write_config_to_bucket(bucket: str, text: str) -> None:
         ) from None
 
 
+def _may_change_on_resume(key: str) -> bool:
+    """Return whether a setting, or a value inside one, may differ on resume: it or its section has the marker."""
+    return any(key == name or key.startswith(f"{name}.") for name in marked(Config, MayChangeOnResume))
+
+
 def _check_unchanged(folder: Path, config: Config) -> None:
-    """Raise ConfigError if a setting differs from the run's own that must not."""
+    """Raise ConfigError if a setting without the marker MayChangeOnResume differs from the run's own."""
     stored = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     try:
         # Validated, so that a setting which is newer than the run has its default here.
@@ -175,7 +179,7 @@ def _check_unchanged(folder: Path, config: Config) -> None:
             "Leave it so, or start a new run under another name",
         )
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not key.startswith(RESUMABLE)
+        if before.get(key) != now.get(key) and not _may_change_on_resume(key)
     ]
     if changed:
         raise ConfigError(changed)

@@ -11,7 +11,7 @@ from typing import Any
 
 from actors.controller.step_metrics import Stopwatch
 from actors.workers.prompt_worker import PromptSpec, PromptWorker, read_model_facts
-from cluster.config.errors import NO_VALUE, ConfigError
+from cluster.config.errors import ConfigError
 from cluster.config.schema import DRAWN, TINY_PREFIX, Config
 from cluster.runs.stored_run import StoredRun
 from cluster.terminal import CountingProgress, Say
@@ -27,6 +27,8 @@ from pretext.video.sources import FolderError
 from reward import is_valid, score
 from reward.custom import load_reward
 from rollout.prompt import PromptError, PromptTooLong
+from vocabulary import events
+from vocabulary.problems import NO_VALUE
 from vocabulary.stages import LOOKING_AT_VIDEOS, WARMING_UP
 from vocabulary.text import first_line
 
@@ -176,7 +178,7 @@ def prepare(
 
     def report_warmup(text: str) -> None:
         say(text)
-        stored_run.event("warming_up", text.strip())
+        stored_run.event(events.WARMING_UP, text.strip())
 
     with stopwatch.timed("warm-up"):
         model_path = warm_start(config, model_path, data, folder / "model-warm", report_warmup)

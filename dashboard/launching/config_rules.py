@@ -1,15 +1,12 @@
-"""What a configuration that arrives over HTTP may set. Pure.
+"""The check of a configuration that arrives over HTTP against the `OverHttp` rules of its settings. Pure.
 
-Whoever may start runs from a browser may choose numbers and tasks. Which code runs, which files are read and where
-results go is decided by the person who runs the server. So a setting is closed unless its field opens it (see
-vocabulary/over_http.py).
+`vocabulary/over_http.py` says what the rules are for. A setting without a rule is closed.
 """
 
-import difflib
 import math
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -17,15 +14,29 @@ from pydantic import BaseModel
 
 from dashboard.launching.open_settings import http_settings
 from vocabulary.over_http import OverHttp
+from vocabulary.problems import NO_VALUE, Problem, did_you_mean
 
+_CONFIGURATION = "the configuration"  # name of a problem that is about the whole YAML
 _MAX_DEPTH = 12
 _MAX_DIGITS = 40
+_MAX_SHOWN_NAME = 80  # characters of a setting's name in a refusal
 _NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-_OR_ASK = "or ask the person who runs this server to allow it (VIDEOSSR_ALLOW_ANY_CONFIG=1)."
+_OR_ASK = "or ask the person who runs this server to allow it (VIDEOSSR_ALLOW_ANY_CONFIG=1)"
+
+
+# What is wrong with a value, and the fix: the parts of a Problem.
+_Refusal = tuple[str, str]
 
 
 class ConfigRefused(ValueError):
-    """A configuration sets something that it may not. The message has one line per problem."""
+    """A configuration that sets something it may not. As text: one line for each problem."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
 
 class ConfigRules:
@@ -43,51 +54,52 @@ class ConfigRules:
 
     def check_config(self, text: str) -> None:
         """Raise ConfigRefused if this YAML sets something it may not."""
-        tree = _parse(text, "the configuration")
+        tree = _parse(text, _CONFIGURATION)
         if not isinstance(tree, dict):
-            raise ConfigRefused("the configuration: holds no settings. Send YAML such as 'name: mine'.")
-        _refuse(self._problems(tree))
+            raise _refused(_CONFIGURATION, "holds no settings", "Send YAML such as 'name: mine'")
+        _refuse_any(self._problems(tree))
 
     def check_overrides(self, overrides: Sequence[str]) -> None:
         """Raise ConfigRefused if one of these `dotted.key=value` sets something it may not."""
-        problems = []
+        problems: list[Problem] = []
         for override in overrides:
             name, separator, text = override.partition("=")
             if not separator or not name:
-                raise ConfigRefused(
-                    f"{override!r}: an override has the form dotted.key=value, as in train.steps=10."
+                raise _refused(
+                    repr(override), "an override has the form dotted.key=value, as in train.steps=10"
                 )
             problems += self._problems({name: _parse(text, name)})
-        _refuse(problems)
+        _refuse_any(problems)
 
-    def _problems(self, tree: dict[Any, Any]) -> list[str]:
-        found = ((name, value, self._problem(name, value)) for name, value in _leaves(tree))
-        return [f"{name[:80]}={repr(value)[:60]}: {problem}" for name, value, problem in found if problem]
+    def _problems(self, tree: dict[Any, Any]) -> list[Problem]:
+        found = ((name, value, self._refusal(name, value)) for name, value in _leaves(tree))
+        return [Problem(name[:_MAX_SHOWN_NAME], value, *refusal) for name, value, refusal in found if refusal]
 
-    def _problem(self, name: str, value: Any) -> str | None:
-        """Return why this setting may not have this value, or None where it may."""
+    def _refusal(self, name: str, value: Any) -> _Refusal | None:
+        """Return why this setting may not have this value, or None if it may."""
         section = name.rpartition(".")[0]
         if name in self._settings:
             rule = self._settings[name].rule
             if rule.largest is not None:
-                return _number_problem(name, value, rule.largest)
+                return _number_refusal(name, value, rule.largest)
             if rule.longest is not None:
-                return _length_problem(name, value, rule.longest)
+                return _length_refusal(name, value, rule.longest)
             if rule.choice:
                 return None
         elif (largest := self._largest_by_task(section)) is not None:
-            return _number_problem(name, value, largest)
+            return _number_refusal(name, value, largest)
         if value is None or value == {}:
             return None  # sets nothing; the run's own check names settings that do not exist
         if name in self._settings and self._settings[name].rule.place is not None:
-            return self._place_problem(value, self._settings[name].rule)
+            return self._place_refusal(value, self._settings[name].rule)
         closed = next((key for key in self._closed() if name == key or name.startswith(f"{key}.")), None)
         if closed is None:
-            return self._unknown_problem(name)
+            return self._unknown(name)
         if value == self._settings[closed].default:
             return None
         return (
-            f"cannot be set over HTTP, because {self._settings[closed].rule.closed}. Leave it out, {_OR_ASK}"
+            f"cannot be set over HTTP, because {self._settings[closed].rule.closed}",
+            f"Leave it out, {_OR_ASK}",
         )
 
     def _largest_by_task(self, name: str) -> float | None:
@@ -96,8 +108,8 @@ class ConfigRules:
     def _closed(self) -> Iterator[str]:
         return (name for name, setting in self._settings.items() if setting.rule.closed is not None)
 
-    def _place_problem(self, value: Any, rule: OverHttp) -> str | None:
-        """Return why this place is not open. Runs are written below `runs_dir` alone; the rest is below the roots."""
+    def _place_refusal(self, value: Any, rule: OverHttp) -> _Refusal | None:
+        """Return why a place is not open. Runs are written below `runs_dir` alone; the rest is below the roots."""
         assert rule.place is not None
         roots = self._roots[rule.place]
         if isinstance(value, str):
@@ -108,55 +120,55 @@ class ConfigRules:
             opened = f"this server's runs: {roots[0]}"
         else:
             opened = f"VIDEOSSR_ROOTS: {', '.join(roots) or 'there are none'}"
-        return f"is outside the places that are open over HTTP ({opened}). Leave it out, {_OR_ASK}"
+        return f"is outside the places that are open over HTTP ({opened})", f"Leave it out, {_OR_ASK}"
 
-    def _unknown_problem(self, name: str) -> str:
-        """Return what is wrong with a name that is no setting: most likely it is mistyped."""
+    def _unknown(self, name: str) -> _Refusal:
+        """Return what is wrong with a name that is no setting, and the name that was probably meant."""
         if self._largest_by_task(name) is not None:
-            return f"is a section with a number for each task. Set one, as {name}.grounding=1."
+            return "is a section with a number for each task", f"Set one, as {name}.grounding=1"
         below = sorted(known for known in self._settings if known.startswith(f"{name}."))
         if below:
-            return f"is a section of settings, not a value. Set one, as {', '.join(below[:3])}."
-        close = difflib.get_close_matches(name[:80], self._settings, n=1)
-        if close:
-            return f"there is no such setting. Did you mean {close[0]}?"
-        return "there is no such setting. `videossr train --dry-run` prints them all."
+            return "is a section of settings, not a value", f"Set one, as {', '.join(below[:3])}"
+        fix = did_you_mean(name[:_MAX_SHOWN_NAME], self._settings)
+        return "there is no such setting", fix or "`videossr train --dry-run` prints them all"
 
 
 class _Loader(yaml.SafeLoader):
     """A YAML loader for plain values.
 
-    It takes no aliases (a few lines of them unfold to billions), no deep nesting, and no endless numbers (which Python
-    refuses to print).
+    It refuses aliases (a few lines of them unfold to billions of values), deep nesting, and very long numbers (which
+    Python refuses to print).
     """
 
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise ConfigRefused(
-                "the configuration: YAML aliases (*name) are not taken over HTTP. Write them out."
+            raise _refused(
+                _CONFIGURATION, "YAML aliases (*name) are not accepted over HTTP", "Write them out"
             )
         if self.depth >= _MAX_DEPTH:
-            raise ConfigRefused(f"the configuration: is nested deeper than {_MAX_DEPTH} levels. Flatten it.")
+            raise _refused(_CONFIGURATION, f"is nested deeper than {_MAX_DEPTH} levels", "Flatten it")
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
         if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBER_TAGS and len(node.value) > _MAX_DIGITS:
-            raise ConfigRefused(
-                f"the configuration: {node.value[:20]}... is a number of {len(node.value)} digits. Shorten it."
+            raise _refused(
+                _CONFIGURATION,
+                f"{node.value[:20]}... is a number of {len(node.value)} digits",
+                "Shorten it",
             )
         return node
 
 
 def _parse(text: str, name: str) -> Any:
-    """Return the YAML's value. Raises ConfigRefused naming `name` where it is not YAML."""
+    """Return the value of a YAML text. Raise ConfigRefused, which names `name`, if it is not YAML."""
     try:
         return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         if isinstance(error, ConfigRefused):
             raise
-        raise ConfigRefused(f"{name}: is not YAML: {' '.join(str(error).split())[:200]}") from None
+        raise _refused(name[:_MAX_SHOWN_NAME], f"is not YAML: {' '.join(str(error).split())[:200]}") from None
 
 
 def _leaves(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -168,37 +180,37 @@ def _leaves(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, node
 
 
-def _number_problem(name: str, value: Any, largest: float) -> str | None:
+def _number_refusal(name: str, value: Any, largest: float) -> _Refusal | None:
     for number in value if isinstance(value, list) else [value]:
-        # A text may be a number too: YAML reads 1e-6 as a text, and the configuration accepts it.
+        # YAML reads 1e-6 as text, and the configuration accepts it as a number.
         if number is not None and not isinstance(number, int | float | str):
-            return f"is not a number. Set {name} to one of at most {largest:g}."
+            return "is not a number", f"Set {name} to one of at most {largest:g}"
         if isinstance(number, str) and math.isnan(_number(number)):
-            return f"is not a number. Set {name} to one of at most {largest:g}."
+            return "is not a number", f"Set {name} to one of at most {largest:g}"
         if not _number(number) <= largest:
-            return f"is not a number up to {largest:g}, the most over HTTP. Lower {name}, {_OR_ASK}"
+            return f"is not a number up to {largest:g}, the most over HTTP", f"Lower {name}, {_OR_ASK}"
     return None
 
 
 def _number(value: float | str | None) -> float:
-    """Return the value as a number: NaN where it is none, 0 for None."""
+    """Return the value as a number: NaN for text that is no number, 0 for None."""
     try:
         return float(value or 0)
     except (ValueError, OverflowError):
         return math.nan
 
 
-def _length_problem(name: str, value: Any, longest: int) -> str | None:
+def _length_refusal(name: str, value: Any, longest: int) -> _Refusal | None:
     if isinstance(value, str) and len(value) > longest:
-        return f"has {len(value)} characters; the most over HTTP is {longest}. Shorten {name}, {_OR_ASK}"
-    return None  # the run's own check refuses what is not a text
+        return f"has {len(value)} characters; the most over HTTP is {longest}", f"Shorten {name}, {_OR_ASK}"
+    return None  # the run's own check refuses values that are not text
 
 
 def _is_below(place: str, root: str) -> bool:
     """Return whether `place`, a path or an address, is `root` or below it, judged by its characters alone.
 
-    An address may hold options (?endpoint_override=ELSEWHERE sends what is signed with the server's keys to another
-    host), fragments, and escaped characters (%2e%2e leads up): none is accepted.
+    Options (?endpoint_override=ELSEWHERE sends requests signed with the server's keys to another host), fragments and
+    escaped characters (%2e%2e leads up) are not accepted in an address.
     """
     if "::" in place or any(sign in place for sign in "\\?#%") or ".." in place.split("/"):
         return False  # chained addresses, and paths that lead up
@@ -207,6 +219,10 @@ def _is_below(place: str, root: str) -> bool:
     return place == root or place.startswith(f"{root}/")
 
 
-def _refuse(problems: Sequence[str]) -> None:
+def _refused(name: str, rule: str, fix: str = "") -> ConfigRefused:
+    return ConfigRefused([Problem(name, NO_VALUE, rule, fix)])
+
+
+def _refuse_any(problems: Sequence[Problem]) -> None:
     if problems:
-        raise ConfigRefused("\n".join(problems))
+        raise ConfigRefused(problems)

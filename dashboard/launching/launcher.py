@@ -1,4 +1,4 @@
-"""The protocol of what starts, resumes and ends runs for the dashboard."""
+"""The protocol of an object that starts, resumes and ends runs for the dashboard."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ from store.records import RunDetail
 
 
 class LaunchError(RuntimeError):
-    """A run could not be started now, through no fault of the request: no cluster, no room. The message says why."""
+    """The reason why a valid request cannot start a run now, such as an unreachable or full cluster."""
 
 
 @dataclass(frozen=True)
 class Launched:
-    """A run that is in the store, as queued until it starts."""
+    """A run that was launched: it is stored as queued until its process starts."""
 
     run_id: int
-    message: str  # what was done
+    message: str  # what the launcher did, for the person who asked
 
 
 class Launcher(Protocol):
-    """Starts, resumes and ends runs.
+    """An object that starts, resumes and ends runs.
 
-    Its methods may take seconds; the dashboard calls them in threads, several at once. They raise ValueError for what
-    is wrong with the request (a bad configuration, a run that is elsewhere or already running), and LaunchError.
+    The dashboard calls the methods on threads, several at once; each may take seconds. They raise ValueError if the
+    request is wrong (a bad configuration, a run on another machine or already running), and LaunchError.
     """
 
     @property
     def config_class(self) -> type[BaseModel]:
-        """The class of configurations, whose fields say how far each setting may be set over HTTP."""
+        """The class of configurations. Its fields carry the rules for values over HTTP."""
 
     def start(self, config_yaml: str, overrides: Sequence[str], by: str) -> Launched:
         """Start a run of this configuration, with `dotted.key=value` overrides."""
@@ -39,7 +39,7 @@ class Launcher(Protocol):
         """Resume a run from its last checkpoint, or start it again if it never began."""
 
     def end(self, run: RunDetail) -> str:
-        """End a run's processes at once. Returns what was done, in words."""
+        """End a run's processes at once. Return what was done, as a sentence."""
 
     def configs(self) -> Mapping[str, str]:
         """Return the configurations that may be started by name, as YAML."""

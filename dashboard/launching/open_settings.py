@@ -1,25 +1,26 @@
-"""The settings of a configuration class, each with what it may be set to over HTTP. Pure."""
+"""The settings of a configuration class, each with the values that it may have over HTTP. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from vocabulary.over_http import OverHttp
+from vocabulary.settings import settings
 
 _UNMARKED = OverHttp(closed="its field does not say how far it may be set (OverHttp)")
 
 
 @dataclass(frozen=True)
 class HttpSetting:
-    """One setting, as requests see it."""
+    """One setting, with its rule over HTTP."""
 
     rule: OverHttp
-    default: Any  # as JSON; a closed setting may repeat it
+    default: Any  # as JSON; a closed setting may be sent with this value
 
 
 @lru_cache(maxsize=8)
@@ -28,23 +29,12 @@ def http_settings(config_class: type[BaseModel]) -> Mapping[str, HttpSetting]:
 
     A field without an `OverHttp` marker is closed.
     """
-    return MappingProxyType(dict(_settings(config_class, "")))
+    return MappingProxyType({name: _http_setting(field) for name, field in settings(config_class)})
 
 
-def _settings(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, HttpSetting]]:
-    for name, field in model.model_fields.items():
-        section = _section(field)
-        if section is not None:
-            yield from _settings(section, f"{prefix}{name}.")
-        else:
-            rule = next((each for each in field.metadata if isinstance(each, OverHttp)), _UNMARKED)
-            yield f"{prefix}{name}", HttpSetting(rule, _as_json(field.default))
-
-
-def _section(field: FieldInfo) -> type[BaseModel] | None:
-    """Return the class of the section that a field holds, or None where it holds a value."""
-    options = get_args(field.annotation) or (field.annotation,)
-    return next((each for each in options if isinstance(each, type) and issubclass(each, BaseModel)), None)
+def _http_setting(field: FieldInfo) -> HttpSetting:
+    rule = next((each for each in field.metadata if isinstance(each, OverHttp)), _UNMARKED)
+    return HttpSetting(rule, _as_json(field.default))
 
 
 def _as_json(value: Any) -> Any:

@@ -25,6 +25,7 @@ from store.records import Action, RunDetail
 from store.requests import add_request, finish_request
 from store.writing.backlog import EventEntry
 from store.writing.write import note_changes, write_events
+from vocabulary.problems import Problem
 
 router = APIRouter(
     prefix="/api/runs",
@@ -154,9 +155,8 @@ def _checked(services: DashboardServices, launcher: Launcher, wanted: StartReque
     configs = launcher.configs()
     if wanted.config not in configs:
         known = ", ".join(sorted(configs)) or "there are none"
-        raise ConfigRefused(
-            f"config={wanted.config!r}: is not one of the server's configurations ({known}). Name one of these."
-        )
+        rule = f"is not one of the server's configurations ({known})"
+        raise ConfigRefused([Problem("config", wanted.config, rule, "Name one of these")])
     return configs[wanted.config]
 
 

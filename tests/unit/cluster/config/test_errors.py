@@ -4,7 +4,8 @@ import pickle
 
 import pytest
 
-from cluster.config.errors import NO_VALUE, ConfigError, Problem
+from cluster.config.errors import ConfigError
+from vocabulary.problems import NO_VALUE, Problem
 
 
 @pytest.mark.parametrize(
