@@ -1,7 +1,7 @@
-"""Where log lines go, in the driver and in every Ray worker process.
+"""Destinations and levels of log lines, in the driver and in every Ray worker process.
 
 Every module logs to `logging.getLogger(__name__)`. VIDEOSSR_LOG (DEBUG, INFO, WARNING or ERROR) sets the level of all
-these lines. Where it is not set:
+these lines. If it is not set:
 
     any command      warnings, on the terminal (standard error)
     videossr train   also INFO lines and everything that libraries print, in runs/NAME/logs/driver.log
@@ -42,7 +42,7 @@ _PACKAGES = (
 
 
 class _Terminal(logging.Handler):
-    """Shows log lines where error messages are shown at the moment."""
+    """A handler that shows log lines where `say_error` shows messages."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -58,14 +58,14 @@ def set_up_logging() -> None:
 
 def set_up_worker_logging() -> None:
     """Send our log lines to standard error, which Ray keeps in a file for each worker process."""
-    # Not by print, which Ray Train replaces in the learner by a function that logs.
+    # Not with print: in the learner, Ray Train replaces it by a function that logs.
     _send_to(logging.StreamHandler(), log_level("INFO"))
 
 
 def worker_hook() -> Callable[[], None]:
     """Return the function that Ray calls first in every worker process."""
 
-    # A nested function is sent to the workers by value, so a worker that cannot import us yet still starts.
+    # Ray sends a nested function by value, so a worker that cannot import this package yet still starts.
     def set_up() -> None:
         with suppress(Exception):
             from cluster.logs import set_up_worker_logging
@@ -90,7 +90,7 @@ def log_level(default: str) -> str:
 
 
 def _send_to(handler: logging.Handler, level: str) -> None:
-    """Make `handler` the only one of our packages."""
+    """Make `handler` the only handler of our packages."""
     handler.setFormatter(logging.Formatter(_FORMAT))
     handler.setLevel(level)
     for package in _PACKAGES:
@@ -100,9 +100,9 @@ def _send_to(handler: logging.Handler, level: str) -> None:
 
 
 class DriverLog:
-    """Keeps what libraries print in this process, and our log lines, in a file. Use as a context manager.
+    """A log file of what libraries print in this process and of our log lines. Use as a context manager.
 
-    Messages by `cluster.terminal` still reach the terminal. Ray, DeepSpeed, vLLM and their C++ parts print to standard
+    Messages of `cluster.terminal` still reach the terminal. Ray, DeepSpeed, vLLM and their C++ parts print to standard
     output and standard error as soon as they are imported, so both are redirected, as Python's streams and as file
     descriptors. The file is a temporary one until `keep_in` names another.
     """
@@ -110,7 +110,7 @@ class DriverLog:
     def __init__(self) -> None:
         self.path: Path | None = None
         self._stack = ExitStack()
-        # Never closed: the loggers that libraries make in the meantime write to it until the process ends.
+        # Never closed, because loggers that libraries create in the block write to it until the process ends.
         self._file = TemporaryFile("w+", encoding="utf-8", errors="replace", buffering=1)  # noqa: SIM115
 
     def __enter__(self) -> Self:
@@ -141,7 +141,7 @@ class DriverLog:
         self._stack.close()
 
     def keep_in(self, path: Path) -> None:
-        """Append to `path` from now on, beginning with what the temporary file holds."""
+        """Move the text so far to the end of `path`, and write there from now on."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file.flush()
         self._file.seek(0)
@@ -157,7 +157,7 @@ class DriverLog:
             os.dup2(self._file.fileno(), number)
 
     def _add_handler(self) -> None:
-        """Send our log lines to the file too."""
+        """Send our log lines also to the file."""
         handler = logging.StreamHandler(self._file)
         handler.setFormatter(logging.Formatter(_FORMAT))
         handler.setLevel(log_level("INFO"))
@@ -173,7 +173,7 @@ class DriverLog:
         try:
             if stream.fileno() != number:
                 return stream
-        except (OSError, ValueError):  # it is no file: a test reads it
+        except (OSError, ValueError):  # not a file descriptor, as in tests that capture output
             return stream
         terminal = open(os.dup(number), "w", encoding=stream.encoding, errors=stream.errors, buffering=1)  # noqa: SIM115
         self._stack.callback(terminal.close)

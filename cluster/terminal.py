@@ -1,4 +1,4 @@
-"""What every command shares when it talks to a terminal: printing, exit statuses and progress bars."""
+"""Messages, exit statuses and progress bars of all commands."""
 
 import sys
 import time
@@ -12,17 +12,17 @@ Say = Callable[[str], None]  # shows one message to the user
 
 DONE, FAILED, REFUSED = 0, 1, 2  # exit statuses
 STOPPED = 130  # exit status that shells report for Ctrl-C
-PIPE_CLOSED = 141  # exit status that shells report for a command whose output nobody reads any more
+PIPE_CLOSED = 141  # exit status that shells report after the reader of a pipe has closed it
 
-LOG_INTERVAL_S = 15.0  # between two progress lines where standard output is no terminal
+LOG_INTERVAL_S = 15.0  # time between two progress lines if standard output is no terminal
 
 
 class _Screen:
-    """Where messages to the user go: past a redirection of standard output, and above a moving progress bar."""
+    """The streams for messages to the user, which are not redirected and stay above a moving progress bar."""
 
     def __init__(self) -> None:
-        self.output: TextIO | None = None  # None: sys.stdout, whatever it is when something is printed
-        self.errors: TextIO | None = None  # None: sys.stderr
+        self.output: TextIO | None = None  # None: the current sys.stdout
+        self.errors: TextIO | None = None  # None: the current sys.stderr
         self.bar: Progress | None = None
 
     def print(self, text: str, end: str = "\n") -> None:
@@ -48,25 +48,25 @@ def redirect_messages(output: TextIO | None, errors: TextIO | None) -> None:
 
 
 def say(text: str) -> None:
-    """Print a message, at once."""
+    """Print a message without buffering."""
     _SCREEN.print(text)
 
 
 def write(text: str) -> None:
-    """Print text that has its own line ends, at once."""
+    """Print text that already has its line ends, without buffering."""
     _SCREEN.print(text, end="")
 
 
 def say_error(text: str) -> None:
-    """Print a message to standard error, at once."""
+    """Print a message to standard error without buffering."""
     _SCREEN.print_error(text)
 
 
 def progress_bar(title: str, *fields: str) -> "Progress | None":
-    """Return a bar as wide as the terminal that shows "N/M" and some text fields; None where there is no terminal.
+    """Return a bar as wide as the terminal that shows "N/M" and some text fields, or None without a terminal.
 
     Args:
-        title: what the bar shows first; may name a field, as in "{task.description}".
+        title: text before the bar; may name a field, as in "{task.description}".
         fields: names of the text fields behind the bar. `add_task` and `update` take them as keywords.
     """
     output = _SCREEN.output or sys.stdout
@@ -76,7 +76,7 @@ def progress_bar(title: str, *fields: str) -> "Progress | None":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     class Bar(Progress):
-        """A bar that messages are printed above while it moves."""
+        """A bar that stays below the messages that are printed while it moves."""
 
         def start(self) -> None:
             super().start()
@@ -93,14 +93,14 @@ def progress_bar(title: str, *fields: str) -> "Progress | None":
         *(TextColumn(f"{{task.fields[{field}]}}") for field in fields),
         TimeRemainingColumn(compact=True),
         console=Console(file=output),
-        # What libraries print appears above the bar, unless it goes to a log.
+        # Output of libraries appears above the bar, unless it goes to a log.
         redirect_stdout=_SCREEN.output is None,
         redirect_stderr=_SCREEN.output is None,
     )
 
 
 class CountingProgress:
-    """A bar for "N of M done", or a line every 15 s where there is no terminal. Use as a context manager."""
+    """A bar for "N of M", or without a terminal a line every 15 s. Use as a context manager."""
 
     def __init__(self, title: str, say: Say = say) -> None:
         self._title, self._say = title, say
@@ -119,7 +119,7 @@ class CountingProgress:
             self._bar.stop()
 
     def show(self, done: int, total: int, note: str = "", title: str | None = None) -> None:
-        """Show the present count. Cheap enough to call for every single thing done."""
+        """Show the current count. It is cheap enough to call after every item."""
         title = title or self._title
         if self._bar is not None:
             self._bar.update(self._task_id, completed=done, total=total, note=note, description=title)

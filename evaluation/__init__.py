@@ -1,4 +1,4 @@
-"""Evaluation: what a model earns on held-out samples and on benchmarks. This package is the home of evaluation.
+"""The home of evaluation: scores of a model on held-out samples and on benchmarks.
 
 - `viubench`: VIUBench (arXiv 2511.06281): its nine columns, its metric, and what guessing earns.
 - `bench`: a benchmark on disk: build one from any videos, and load it.

@@ -30,7 +30,7 @@ from pretext.video.frames import FrameSpec, SampledVideo
 from pretext.video.info import Skipped
 
 BENCH = "bench.json"
-OnColumnsDone = Callable[[int, int], None]  # called with (columns done, columns in all)
+OnColumnsDone = Callable[[int, int], None]  # called with (number of finished columns, number of columns)
 
 
 class BenchSettings(BaseModel, frozen=True, extra="forbid"):
@@ -158,7 +158,7 @@ def load_columns(folder: Path, limit: int | None = None) -> tuple[LoadedColumn, 
             "`videossr bench build`."
         )
     found = Dataset(folder)
-    # Samples from different imported files are kept apart, because benchmarks have one file per setting.
+    # Each imported file becomes its own column, because benchmarks have one file per setting.
     by_column: dict[tuple[str, str], list[Recipe]] = {}
     for recipe in found:
         kept = by_column.setdefault((recipe.task, Path(recipe.params.get("source", "")).stem), [])
@@ -201,7 +201,7 @@ def _card(folder: Path) -> BenchCard:
 
 
 def _column_settings(settings: BenchSettings, column: PaperColumn) -> BuildSettings:
-    # Each column has its own seed; with a common one, all grounding columns would have the same segments.
+    # With one seed for all, every grounding column would draw the same segments.
     seed = int(generator(settings.seed, "viubench", column.name).integers(2**53))
     values = {
         "videos": settings.videos,

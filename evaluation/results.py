@@ -1,4 +1,4 @@
-"""The results of a benchmark: from scored completions to the table, results.json, answers.jsonl and a plot."""
+"""The results of a benchmark: scored completions, the table, results.json, answers.jsonl and a plot."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ class BenchCompletion:
 def score_completion(
     *, recipe_id: str, column: LoadedColumn, question: str, truth: str, completion: str, cut_off: bool
 ) -> BenchCompletion:
-    """Return the completion with its score. An incomplete one counts as empty."""
+    """Return the completion with its score. A completion that was cut off is scored as if it were empty."""
     scored_text = "" if cut_off else completion
     return BenchCompletion(
         id=recipe_id,

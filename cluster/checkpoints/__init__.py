@@ -1,8 +1,8 @@
-"""Checkpoints of a run: the home of everything that is done with them after they are written.
+"""The checkpoints of a run, from the moment they are written: found, exported, repaired.
 
 - `find`: list a run's complete checkpoints, in its folder or in its bucket; the last one; the best one.
 - `export`: turn a checkpoint into a Hugging Face folder.
-- `repair_list`: rebuild Ray Train's list of checkpoints where a killed run left half of it.
+- `repair_list`: rebuild Ray Train's list of checkpoints, if a killed run left half of it.
 
 A checkpoint is `runs/NAME/checkpoints/learner/checkpoint_TIME/`: `state.json` (step, cursor, score, start model, number
 of ranks) and `policy/` (one DeepSpeed shard per rank). Related parts elsewhere:

@@ -38,7 +38,7 @@ def export(run: str, out: Path, *, best: bool = False, adapter: bool = False) ->
             f"there is no run of that name in {default_runs_folder()}, and no run folder at that path",
             "List the runs with `videossr runs list`",
         )
-    # Not build_config: it would also check the data, which may be gone by now.
+    # Not build_config: it also checks the data, which may have been deleted.
     learner = validated(Config, yaml.safe_load((folder / "config.yaml").read_text())).learner
     if adapter and learner.lora is None:
         raise ConfigError("RUN", run, "trained no adapters", "Leave --adapter out")
@@ -60,7 +60,7 @@ def export(run: str, out: Path, *, best: bool = False, adapter: bool = False) ->
 
     start_model = checkpoint.state["start_model"]
     if Path(start_model).is_absolute() and not Path(start_model).exists():
-        # A tiny or warmed-up model lies in the run's folder, which was moved.
+        # A tiny or warmed-up model is in the run's folder, and that folder was moved.
         start_model = str(folder / Path(start_model).name)
     out.parent.mkdir(parents=True, exist_ok=True)
     with checkpoint.on_disk(out.absolute().parent) as shards:

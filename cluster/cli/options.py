@@ -10,18 +10,18 @@ from cluster.runs.folder import default_runs_folder
 
 AddOptions = Callable[[argparse.ArgumentParser], None]
 
-RAY_ADDRESS_HELP = "Ray cluster to join; default: auto, the current one, else a new one on this machine"
+RAY_ADDRESS_HELP = "Ray cluster to join; auto (the default): the current one, else a new local one"
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser that can add its options when its command is called, for options that take long to import."""
+    """A parser that adds options which take long to import only when its command is called."""
 
     def __init__(self, *args: Any, add_options: AddOptions | None = None, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         self._add_options = add_options
 
     def parse_known_args(self, *args: Any, **keywords: Any) -> Any:
-        """Parse as every parser does, after adding the options."""
+        """Add the options, and parse as argparse does."""
         add_options, self._add_options = self._add_options, None
         if add_options is not None:
             add_options(self)
@@ -34,8 +34,8 @@ def add_command_parser(
     """Add a command to the subparsers of a CommandParser.
 
     Args:
-        words: describe the command in the list of commands and in its own --help.
-        add_options: adds the options that take long to import.
+        words: description of the command, for the list of commands and the command's --help.
+        add_options: function that adds the options which take long to import.
     """
     parser: CommandParser = commands.add_parser(
         name, help=words, description=f"{words[:1].upper()}{words[1:]}.", add_options=add_options
@@ -59,15 +59,15 @@ def add_runs(parser: argparse.ArgumentParser, more: str = "") -> None:
 
 
 def add_address(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
-    """Add --address, whose default is the environment variable that Ray's own commands use."""
+    """Add --address. Its default is RAY_API_SERVER_ADDRESS, which Ray's commands use too."""
     given = os.environ.get("RAY_API_SERVER_ADDRESS") or None
     parser.add_argument(
         "--address",
         metavar="URL",
         default=given,
         required=required and given is None,
-        help="address of the Ray dashboard, such as http://HOST:8265; default: RAY_API_SERVER_ADDRESS. A cluster that "
-        "asks for a token gets RAY_AUTH_TOKEN",
+        help="address of the Ray dashboard, such as http://HOST:8265; default: RAY_API_SERVER_ADDRESS. If the "
+        "cluster requires a token, set RAY_AUTH_TOKEN",
     )
 
 

@@ -51,10 +51,10 @@ def run_job(
 
     Args:
         text: the configuration, checked.
-        address: of the Ray cluster's dashboard.
-        follow: print until the job ends; else return at once.
-        file: where the configuration was read, if it was.
-        resume: folder of the run to resume, as the cluster sees it.
+        address: URL of the Ray cluster's dashboard.
+        follow: print the job's output until it ends; otherwise return after starting it.
+        file: file that the configuration was read from, or None.
+        resume: folder of the run to resume, as a path on the cluster.
 
     Raises:
         ConfigError: the cluster cannot be reached, or the run cannot be sent.

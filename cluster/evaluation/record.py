@@ -1,4 +1,4 @@
-"""Putting the results of `videossr eval` into the run store, where the dashboard finds them."""
+"""Writing the results of `videossr eval` to the run store, which the dashboard reads."""
 
 import time
 from collections.abc import Iterator
@@ -25,8 +25,8 @@ def record_results(model: str, bench: Path, out: Path, found: BenchResults, say:
     """Store the results under the run that `model` names, or under a run `eval-MODEL` that is made for them.
 
     The source of the results is "viubench", or the name of the folder `bench` if it is another dataset. Results of a
-    model that is not a run have step -1. If the store cannot be written, that is only reported, because the results
-    are in `out` too.
+    model that is not a run have step -1. If the store cannot be written, the user is told, and nothing is
+    lost: the results are in `out` too.
     """
     try:
         with open_store(Path(default_runs_folder())) as database:

@@ -20,7 +20,7 @@ from cluster.terminal import Say
 from store.database import database_url
 
 _FIRST_PORT, _NUM_PORTS = 8470, 20
-_START_TIMEOUT_S = 30.0  # the run does not wait for it
+_START_TIMEOUT_S = 30.0  # only a thread waits this long; the run continues
 _START_POLL_S = 0.2
 _HEALTH_TIMEOUT_S = 2.0
 _EXIT_TIMEOUT_S = 10.0
@@ -38,9 +38,10 @@ class Announcement:
 
 @contextmanager
 def announce_dashboard(runs_dir: Path, on_loopback: bool) -> Iterator[Say]:
-    """Yield the function with which a dashboard prints its address.
+    """Yield the function that a dashboard prints its address with.
 
-    If the dashboard listens on loopback, that also writes the address to the folder of runs, until the block ends.
+    If the dashboard listens on loopback, the function also writes the address to a file in the folder of runs, which
+    is deleted when the block ends.
     """
     file = _file(runs_dir)
     written: list[bytes] = []
@@ -62,7 +63,7 @@ def announce_dashboard(runs_dir: Path, on_loopback: bool) -> Iterator[Say]:
 
 @contextmanager
 def dashboard_during_run(runs_dir: Path, say: Say, *, enabled: bool) -> Iterator[None]:
-    """Serve a dashboard on this machine during the block, except inside a Ray job. A failure is only reported.
+    """Serve a dashboard on this machine during the block, except inside a Ray job. Report a failure and continue.
 
     If a dashboard serves `runs_dir` already, its address is shown instead.
     """
@@ -77,7 +78,7 @@ def dashboard_during_run(runs_dir: Path, say: Say, *, enabled: bool) -> Iterator
     if process is None:
         yield
         return
-    # Importing a web server takes seconds, for which the run does not wait.
+    # The web server takes seconds to import; the run does not wait for it.
     over = threading.Event()
     threading.Thread(target=_report_start, args=(process, runs_dir, say, over), daemon=True).start()
     try:
@@ -91,7 +92,7 @@ def dashboard_during_run(runs_dir: Path, say: Say, *, enabled: bool) -> Iterator
 
 
 def find_dashboard(runs_dir: Path) -> Announcement | None:
-    """Return the dashboard of this user that serves `runs_dir`, if there is one that answers."""
+    """Return this user's dashboard that serves `runs_dir`, or None if none responds."""
     try:
         with _file(runs_dir).open("rb") as file:
             if os.fstat(file.fileno()).st_uid != os.getuid():  # another user could name any address

@@ -2,7 +2,7 @@
 
 A run is queued in the store before its process or job is started. When the run starts, it takes over its row there
 (`cluster/runs/stored_run.py`). A thread of the launcher waits for the end of the process or job, and records it if the
-run could not do so itself.
+run did not record it.
 """
 
 import logging
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_SOURCE = "the configuration"  # how errors name a configuration that came over HTTP
+_SOURCE = "the configuration"  # name in error messages of a configuration that came over HTTP
 # Environment variables that a run does not inherit from the dashboard, because they hold its secrets or its defaults.
 _NOT_INHERITED = ("VIDEOSSR_TOKEN", "VIDEOSSR_READ_TOKEN", "RAY_API_SERVER_ADDRESS")
-_LOG_HEADER = "--- requested by "  # begins the first line of a run's output
-_RETRY_S = 10.0  # while the store or the Ray cluster cannot be reached
-_MAX_TRIES = 60  # to record the end of a run
-_MAX_ADOPTED = 200  # number of jobs to watch that an earlier dashboard started
-_EXIT_TIMEOUT_S = 10.0  # for a process that has recorded how it ended
+_LOG_HEADER = "--- requested by "  # start of the first line of a run's output
+_RETRY_S = 10.0  # time between two tries while the store or the Ray cluster cannot be reached
+_MAX_TRIES = 60  # number of tries to record the end of a run
+_MAX_ADOPTED = 200  # largest number of jobs of an earlier dashboard that this one watches
+_EXIT_TIMEOUT_S = 10.0  # time in which a process exits after it recorded its end
 _MAX_LAST_WORDS = 2000  # characters at the end of a run's output that may say why it ended
 
 
@@ -133,7 +133,7 @@ class LocalLauncher:
         )
 
     def _has_process(self, run: RunDetail | None) -> bool:
-        """Return whether a process of the run exists. One that has recorded its end is given time to exit."""
+        """Return whether a process of the run exists. Wait first if it has recorded its end and is about to exit."""
         process = self._processes.get(run.id) if run is not None else None
         if run is None or process is None:
             return False
@@ -161,7 +161,7 @@ class LocalLauncher:
             )
 
     def _watch(self, process: subprocess.Popen[bytes], launch: Launch, log: Path) -> None:
-        """Wait until the process ends, and record how if the run did not."""
+        """Wait until the process ends, and record how it ended if the run did not."""
         while True:
             try:
                 status = process.wait(HEARTBEAT_S)
@@ -196,7 +196,7 @@ class JobLauncher:
 
     def __init__(self, address: str, runs_dir: Path | None, database: Database) -> None:
         self._address, self._runs_dir, self._database = address, runs_dir, database
-        self._lock = threading.Lock()  # of two launches at once, only one may find the name free
+        self._lock = threading.Lock()  # two launches at once must not both find the name free
 
     def configs(self) -> Mapping[str, str]:
         return {name: read_text(file) for name, file in config_files().items()}
@@ -264,14 +264,14 @@ class JobLauncher:
 
         try:
             return connect(self._address)
-        except ConfigError as error:  # the fault of the server's settings, not of the request
+        except ConfigError as error:  # the server's settings are wrong, not the request
             raise LaunchError(str(error)) from None
 
     def _watch_in_background(self, job_id: str, launch: Launch) -> None:
         threading.Thread(target=self._watch, args=(job_id, launch), daemon=True).start()
 
     def _watch(self, job_id: str, launch: Launch) -> None:
-        """Wait until the job ends, and record how if the run did not."""
+        """Wait until the job ends, and record how it ended if the run did not."""
         from cluster.jobs.ray_jobs import wait_for_job
 
         def keep() -> None:
@@ -318,7 +318,7 @@ def _queue(
 
 
 def _record_end(database: Database, launch: Launch, state: StoredState, why: str) -> None:
-    """Record how a run ended, unless the run did. Retry for minutes, because only this launcher knows."""
+    """Record how a run ended, unless the run did. Retry for minutes, because no other process can record it."""
     for _ in range(_MAX_TRIES):
         try:
             end_run(database, launch, state, why, only=("queued", "running"))

@@ -37,7 +37,7 @@ _ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 _CONNECT_TIMEOUT_S = 10.0
 _START_TIMEOUT_S = 60.0  # until a cluster that was just started accepts jobs
 _POLL_S = 1.0
-_WAIT_POLL_S = 3.0  # for a job that nobody follows
+_WAIT_POLL_S = 3.0  # time between two requests for the state of a job that is not followed
 _UNREACHABLE_TIMEOUT_S = 120.0  # for the cluster of a followed job
 # What Ray's client raises; the errors of its `requests` are OSErrors.
 _CLIENT_ERRORS = (AuthenticationError, OSError, RuntimeError)
@@ -172,7 +172,7 @@ def stop_job(client: JobSubmissionClient, job_id: str) -> bool:
 def wait_for_job(
     client: JobSubmissionClient, job_id: str, *, meanwhile: Callable[[], None]
 ) -> tuple[StoredState, str]:
-    """Wait until a job has ended, however often the connection fails. Return its last state and the reason.
+    """Wait until a job has ended, through failures of the connection. Return its last state and the reason.
 
     Args:
         meanwhile: called every few seconds.
@@ -180,7 +180,7 @@ def wait_for_job(
     while True:
         try:
             job = client.get_job_info(job_id)
-        except _CLIENT_ERRORS as error:  # a failed connection says nothing about the job
+        except _CLIENT_ERRORS as error:  # a failed connection does not mean that the job failed
             if "404" in str(error):
                 return (
                     "failed",
@@ -198,7 +198,7 @@ def wait_for_job(
 
 
 class _JobLog:
-    """The log of a job. Every connection sends it from its beginning; only what is new is written."""
+    """The log of a job. Every connection sends it from the beginning; the text that was written before is skipped."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
@@ -215,14 +215,14 @@ class _JobLog:
 
 
 def follow_job(client: JobSubmissionClient, job_id: str, write: Callable[[str], None]) -> int:
-    """Pass what the job prints to `write` until the job ends. Return its exit status.
+    """Pass the job's output to `write` until the job ends. Return its exit status.
 
     Raises:
         JobError: the cluster cannot be reached any more.
     """
     log, unreachable_since = _JobLog(write), None
     while True:
-        # A broken connection says nothing about the job, so its state is requested next.
+        # A broken connection does not mean that the job ended, so request the job's state next.
         with suppress(aiohttp.ClientError, OSError, RuntimeError):
             asyncio.run(log.follow(client, job_id))
         try:

@@ -34,7 +34,7 @@ def stop_now(run: RunDetail, address: str | None) -> str:
             f"its process is not on this machine but on {host or 'one that it did not name'}",
             "Run this command there, or let the run stop after its step",
         )
-    # Another process may have the same number by now, as may one on another machine or container with this host name.
+    # Another process may have this number: a newer one, or one on a machine or container with the same host name.
     started = run.environment.get("pid_started")
     if not is_running(Path(run.folder)) or started not in (None, process_start(pid)):
         raise ConfigError("RUN", run.name, f"no process of it is left (it was {pid})", "Resume it")

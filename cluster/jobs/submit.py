@@ -51,9 +51,9 @@ def send_job(
 
     Args:
         text: the configuration, checked.
-        file: where the configuration was read, if it was.
-        resume: folder of the run to resume, as the cluster sees it.
-        launch: the launch of a queued run in the store, if the job is for one.
+        file: file that the configuration was read from, or None.
+        resume: folder of the run to resume, as a path on the cluster.
+        launch: launch of the queued run that the job is for, or None.
 
     Raises:
         ConfigError: the checkout cannot be sent.

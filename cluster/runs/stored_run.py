@@ -22,6 +22,7 @@ from store.records import RunRequest
 from store.requests import finish_request, take_requests
 from store.runs import Launch, end_run, keep_queued, register_run, rename_run
 from store.writing.writer import HEARTBEAT_S, RunWriter
+from vocabulary import events
 from vocabulary.run_states import StoredState
 from vocabulary.stages import STAGE_EVENT, Stage
 
@@ -109,7 +110,7 @@ class StoredRun:
         assert self._database is not None
         logger.info("request %d (%s by %s): %s", request.id, request.action, request.asked_by, outcome)
         if self._writer is not None:
-            self._writer.event("request", f"{request.asked_by} requested: {request.action}. {outcome}")
+            self._writer.event(events.REQUEST, f"{request.asked_by} requested: {request.action}. {outcome}")
         with suppress(StoreError):  # the outcome is in the event too
             finish_request(self._database, request.id, outcome)
 
@@ -117,7 +118,7 @@ class StoredRun:
         """Store how the run ended, and close the store."""
         if self._writer is not None:
             if failure is not None:
-                self._writer.event("failed", failure)
+                self._writer.event(events.FAILED, failure)
             self._writer.state(state, failure)
             self._writer.close()
         if self._database is not None:

@@ -23,6 +23,7 @@ from cluster.training.prepare import RunData, prompt_spec
 from learner.loop import LoopConfig, train_loop
 from learner.modeling.policy_model import ModelSpec
 from rollout.engine import EngineOptions
+from vocabulary import events
 from vocabulary.stages import STAGE_EVENT, STARTING
 from vocabulary.workers import LEARNER, PROMPTS, REWARDS, ROLLOUT
 
@@ -58,7 +59,7 @@ def start_processes(
         bucket=run_bucket(folder),
     )
     for entry in data.skipped:
-        run_log.event.remote("video_set_aside", f"{entry.path}: {entry.reason}")
+        run_log.event.remote(events.VIDEO_SKIPPED, f"{entry.path}: {entry.reason}")
     run_log.event.remote(STAGE_EVENT, STARTING)
     plans = {plan.name: plan for plan in role_plans(config)}
     controller = actor(ControllerActor, num_cpus=0, scheduling_strategy=driver_node).remote(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cluster.terminal import LOG_INTERVAL_S, Say, progress_bar
+from vocabulary.events import VIDEO_SKIPPED, is_kind
 from vocabulary.metrics import REWARD_PREFIX, STEP, STEP_SECONDS
 from vocabulary.stages import DONE, STARTING, TRAINING
 
@@ -40,7 +41,7 @@ class RunProgress:
         self.cursor = next_cursor
         for record in records:
             if record["file"] == "events":
-                if record["kind"] == "video_set_aside" or record["message"] in _NOT_SHOWN:
+                if is_kind(record["kind"], VIDEO_SKIPPED) or record["message"] in _NOT_SHOWN:
                     continue
                 self._say(record["message"][:1].upper() + record["message"][1:])
             else:

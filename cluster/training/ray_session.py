@@ -1,4 +1,4 @@
-"""Starting or joining a Ray cluster, and refusing one that is too small for a run."""
+"""Starting or joining a Ray cluster, and refusing one that is too small for the run."""
 
 import logging
 import os
@@ -44,7 +44,7 @@ def ray_session(config: Config) -> Iterator[None]:
 def ray_cluster(address: str) -> Iterator[None]:
     """Join or start a Ray cluster until the block ends.
 
-    A cluster that was started here ends with the block. In one that was joined, only the actors of this process end.
+    A cluster that was started here ends with the block. In a cluster that was joined, only this process's actors end.
 
     Args:
         address: the cluster to join; "local" starts one on this machine; "auto" joins the one of RAY_ADDRESS (which Ray
@@ -66,7 +66,7 @@ def ray_cluster(address: str) -> Iterator[None]:
     if to_join == "local":
         options |= {"include_dashboard": False, "num_cpus": max(1, os.cpu_count() or 1)}
         allow_slow_start()
-    # Ray announces that a new local cluster uses a token, which Ray itself created. The user need not act on it.
+    # Ray announces that a new local cluster uses a token. Ray created it, so the user need not act on it.
     logging.getLogger("ray._private.authentication.authentication_token_setup").addFilter(
         lambda record: "is enabled" not in record.getMessage()
     )
@@ -79,7 +79,7 @@ def ray_cluster(address: str) -> Iterator[None]:
             f"no Ray cluster answers there ({error})",
             "Start one with `ray start --head`, or set cluster.address=local",
         ) from None
-    # `ray job stop`, Kubernetes and systemd send SIGTERM, which shall act like Ctrl-C. ray.init replaced our handler.
+    # `ray job stop`, Kubernetes and systemd send SIGTERM, which must act like Ctrl-C. ray.init replaced our handler.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logger.info("Ray session: %s (logs of the workers are in its logs/)", _session_folder())
     try:
@@ -91,7 +91,7 @@ def ray_cluster(address: str) -> Iterator[None]:
 def allow_slow_start() -> None:
     """Give a local cluster LOCAL_START_TIMEOUT_S to start.
 
-    Ray waits 30 s for its own node and has no setting for that. A machine that is busy with other work needs longer.
+    Ray waits 30 s for its own node and has no setting for that. A busy machine needs longer.
     """
     services = ray._private.services
     get_node = services.get_node
@@ -113,7 +113,8 @@ def allow_slow_start() -> None:
 
 
 def _session_folder() -> str:
-    return str(ray._private.worker.global_worker.node.get_session_dir_path())  # Ray has no public way to ask
+    # Ray has no public function for this.
+    return str(ray._private.worker.global_worker.node.get_session_dir_path())
 
 
 def check_this_machine(config: Config) -> None:
@@ -134,7 +135,7 @@ def _address(address: str) -> str:
 
 def _check_resources(config: Config) -> None:
     if config.cluster.autoscaling:
-        return  # the cluster grows to what the run asks for
+        return  # the cluster grows to the size that the run needs
     have = ray.cluster_resources()
     _check_gpus(config, int(have.get("GPU", 0)), "this Ray cluster")
     cpus = sum(role.count * role.num_cpus for role in role_plans(config))
@@ -166,7 +167,7 @@ def _check_gpus(config: Config, have: int, where: str) -> None:
 
 
 def _check_node_labels(config: Config, nodes: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse processes that no labelled node has room for. They would wait for such a node until they time out.
+    """Refuse a run whose processes do not fit the labelled nodes. They would wait for such nodes until they time out.
 
     Args:
         nodes: as from ray.nodes(), with Alive, Labels and Resources.
