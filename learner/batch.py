@@ -1,12 +1,12 @@
-"""From the groups of a batch to packed micro-batches: which rank trains what, and where every token stands.
+"""From the groups of a batch to packed micro-batches: which rank trains what, and at which index each token is.
 
     TrainingGroup ──► plan_micro_batches ──► MicroBatchPlan ──► pack_micro_batch ──► MicroBatch
     whole batch,      on every rank          of one rank        fetches prompts      tensors
     on every rank
 
 A micro-batch is one sequence without padding: every prompt once, followed by its completions
-(`learner.modeling.attention` has a picture). Values of completion tokens are flat: [num_tokens] over all completions,
-where `sequence` says which completion each token belongs to.
+(`learner.modeling.attention` has a picture). Values of completion tokens are flat: [num_tokens] over all completions.
+`sequence` gives the completion that each token belongs to.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -36,7 +36,7 @@ class GroupPart:
 
 @dataclass(frozen=True)
 class MicroBatchPlan:
-    """What one micro-batch of one rank contains.
+    """The contents of one micro-batch of one rank.
 
     A filler repeats one completion at weight 0, so that all ranks run the same number of forward passes.
     """
@@ -52,15 +52,16 @@ class MicroBatchPlan:
 def plan_micro_batches(
     groups: Sequence[TrainingGroup], *, max_tokens: int, shared_prefix: bool, world_size: int
 ) -> list[list[MicroBatchPlan]]:
-    """Return the micro-batches of every rank, the same number for each: ZeRO-3 gathers parameters in every forward.
+    """Return the micro-batches of every rank, equally many for all.
 
-    Groups are assigned largest first, each to the rank with the fewest tokens so far, and packed up to `max_tokens`
-    tokens. A group above that limit is cut between completions, and its prompt computed once per part; a completion
-    is never cut.
+    Equal numbers are needed because ZeRO-3 gathers parameters in every forward pass, in which all ranks must take part.
+    Groups are assigned largest first, each to the rank with the fewest tokens so far. A rank's groups are packed up to
+    `max_tokens` tokens. A group above that limit is divided between completions, and its prompt is computed once per
+    part. A completion is never divided.
 
     Args:
-        groups: at least `world_size` of them.
-        shared_prefix: whether a prompt counts once for all completions of a part, or once for each.
+        groups: at least `world_size` groups.
+        shared_prefix: whether a part's prompt is computed once, or once for each of its completions.
     """
 
     def tokens_of(part: GroupPart) -> int:
@@ -76,9 +77,9 @@ def plan_micro_batches(
 
 
 def fill_in_order(items: Iterable[T], size: Callable[[T], int], limit: int) -> list[list[T]]:
-    """Put items into bins in their order: an item opens a new bin where its size would take the last one over `limit`.
+    """Put items into bins in order, and start a new bin when the next item does not fit into the last one.
 
-    An item larger than the limit gets a bin of its own. Sizes 3, 2, 4 with a limit of 5 give [[3, 2], [4]].
+    An item larger than the limit is alone in its bin. Sizes 3, 2, 4 with a limit of 5 give [[3, 2], [4]].
     """
     bins: list[list[T]] = []
     filled = 0
@@ -102,7 +103,10 @@ def _balance(work: Sequence[int], num_ranks: int) -> list[list[int]]:
 
 
 def _cut(index: int, group: TrainingGroup, max_tokens: int, shared_prefix: bool) -> list[GroupPart]:
-    """Return the whole group as one part, or parts of at most `max_tokens` tokens (single completions may be over)."""
+    """Return the group in as few parts of at most `max_tokens` tokens as possible.
+
+    A part of one completion may be larger.
+    """
     parts = [GroupPart(index, (0,))]
     for number in range(1, len(group.completions)):
         longer = GroupPart(index, (*parts[-1].completions, number))
@@ -149,14 +153,14 @@ class MicroBatch:
     """Prompts and completions of one forward pass, packed into one sequence."""
 
     token_ids: Tensor  # [num_packed], prompts and completions' inputs
-    positions: Tensor  # [3, num_packed]; each completion's continue from the end of its prompt
+    positions: Tensor  # [3, num_packed]; those of a completion continue from the end of its prompt
     spans: tuple[Span, ...]  # one per part, in order
     patches: Tensor  # [num_patches, patch_dim] uint8, of all prompts in order
     grid_thw: Tensor  # [num_videos, 3]
     videos_per_prompt: tuple[int, ...]
-    predicted_at: Tensor  # [num_tokens], index in the packed sequence whose output predicts each token
+    predicted_at: Tensor  # [num_tokens], for each token the packed index whose output predicts it
     target_ids: Tensor  # [num_tokens]
-    sequence: Tensor  # [num_tokens], number of the completion that each token belongs to
+    sequence: Tensor  # [num_tokens], index of the completion that each token belongs to
     lengths: Tensor  # [num_sequences], number of tokens of each completion
     rollout_logprobs: Tensor  # [num_tokens]
     origin: tuple[tuple[int, int], ...] = ()  # per completion: (index of its group, its index in the group)
@@ -172,7 +176,7 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class PromptWithCompletions:
-    """What `collate` packs: one prompt, completions of it, and the logprobs they were sampled with."""
+    """One prompt, some of its completions, and the engine's logprobs of their tokens."""
 
     prompt: PromptTensors
     completions: Sequence[Sequence[int]]  # token ids

@@ -1,8 +1,8 @@
-"""Saving and restoring the learner's checkpoints through Ray Train.
+"""Saves and restores the learner's checkpoints through Ray Train.
 
-A checkpoint holds every rank's shards (`DeepSpeedPolicy.save`) and `state.json`: the next step, the prompt that it
-begins with, the held-out score, the start model and the number of ranks. `cluster/checkpoints/` finds, exports and
-repairs checkpoints.
+A checkpoint holds every rank's shards (`DeepSpeedPolicy.save`) and `state.json`: the next step, the number of that
+step's first prompt, the held-out score, the start model and the number of ranks. `cluster/checkpoints/` finds, exports
+and repairs checkpoints.
 """
 
 import json
@@ -47,7 +47,7 @@ def save_checkpoint(policy: "DeepSpeedPolicy", command: Save) -> None:
 
 
 def restore_checkpoint(policy: "DeepSpeedPolicy", checkpoint: Any) -> tuple[int, int]:
-    """Load a checkpoint into `policy`; return the next step and the number of the prompt that it begins with.
+    """Load a checkpoint into `policy`; return the next step and the number of that step's first prompt.
 
     Args:
         checkpoint: a ray.train.Checkpoint.

@@ -1,9 +1,9 @@
-"""What the controller tells the learner to do, and what the learner reports back.
+"""The controller's commands to the learner, and the learner's reports.
 
     controller ── Push · Train · Save · Stop ──► learner ── CommandReport ──► controller
 
-A learner session has one sequence of commands. The controller gives each one after the report on the one before, and
-every rank gets all of them. Imports neither torch nor ray, because the controller uses it too.
+A learner session has one sequence of commands, and every rank gets all of them. The controller gives a command when the
+previous one was reported as done. This module imports neither torch nor ray, because the controller imports it too.
 """
 
 from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ class TrainingGroup:
     completions: tuple[tuple[int, ...], ...]  # token ids, end-of-turn token included
     rollout_logprobs: tuple[tuple[float, ...], ...]  # same lengths, from vLLM
     rewards: tuple[float, ...]  # [n]
-    truncated: tuple[bool, ...]  # [n], whether the completion was cut at the length limit
+    truncated: tuple[bool, ...]  # [n], whether the completion ended at the length limit
     policy_version: int  # version of the policy that generated the completions
 
     @property
@@ -94,15 +94,15 @@ Command = Push | Train | Save | Stop
 
 @dataclass(frozen=True)
 class ParityFailure:
-    """Evidence that the learner's logprobs differ too much from the engine's; it ends the run."""
+    """A difference between the learner's and the engine's logprobs that is large enough to end the run."""
 
     message: str  # one line, for the user
-    sample: Mapping[str, Any]  # the completion that shows it, as values that JSON can hold
+    sample: Mapping[str, Any]  # the completion with that difference, as JSON values
 
 
 @dataclass(frozen=True)
 class CommandReport:
-    """What the learner reports once it has carried out a command."""
+    """The learner's report on a command that it has carried out."""
 
     failure: str | None = None  # why a push failed; None: the command was carried out
     metrics: Mapping[str, float] = field(default_factory=dict)  # of a step

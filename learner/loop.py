@@ -1,12 +1,12 @@
-"""What every learner rank runs inside Ray Train: commands in, steps, pushes and checkpoints out.
+"""The loop that every learner rank runs inside Ray Train: it carries out the controller's commands.
 
     command ──► Train: update the policy                             ──► report
             ──► Push:  send the weights to the rollout workers named ──► report
             ──► Save:  write a checkpoint                            ──► report
             ──► Stop
 
-Consumes commands (`learner/commands.py`). Waits for the next command. Is unblocked by the controller.
-All ranks get the same commands, so all take part in each collective.
+A rank waits until the controller gives the next command (`learner/commands.py`). All ranks get the same commands, so
+all take part in each collective.
 
 A step whose logprobs break parity is not repeated: the rank reports the failure, and the next command is Stop.
 """
@@ -57,7 +57,7 @@ class CommandPort(Protocol):
 
 
 class UpdatedPolicy(Protocol):
-    """What the command loop needs of a policy (learner.policy.DeepSpeedPolicy)."""
+    """The part of learner.policy.DeepSpeedPolicy that the command loop uses."""
 
     @property
     def rank(self) -> int: ...
@@ -67,14 +67,14 @@ class UpdatedPolicy(Protocol):
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """Everything that a learner rank needs: its sections of the configuration and facts of the run. Picklable."""
+    """The sections of the configuration and the facts of the run that a learner rank needs. Picklable."""
 
     spec: ModelSpec
     learner: LearnerConfig
     grpo: GrpoConfig
     device: str  # "cpu" or "cuda"
     weight_transfer: str  # "gloo", "nccl" or "ipc"
-    shares_gpus: bool  # engines sleep during a step and forget all their weights (shared placement)
+    shares_gpus: bool  # whether engines sleep during a step, which discards all their weights
     push_timeout_s: float
     steps: int  # number of steps of the whole run
     max_tokens: int  # longest completion, tokens
@@ -188,7 +188,7 @@ def _describe(command: Push | Train | Save) -> str:
 
 
 def _session_name() -> str:
-    """Return a random name for this life of the learner group, the same on all ranks."""
+    """Return a random name for this start of the learner group, the same on all ranks."""
     name = torch.tensor(list(uuid.uuid4().bytes))
     dist.broadcast(name, src=0)
     return bytes(name.tolist()).hex()

@@ -1,8 +1,8 @@
-"""Scoring rules: how right a completion is. The public functions are `score` and `is_valid`.
+"""Scoring of completions against the truth. The public functions are `score` and `is_valid`.
 
 - `parsing`: completions to numbers, in one strict form per task
 - `rules`: numbers to scores
-- `custom`: a reward function of the user's own
+- `custom`: reward functions that users write
 
 The reward workers that call these are in `actors/workers/`.
 
@@ -19,7 +19,7 @@ from reward.rules import count_accuracy, interval_iou, order_agreement
 
 Numbers = Sequence[float]
 
-# For each task, the parser of its answers and the rule that scores them.
+# For each task, the parser of its completions and the rule that scores them.
 RULES: dict[str, tuple[Callable[[str], Numbers | None], Callable[[Numbers, Numbers], float]]] = {
     "grounding": (parse_interval, interval_iou),
     "jigsaw": (parse_order, order_agreement),
@@ -30,7 +30,7 @@ __all__ = ["RULES", "is_valid", "score"]
 
 
 def score(task: str, completion: str, truth: str) -> float:
-    """Return how right a completion is: a finite float in [0, 1], and 0.0 for one that `is_valid` refuses.
+    """Return a completion's score, a finite float in [0, 1]; 0.0 if the completion is not valid.
 
     Raises ValueError for a task without a rule, and for a truth that no completion could match.
     """

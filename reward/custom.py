@@ -1,4 +1,4 @@
-"""A reward function of the user's own: (task, text, truth) -> float in [0, 1], named by its import path."""
+"""Reward functions that users write: (task, text, truth) -> float in [0, 1], named by their import path."""
 
 import importlib
 import math
@@ -18,7 +18,7 @@ def load_reward(path: str) -> Reward:
     """Return the function with this path, "package.module:name".
 
     Raises:
-        ValueError: there is no such function, or its module cannot be imported. The message says the rule and the fix.
+        ValueError: there is no such function, or its module cannot be imported. The message gives the fix.
     """
     module_name, separator, name = path.partition(":")
     if not (separator and module_name and name):
@@ -42,9 +42,9 @@ def load_reward(path: str) -> Reward:
 def custom_score(
     function: Reward, task: str, text: str, truth: str, *, timeout_s: float
 ) -> tuple[float, str]:
-    """Return (reward, ""), or (0.0, what went wrong), so that the user's function cannot end a run.
+    """Return (reward, ""), or (0.0, the reason) if the function fails, so that it cannot end a run.
 
-    An exception, more than `timeout_s` seconds, and any result that is not a number from 0 to 1 count as wrong.
+    It fails if it raises, takes more than `timeout_s` seconds, or returns anything but a number from 0 to 1.
     """
     try:
         with _deadline(timeout_s):

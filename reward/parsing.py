@@ -1,15 +1,15 @@
 r"""Completions to numbers: one strict form per task, and None for everything else.
 
-The answer must be the whole completion. ASCII whitespace around it is dropped. Prose, signs, exponents, digits of other
-scripts and numbers of absurd length are refused. The patterns use `[0-9]` because `\d` and `str.isdigit` also match
-digits such as "٣".
+The whole completion must have the form, except that ASCII whitespace around it is dropped. Prose, signs, exponents,
+digits of other scripts and numbers of absurd length are refused. The patterns use `[0-9]` because `\d` and
+`str.isdigit` also match digits such as "٣".
 """
 
 import re
 from collections.abc import Sequence
 
 _ASCII_WHITESPACE = " \t\n\r\v\f"
-_MAX_ANSWER_LENGTH = 32  # characters; the longest form, an order of 12 clips, needs 26
+_MAX_LENGTH_CHARACTERS = 32  # the longest form, an order of 12 clips, needs 26
 _NUMBER = r"([0-9]{1,6}(?:\.[0-9]{1,3})?)"
 _INTERVAL = re.compile(rf"{_NUMBER}-{_NUMBER}")
 _COUNTS = re.compile(r"([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6})")
@@ -34,7 +34,7 @@ def parse_counts(text: str) -> tuple[int, ...] | None:
 
 
 def parse_order(text: str) -> tuple[int, ...] | None:
-    """Parse the numbers 1 to k, each once: "2413" is (2, 4, 1, 3), and "2213" is None. From ten on, with commas."""
+    """Parse the numbers 1 to k, each once: "2413" is (2, 4, 1, 3), and "2213" is None. Ten or more need commas."""
     match = _match(_ORDER, text)
     if match is not None:
         order = tuple(int(digit) for digit in match.group())
@@ -52,5 +52,5 @@ def write_order(order: Sequence[int]) -> str:
 
 
 def _match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    answer = text.strip(_ASCII_WHITESPACE)
-    return pattern.fullmatch(answer) if len(answer) <= _MAX_ANSWER_LENGTH else None
+    stripped = text.strip(_ASCII_WHITESPACE)
+    return pattern.fullmatch(stripped) if len(stripped) <= _MAX_LENGTH_CHARACTERS else None

@@ -1,4 +1,4 @@
-"""How near a parsed answer is to the truth: pure functions to a float in [0, 1], which is 1 only for the truth itself.
+"""Pure functions that score parsed completions: a float in [0, 1], which is 1 only for the truth itself.
 
 The three rules are VideoSSR's (arXiv 2511.06281), so that scores are comparable. Each takes two tuples of equal length.
 """

@@ -6,5 +6,5 @@
 - `config.py`: section `rollout` of the configuration.
 
 The Ray actors that own engines are in `actors/workers/`; `weight_sync/` sends the weights.
-`tests/contract/test_parity.py` holds the engine's logprobs against the learner's.
+`tests/contract/test_parity.py` compares the engine's logprobs with the learner's.
 """

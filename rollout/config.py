@@ -26,7 +26,7 @@ class RolloutConfig(BaseModel, extra="forbid", frozen=True):
         "bfloat16", description="precision of the engine's weights; float32 on a CPU"
     )
     max_num_seqs: Annotated[int, OverHttp(largest=1024)] = Field(
-        256, ge=1, description="most completions that an engine generates at the same time"
+        256, ge=1, description="largest number of completions that an engine generates at the same time"
     )
     gpu_memory_utilization: Annotated[float, OverHttp(largest=0.95)] = Field(
         0.85, gt=0, lt=1, description="share of a GPU's memory that vLLM takes"
@@ -41,7 +41,7 @@ class RolloutConfig(BaseModel, extra="forbid", frozen=True):
         900.0, gt=0, description="seconds after which a worker that has not finished its prompts is restarted"
     )
     max_restarts: Annotated[int, OverHttp(largest=100)] = Field(
-        10, ge=0, description="how many times one worker is restarted before the run does without it"
+        10, ge=0, description="how many times a worker is restarted; after that the run continues without it"
     )
     vllm_args: Annotated[
         dict[str, Any], OverHttp(closed="it reaches everything in vLLM, code and files too")

@@ -19,14 +19,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How to start an engine: its section of the configuration, and facts of the run.
+    """The section of the configuration and the facts of the run that an engine starts with.
 
     Args:
         model: Hugging Face folder or hub id.
         device: "cpu" or "cuda".
-        seed: seed of the engine; every prompt has its own sampling seed besides.
-        max_model_len: most tokens of a prompt and a completion together.
-        max_videos: most videos in one prompt.
+        seed: seed of the engine; each prompt also has its own sampling seed.
+        max_model_len: largest number of tokens of a prompt with its completion.
+        max_videos: largest number of videos in one prompt.
         weight_transfer: "gloo", "nccl" or "ipc"; None: the engine never receives weights.
         shares_gpus: whether the engine frees its GPU memory while the learner trains on the same GPU.
     """
@@ -43,7 +43,7 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to generate completions for one prompt. A temperature of 0 is greedy."""
+    """The settings of generation for one prompt. A temperature of 0 is greedy."""
 
     num_completions: int
     temperature: float
@@ -85,7 +85,7 @@ class VllmEngine:
             "limit_mm_per_prompt": {"video": options.max_videos, "image": 0},
             # Frames arrive at their final size and with known times: the processor must not change them.
             "mm_processor_kwargs": {"do_resize": False, "do_sample_frames": False},
-            # Logprobs of the distribution that is sampled from, after temperature and forbidden tokens.
+            # Report logprobs of the distribution that generates: after temperature and forbidden tokens.
             "logprobs_mode": "processed_logprobs",
             "logits_processors": ["rollout.logits:ForbidVisionTokens"],
             "tensor_parallel_size": options.rollout.tensor_parallel_size,
@@ -125,8 +125,8 @@ class VllmEngine:
     ) -> Generator[list[tuple[int, list[Completion]]], None, None]:
         """Generate for every prompt; yield lists of (index of the prompt, its completions in a stable order).
 
-        A prompt is yielded when all its completions are done, together with the prompts that finish at the same
-        time. If the caller closes the generator, or an error occurs, open requests are dropped.
+        A prompt is yielded when all its completions are done, in one list with the prompts that finish at the same
+        time. If the caller closes the generator, or an error occurs, unfinished prompts are dropped.
 
         Raises:
             RuntimeError: vLLM expanded a prompt to other token ids than the learner will see.

@@ -1,4 +1,4 @@
-"""Opening the store: which database, its settings, transactions, and errors in plain words."""
+"""Opening the store: which database, its settings, transactions, and errors."""
 
 import json
 import os
@@ -23,13 +23,14 @@ _MAX_CONNECTIONS, _IDLE_CONNECTIONS = 40, 5
 _POOL_TIMEOUT_S = 5.0  # how long a thread waits for a connection while all are in use
 # With tcp_user_timeout (ms), a PostgreSQL server that vanishes is noticed in 20 s instead of hours.
 _POSTGRES_OPTIONS = {"connect_timeout": 10, "tcp_user_timeout": 20_000, "application_name": "videossr"}
-# PostgreSQL's default would show each query what was committed by then. Both settings are sent with BEGIN, at no cost.
+# By default, each query of a PostgreSQL transaction would see what was committed by then. Both settings are sent with
+# BEGIN, at no cost.
 _POSTGRES_SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 _URL_FIX = "Write it as postgresql+psycopg://USER:PASSWORD@HOST/NAME, or leave it empty for SQLite in the runs folder."
 
 
 class StoreError(ValueError):
-    """An error of the store or of a call to it, with value, rule and fix. Shows no password."""
+    """An error of the store, or of a call to it. Its message gives value, rule and fix, and shows no password."""
 
 
 class StoreUnavailable(StoreError):
@@ -181,7 +182,7 @@ def _set_up_sqlite(connection: sqlite3.Connection, _: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    """Begin a transaction; a writer takes the lock at once, because one that reads first may be unable to get it."""
+    """Begin a transaction. A writer takes the lock at once, because after a read SQLite may refuse it the lock."""
     writes = connection.get_execution_options().get("store_writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 

@@ -1,4 +1,4 @@
-"""Files under one address: a folder, or a bucket reached through pyarrow, as Ray Train reaches it too."""
+"""Files under one address: a folder, or a bucket, which pyarrow reads and writes as in Ray Train."""
 
 import re
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""Records that go into the store and come out of it.
+"""The records that are written to the store and read from it.
 
 All are frozen. Steps count from 0. Times are seconds since the epoch, UTC.
 """
@@ -152,7 +152,7 @@ class RunSummary(Record):
     id: int
     name: str
     state: RunState
-    silent: bool  # queued or running, but without a sign of life for a while
+    silent: bool  # whether it is queued or running, but its heartbeat is old
     created_at: float
     started_at: float | None  # when it last started or resumed
     ended_at: float | None
@@ -200,7 +200,7 @@ class Curve(Record):
 
 
 class EventRecord(Record):
-    """Something that happened in a run."""
+    """An event of a run."""
 
     id: int
     time: float
@@ -245,7 +245,7 @@ class StoredEvaluation(EvaluationRecord):
 
 
 class RunRequest(Record):
-    """A request that somebody made of a run, and its outcome."""
+    """A request to a run, and its outcome."""
 
     id: int
     run_id: int | None

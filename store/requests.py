@@ -1,4 +1,4 @@
-"""Requests that people make of runs, from the page or the command line, and their outcomes."""
+"""Requests to runs, from the page or the command line, and their outcomes."""
 
 import time
 from typing import Any, get_args
@@ -53,12 +53,12 @@ def add_request(
 
 
 def take_requests(database: Database, run_id: int) -> list[RunRequest]:
-    """Return the requests that the running run must carry out and nobody has taken, oldest first.
+    """Take the requests that the running run must carry out, and return them, oldest first.
 
     Each request is returned to one caller only. Requests to resume are not for the run, but for the process that
     starts it. Raises StoreError.
     """
-    with database.read() as connection:  # there is nearly always nothing, and reading takes no lock
+    with database.read() as connection:  # a read takes no lock, and there is rarely a request
         if connection.execute(select(RequestRow.id).where(*_is_waiting(run_id)).limit(1)).first() is None:
             return []
     with database.write() as connection:
@@ -87,7 +87,7 @@ def finish_request(database: Database, request_id: int, outcome: str, *, run_id:
     """Store the outcome of a request. Raises StoreError if there is no request with this number.
 
     Args:
-        run_id: of the run that a request to start one has started.
+        run_id: the run that was started, if the request was to start one.
     """
     values: dict[str, Any] = {"done_at": time.time(), "outcome": clean(outcome)}
     values |= {"run_id": run_id} if run_id is not None else {}

@@ -1,8 +1,8 @@
-"""A run's row: created, renamed, queued, ended.
+"""Creates, renames, queues and ends a run's row.
 
-A run that somebody starts from the page is queued here first. Each attempt to start it is a `Launch`, whose secret
-key is given to the started process alone. The run's number would not be enough: it also fits a run of another store,
-or a later attempt.
+A run that is started from the page is queued first. Each attempt to start it is a `Launch` with a secret key, which
+only the started process gets. A run's number alone would be ambiguous: another store may use the same number, and a run
+may be started several times.
 """
 
 import secrets
@@ -37,7 +37,7 @@ class Launch:
 
     @classmethod
     def parse(cls, text: str) -> "Launch | None":
-        """Return the launch that `str` wrote as `text`; None: it is not one."""
+        """Return the launch that `text`, a result of `str`, stands for; None: `text` has another form."""
         number, _, key = text.partition(":")
         return cls(int(number), key) if number.isascii() and number.isdecimal() and key else None
 
@@ -61,7 +61,7 @@ def register_run(
 ) -> int:
     """Create the run `name` in `folder`, or update its row, and return its number.
 
-    What the run has recorded so far stays; a run that starts from scratch calls RunWriter.drop_after(-1).
+    Records of the run stay; a run that starts from scratch calls RunWriter.drop_after(-1).
 
     Args:
         launch: the launch that started this run; if a run is queued for it, that run's row is taken over.
@@ -120,7 +120,7 @@ def _register(
 
 
 def _free_name(connection: Connection, run_id: int, key: Mapping[str, str]) -> None:
-    """Rename the earlier run that had this name, whose folder somebody deleted."""
+    """Rename the earlier run of this name, whose folder was deleted."""
     earlier = select(RunRow.id).where(
         RunRow.name == key["name"], RunRow.folder == key["folder"], RunRow.id != run_id
     )
@@ -190,7 +190,7 @@ def _discard_requests(connection: Connection, run_id: int, now: float) -> None:
 
 
 def keep_queued(database: Database, launch: Launch) -> None:
-    """Record a sign of life for a queued run: the process that starts it is still alive. Raises StoreError."""
+    """Record a heartbeat for a queued run: the process that starts it is alive. Raises StoreError."""
     with database.write() as connection:
         if _lock_if(connection, launch, ("queued",)):
             connection.execute(
@@ -204,8 +204,8 @@ def end_run(
     """Record the end of a run that could not record it itself.
 
     Args:
-        why: one sentence, for an event and, if it failed, the run's row.
-        only: states in which the run must be.
+        why: one sentence for an event and, if the run failed, for its row.
+        only: the states that the run may be in.
 
     Returns:
         False: nothing was recorded, because the run is in another state or has a newer launch.

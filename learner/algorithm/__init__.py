@@ -1,4 +1,4 @@
-"""The algorithm as pure functions, each with its paper and a test.
+"""The algorithm as pure functions. Each names its paper and has a test.
 
 - `advantages.py`: from rewards to advantages, for every estimator.
 - `loss.py`: logprobs of sampled tokens, ratios, clipping, KL, importance weights, token weights, the loss.
@@ -6,5 +6,5 @@
 - `schedule.py`: the learning rate over a run.
 - `metrics.py`: the metrics of an update.
 
-`learner/policy.py` puts them together. `tests/unit/learner/algorithm/` holds them against the papers and trainers.
+`learner/policy.py` calls them. `tests/unit/learner/algorithm/` compares them with the papers and with other trainers.
 """

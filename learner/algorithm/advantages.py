@@ -61,14 +61,14 @@ ADVANTAGES: dict[str, Callable[[Sequence[float]], list[float]]] = {
 
 
 def has_spread(rewards: Sequence[float], *, tolerance: float) -> bool:
-    """Return whether a group shows which completion is better: its rewards differ by more than `tolerance`."""
+    """Return whether a group's rewards differ by more than `tolerance`, so that some completion is better."""
     return max(rewards) - min(rewards) > tolerance
 
 
 def group_advantages(rewards: Sequence[float], *, tolerance: float, estimator: str = "grpo") -> list[float]:
-    """Return the advantages within one group; under every estimator exactly 0 if the group has no spread.
+    """Return the advantages within one group: under every estimator exactly 0 if the group has no spread.
 
-    Without that rule, rounding residue divided by a tiny std would become advantages.
+    Otherwise rounding residue, divided by a tiny std, would become advantages.
 
     Raises:
         ValueError: the group has fewer than 2 completions.
@@ -197,9 +197,9 @@ def has_training_signal(group: ScoredGroup, config: GrpoConfig, *, max_tokens: i
 def _may_differ(rewards: Sequence[float], config: GrpoConfig) -> bool:
     """Return whether advantages may differ within a group, given its rewards before the KL is subtracted.
 
-    `grpo` divides by the std: where all completions have the same reward, only the noise of the KL would be left,
-    scaled up to advantages near 1, so such a group is treated as one without spread. The other estimators do not scale
-    it up, so there the KL acts on every group.
+    `grpo` divides by the std. If all completions have the same reward, it would scale the noise of the KL up to
+    advantages near 1, so such a group counts as one without spread. The other estimators do not divide, so the KL acts
+    on every group.
     """
     if config.kl_in_reward and config.advantage != "grpo":
         return True

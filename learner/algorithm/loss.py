@@ -31,8 +31,8 @@ def token_logprobs(
     """Return the log-probabilities of sampled tokens, and the entropy at their positions.
 
     The distribution is the engine's: logits divided by the temperature, with forbidden ids at probability 0. It is
-    computed in float32 (in float64 for float64 logits), some rows at a time, and again in the backward pass. So no
-    tensor of the size of the logits is created or kept besides the logits and their gradient.
+    computed in float32 (in float64 for float64 logits), some rows at a time, and again in the backward pass. So the
+    logits and their gradient are the only tensors of that size.
 
     Args:
         logits: [num_tokens, vocab_size], any float type.
@@ -151,7 +151,7 @@ KL_ESTIMATES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"k1": k1, "k2": k
 
 
 def token_ratio(log_ratio: Tensor, sequence: Tensor, num_sequences: int) -> Tensor:
-    """Return PPO's ratio: each token's own."""
+    """Return PPO's ratio, one per token."""
     return log_ratio.clamp(-_MAX_LOG_RATIO_NATS, _MAX_LOG_RATIO_NATS).exp()
 
 

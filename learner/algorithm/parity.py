@@ -1,4 +1,4 @@
-"""Parity of engine and learner, two programs that compute the same policy: the worst token, and when it is too far off.
+"""The parity check: whether engine and learner, two programs, compute the same policy.
 
 `learner.algorithm.loss.logprob_gap` gives the means that every step records. This module finds the worst token and
 stops the run when its gap exceeds `learner.max_logprob_gap`.
@@ -28,11 +28,11 @@ class LogprobGap:
 
 
 class ParityError(RuntimeError):
-    """Engine and learner give the same token too different probabilities.
+    """An error for a token to which engine and learner give too different probabilities.
 
     Attributes:
         message: one line for the user.
-        sample: the completion that shows it, as JSON values.
+        sample: the completion with that token, as JSON values.
     """
 
     def __init__(self, message: str, sample: dict[str, Any]) -> None:
@@ -44,12 +44,12 @@ class ParityError(RuntimeError):
 
 
 class ParityCheck:
-    """The check of one batch: collects the largest gap of every micro-batch, then compares the worst with the limit.
+    """The check of one batch: it keeps the largest gap of every micro-batch and compares the worst with the limit.
 
     Args:
         groups: the whole batch.
-        version: policy version before the batch's first optimiser step. Rollouts of older versions are left out:
-            they differ by what the policy has learnt since.
+        version: policy version before the batch's first optimiser step. Rollouts of older versions are not compared,
+            because the policy has changed since.
         limit: largest gap allowed, nats; None: nothing is checked.
     """
 
@@ -68,7 +68,7 @@ class ParityCheck:
             self._gaps += [gap] if gap is not None else []
 
     def raise_if_exceeded(self) -> None:
-        """Raise on every rank if a gap on any rank exceeds the limit. A collective, unless there is no limit.
+        """Raise on every rank if a gap that was added on any rank exceeds the limit. A collective if there is a limit.
 
         Raises:
             ParityError: with the worst sample of all ranks.

@@ -4,9 +4,8 @@
     a token of a prompt sees:   its prompt up to itself
     a token of a completion:    its whole prompt, and its completion up to itself
 
-transformers' models accept any attention function by name, so their forward stays untouched:
-`install_packed_attention` registers ours. A call without the argument `packed_attention` falls through to
-transformers' own sdpa.
+transformers' models accept any attention function by name, so their forward pass stays unchanged:
+`install_packed_attention` registers ours. A call without the argument `packed_attention` uses transformers' sdpa.
 """
 
 from collections.abc import Sequence
@@ -24,8 +23,8 @@ TEXT_ATTENTION_NAME = "videossr_packed"
 # transformers splits vision attention into one call per frame, unless the name contains "flash": then it passes all
 # frames at once, with their lengths.
 VISION_ATTENTION_NAME = "videossr_batched_flash"
-# Short completions share a block of queries of up to this many tokens. In a block, every token is scored against the
-# whole block and most scores are masked, so a long completion gets a block of its own.
+# Short completions share a block of up to this many queries. A block computes the scores of all pairs of its tokens and
+# masks most of them, so a longer completion is alone in its block.
 BLOCK_TOKENS = 256
 
 
@@ -50,7 +49,7 @@ class _Block:
 class SdpaPackedAttention:
     """Causal attention without a mask for prompts, masked attention in blocks for completions.
 
-    torch runs the first on a flash kernel and the second on one that takes masks.
+    torch runs the unmasked one on a flash kernel and the masked one on a kernel that takes masks.
     """
 
     def __init__(self, spans: Sequence[Span], device: torch.device) -> None:

@@ -33,7 +33,7 @@ def add_adapters(model: Any, config: LoraConfig) -> None:
 
 @contextmanager
 def without_adapters(model: Any) -> Iterator[None]:
-    """Disable adapters: inside, the model is the start model, the reference of the KL, without using more memory."""
+    """Disable the adapters in the body, where the model then is the start model: a reference without further memory."""
     model.disable_adapters()
     try:
         yield
@@ -64,5 +64,5 @@ def merged_weight(layer: Any) -> Tensor:
 
 
 def adapter_parameters(layer: Any) -> list[Tensor]:
-    """Return what `merged_weight` reads: the base weight and the adapter's two factors."""
+    """Return the parameters that `merged_weight` reads: the base weight and the adapter's two factors."""
     return [layer.base_layer.weight, layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight]

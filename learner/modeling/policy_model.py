@@ -16,7 +16,7 @@ from learner.modeling.attention import PACKED_ATTENTIONS, install_packed_attenti
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What the learner must know about a model.
+    """The facts about a model that the learner needs.
 
     Args:
         path: Hugging Face folder or hub id.
@@ -119,7 +119,7 @@ class PolicyModel(torch.nn.Module):
         pieces = list(zip(hidden.split(LOGIT_TOKENS), batch.target_ids.split(LOGIT_TOKENS), strict=True))
         if len(pieces) == 1:
             return head(*pieces[0])
-        # Logits are the largest tensors of all: compute them again in the backward pass, piece by piece.
+        # Logits are the largest tensors, so they are not kept: the backward pass computes them again, piece by piece.
         results = [checkpoint(head, *piece, use_reentrant=False) for piece in pieces]
         return torch.cat([logprobs for logprobs, _ in results]), torch.cat(
             [entropy for _, entropy in results]

@@ -1,1 +1,1 @@
-"""How pages and commands read the store: `reader` is the interface, `summaries` lists runs, `series` reads curves."""
+"""Reading the store: `reader` is the interface, `summaries` lists runs, `series` reads metrics over steps."""

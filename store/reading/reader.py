@@ -1,4 +1,4 @@
-"""How pages and commands read the store. Each result is a consistent snapshot, and no writer waits for readers."""
+"""The interface for reading the store. Each result is a consistent snapshot, and no writer waits for readers."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -115,7 +115,7 @@ class RunReader:
         last_step: int | None = None,
         since_step: int | None = None,
     ) -> list[Series]:
-        """Return series of metrics: for each run those it has, by run and then by name as given.
+        """Return the series that exist, in the order of `run_ids` and for each run in the order of `names`.
 
         A series of more than `max_points` consists of means over equally long ranges of steps, with the lowest and
         the highest value of each, so that no spike is lost. A range is named by its last step.
@@ -225,7 +225,7 @@ class RunReader:
     def prompt_history(
         self, run_id: int, prompt_key: str, *, offset: int = 0, limit: int = 1000
     ) -> Page[GroupHistory]:
-        """Return the groups of one prompt at every step that sampled it, in order of steps."""
+        """Return the groups of one prompt at all steps that used it, in order of steps."""
         query = select(*_columns(GroupRow, GroupHistory)).where(
             GroupRow.run_id == run_id, GroupRow.prompt_key == prompt_key
         )
@@ -270,7 +270,7 @@ class RunReader:
         ], total
 
     def requests(self, run_id: int | None = None, *, offset: int = 0, limit: int = 50) -> Page[RunRequest]:
-        """Return requests, newest first: of one run, or (None) of all runs, and to start runs."""
+        """Return requests, newest first. If `run_id` is None: to all runs, and requests to start a run."""
         asked = [RequestRow.run_id == run_id] if run_id is not None else []
         columns = [getattr(RequestRow, name) for name in RunRequest.model_fields if name != "run_name"]
         query = select(*columns, RunRow.name.label("run_name")).outerjoin(
@@ -283,11 +283,11 @@ class RunReader:
         return Page(items=items, total=total, offset=offset, limit=limit)
 
     def changed_since(self, run_id: int | None, token: str) -> tuple[str, tuple[str, ...]]:
-        """Return which kinds of records changed since `token` was returned, and the token for the next call.
+        """Return a token for the next call, and the kinds of records that changed since `token` was returned.
 
         Args:
             run_id: None: any run.
-            token: empty: everything counts as changed.
+            token: from an earlier call; empty: everything counts as changed.
 
         Returns:
             (token, kinds). Kinds are "run" (state, progress), "metrics", "events", "workers", "groups", "evaluations"

@@ -1,4 +1,4 @@
-"""Series of metrics, thinned by the database, so that long ones never leave it."""
+"""Series of metrics. The database thins them, so that a long series is never read whole."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from sqlalchemy import (
 from store.records import Curve, Series
 from store.schema.tables import MetricNameRow, PointRow, RunRow, StepRow
 
-_STEPS_PER_CURVE_POINT = 8  # a point of a small curve is the mean of so many steps
+_STEPS_PER_CURVE_POINT = 8  # number of steps whose mean is a point of a small curve
 
 
 def read_series(
@@ -34,7 +34,7 @@ def read_series(
 ) -> list[Series]:
     """Return the existing series of each run and metric, in the given order. For max_points see RunReader.series.
 
-    There is one query per series: each is a contiguous part of the table, which no query planner can miss.
+    There is one query per series, because a series is a contiguous part of the table.
     """
     ids = _metric_ids(connection, names)
     bounds: list[ColumnElement[bool]] = []
@@ -98,8 +98,7 @@ def _series(run_id: int, name: str, rows: Sequence[Any]) -> Series:
 def read_curves(connection: Connection, run_ids: Sequence[int], name: str, points: int) -> list[Curve]:
     """Return small curves of the runs that have the metric, in the given order.
 
-    A point is the mean of the first few steps of its range. So fifty long runs take fifty times `points` look-ups,
-    instead of reading every step.
+    A point is the mean of the first few steps of its range, so that not every step of long runs is read.
     """
     metric_id = _metric_ids(connection, [name]).get(name)
     if metric_id is None:
@@ -123,7 +122,7 @@ def read_curves(connection: Connection, run_ids: Sequence[int], name: str, point
     query = select(slots.c.run_id, step, value).order_by(slots.c.run_id, slots.c.first)
     of_run: dict[int, list[Any]] = defaultdict(list)
     for row in connection.execute(query):
-        if row.step is not None:  # no step of that range has the metric
+        if row.step is not None:  # None: no step of that range has the metric
             of_run[row.run_id].append(row)
     return [
         Curve(

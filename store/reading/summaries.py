@@ -15,9 +15,9 @@ from vocabulary.metrics import MEAN_REWARD, REWARD_PREFIX
 from vocabulary.run_states import ACTIVE, RunState
 from vocabulary.stages import STAGE_EVENT, TRAINING
 
-# A run is silent, and so stalled, after so long without a sign of life.
+# A run is silent, and so stalled, when its last heartbeat is older than this.
 RUNNING_SILENT_S = 30.0
-_QUEUED_SILENT_S = 120.0  # the process that starts it sends the signs of life
+_QUEUED_SILENT_S = 120.0  # the heartbeats of a queued run come from the process that starts it
 # A run that trains is stalled when its step takes longer than each of these.
 _STALLED_STEP_S = 60.0
 _STALLED_STEP_MEDIANS = 3.0  # times the median of its recent steps
@@ -56,7 +56,7 @@ def state_is_one_of(connection: Connection, states: Sequence[RunState], now: flo
 
 
 def is_silent(now: float) -> ColumnElement[bool]:
-    """Return the condition that a run is queued or running, but without a sign of life for a while."""
+    """Return the condition that a run is queued or running, but its heartbeat is old."""
 
     def without_sign(for_s: float) -> ColumnElement[bool]:
         began = func.coalesce(RunRow.started_at, RunRow.created_at)
@@ -96,7 +96,7 @@ def _summary(
 
 
 def _row_is_silent(row: Any, now: float) -> bool:
-    """Do what `is_silent` does, for one row."""
+    """Return whether `is_silent` holds for a row that was read."""
     if row.state not in ACTIVE:
         return False
     heard_at = max(row.heartbeat_at or 0.0, row.started_at or row.created_at)
@@ -108,7 +108,7 @@ def _is_stalled(row: Any, times: Sequence[float], sign: Any, now: float) -> bool
 
     Args:
         times: when its latest steps ended.
-        sign: its latest stage and event, from `_last_signs`; None: it has no event.
+        sign: its latest stage and the time of its latest event, from `_last_signs`; None: it has no event.
     """
     if _row_is_silent(row, now) or row.state == "queued":
         return _row_is_silent(row, now)
@@ -119,7 +119,10 @@ def _is_stalled(row: Any, times: Sequence[float], sign: Any, now: float) -> bool
 
 
 def _stalled_step_s(times: Sequence[float]) -> float:
-    """Return seconds after which a step is stalled; some recent steps may have saved, evaluated or sampled twice."""
+    """Return the seconds after which a step is stalled.
+
+    The longest recent step counts because some steps also save, evaluate or generate twice.
+    """
     longest = max((after - before for before, after in pairwise(times)), default=0.0)
     return max(
         _STALLED_STEP_S,

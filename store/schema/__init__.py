@@ -1,1 +1,1 @@
-"""The store's tables (`tables`), bringing a database up to them (`upgrade`), and the `migrations/` that do it."""
+"""The store's tables (`tables`), and upgrading a database to them (`upgrade`) with `migrations/`."""

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, Double, ForeignKey, Index, MetaData, Text, UniqueConstraint, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-# Databases would each choose their own names for these; migrations refer to them by name.
+# Migrations refer to these by name, and each database would choose other names.
 _CONSTRAINT_NAMES = {
     "pk": "pk_%(table_name)s",
     "fk": "fk_%(table_name)s_%(column_0_name)s",
@@ -85,14 +85,14 @@ class StepRow(Base):
 
 
 class EventRow(Base):
-    """Something that happened in a run, in one sentence."""
+    """An event of a run, described in one sentence."""
 
     __tablename__ = "events"
     __table_args__ = (UniqueConstraint("key"), Index(None, "run_id", "id"))
 
     id: Mapped[int] = mapped_column(primary_key=True)
     run_id: Mapped[int] = mapped_column(_run_key())
-    # Chosen by the writer, so that an event written again after an unconfirmed commit is not there twice.
+    # The writer chooses the key, so that an event written again after an unconfirmed commit is stored once.
     key: Mapped[str]
     time: Mapped[float]
     kind: Mapped[str]
@@ -160,7 +160,7 @@ class EvaluationRow(Base):
 
 
 class RequestRow(Base):
-    """A request that somebody made of a run, and its outcome."""
+    """A request to a run, and its outcome."""
 
     __tablename__ = "requests"
     __table_args__ = (Index(None, "run_id", "taken_at"),)
@@ -176,7 +176,7 @@ class RequestRow(Base):
 
 
 class ChangeRow(Base):
-    """How often a run's records of one kind were written: tells readers, in one query, what to read again."""
+    """The number of writes of one kind of a run's records. Readers compare it to see which kinds changed."""
 
     __tablename__ = "changes"
 

@@ -1,1 +1,1 @@
-"""How a run writes to the store: `writer` (never blocks its caller), `backlog` (waiting entries), `write` (SQL)."""
+"""Writing to the store: `writer` (never blocks its caller), `backlog` (waiting entries), `write` (SQL)."""

@@ -1,4 +1,4 @@
-"""Entries of a run's record that are not in the database yet: of entries that replace each other, the newest. Pure."""
+"""The entries of a run's record that are not in the database yet. Pure."""
 
 import uuid
 from collections.abc import Iterator, Mapping
@@ -48,9 +48,9 @@ class StateEntry:
 
 @dataclass
 class Backlog:
-    """Entries in order of arrival, each once. Writing a backlog twice does no harm.
+    """Waiting entries in order of arrival, each once, in its newest form. Writing a backlog twice does no harm.
 
-    `forget_after` applies to the database before the entries are written; entries it concerns are already removed.
+    `forget_after` applies only to the database, before the entries are written.
     """
 
     forget_after: int | None = None
@@ -97,7 +97,7 @@ class Backlog:
         self.workers[status.role, status.index] = status
 
     def forget(self, after: int) -> None:
-        """Remove entries of steps after `after`, and of the policy versions that those steps made."""
+        """Remove entries of steps after `after`, and of policy versions that contain such a step."""
         self.forget_after = after if self.forget_after is None else min(after, self.forget_after)
         for step in [step for step in self.steps if step > after]:
             self.num_bytes -= self.steps.pop(step).num_bytes

@@ -1,5 +1,5 @@
-"""Migrations: they turn a database made by an older version into one of this version.
+"""Migrations, which upgrade a database from an older version to this one.
 
-`versions/` has one numbered file for each change of `store/schema/tables.py`; a test checks that together they make
-exactly those tables. Never change a file that was released.
+`versions/` has one file for each change of `store/schema/tables.py`, named vNUMBER_NAME.py after its revision. A test
+checks that together they create exactly those tables. Never change a file that was released.
 """
