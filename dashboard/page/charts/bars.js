@@ -42,7 +42,7 @@ export function BarChart({ label, groups, bars, onPlot }) {
   return html`<div class="plot" ref=${box} role="img" aria-label=${label}></div>`;
 }
 
-/** Group g has the places from g * (bars + 1) on; one is left empty between groups. @param {string[]} groups @param {Bars[]} bars */
+/** Return the data for uPlot. Group g starts at x = g * (bars + 1), which leaves a gap of one bar between groups. @param {string[]} groups @param {Bars[]} bars */
 function dataOf(groups, bars) {
   const width = bars.length + 1;
   const x = Array.from({ length: groups.length * width }, (_, i) => i);
@@ -116,7 +116,7 @@ function groupPlace(_, series, at, width) {
   return Math.floor(at / width) * width + Math.max(0, series - 1);
 }
 
-/** Return whether the names fit next to each other; if not, they are rotated. @param {number} width @param {string[]} groups */
+/** Return whether the names fit next to each other; otherwise they are rotated. @param {number} width @param {string[]} groups */
 function fits(width, groups) {
   return LETTER_PX * longest(groups) < (width - 46) / groups.length;
 }

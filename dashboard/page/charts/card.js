@@ -7,7 +7,7 @@ import { download } from "../ui.js";
  * @param {object} props
  * @param {string} props.title
  * @param {string} [props.note]
- * @param {string} [props.meaning] shown on pointing at the title
+ * @param {string} [props.meaning] tooltip of the title
  * @param {string} props.file name of the downloaded file, without extension
  * @param {string | (() => string)} props.csv the address of the CSV, or a function that makes it
  * @param {any} [props.controls]

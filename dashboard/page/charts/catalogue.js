@@ -10,7 +10,7 @@ import { Shared, useShared } from "../lib/live.js";
 const catalogue = new Shared(/** @type {Catalogue | null} */ (null));
 let requested = false;
 
-/** The catalogue, or null until it has arrived. Without one, metrics are shown by their names. */
+/** Return the catalogue, or null until it is loaded. Without it, metrics are shown by their names. */
 export function useCatalogue() {
   useEffect(() => {
     if (requested) return;

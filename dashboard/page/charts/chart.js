@@ -1,4 +1,4 @@
-// Line charts with uPlot: created when first visible, then updated with new data.
+// Line charts with uPlot. A chart is created when it is first visible, and then updated with new data.
 import { duration, number } from "../lib/format.js";
 import { html, useEffect, useMemo, useRef } from "../lib/html.js";
 import { SERIES_PER_LINE, table } from "./lines.js";
@@ -9,10 +9,10 @@ import uPlot from "../vendor/uplot.js";
 
 const FONT = '11px Inter, system-ui, "Segoe UI", Roboto, sans-serif';
 const HEIGHT = 190;
-const MAX_MARKED_POINTS = 12; // shorter lines show their points
+const MAX_MARKED_POINTS = 12; // lines with at most this many points show them
 
 /** @typedef {[number, number] | null} Zoom first and last x shown; null: all */
-/** @typedef {"share" | "zero" | "free"} Range y axis: at least 0 to 1; from 0; as the data */
+/** @typedef {"share" | "zero" | "free"} Range range of the y axis: at least 0 to 1; from 0; that of the data */
 
 /**
  * @param {object} props

@@ -1,4 +1,4 @@
-// From the server's series to what a chart draws. Pure.
+// Conversion of the server's series to the data of a chart. Pure functions.
 import uPlot from "../vendor/uplot.js";
 
 /** @typedef {import("../lib/types.js").Values} Values */
@@ -15,7 +15,7 @@ import uPlot from "../vendor/uplot.js";
 export const SERIES_PER_LINE = 4; // smoothed, raw, low, high
 
 /**
- * Exponential moving average with bias correction, so that the first values do not dominate.
+ * Return the exponential moving average, with bias correction so that the first values do not dominate.
  *
  * @param {Values} values
  * @param {number} weight weight of earlier values, 0 to 1

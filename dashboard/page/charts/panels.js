@@ -6,8 +6,8 @@ import { metricOf, titleOf } from "./catalogue.js";
  * @typedef {object} Panel
  * @property {string} title
  * @property {string} [note] the unit, or what the lines are
- * @property {string} [meaning] of the metric, shown on pointing at the title
- * @property {string[]} names of metrics, in the order of their colours
+ * @property {string} [meaning] meaning of the metric, shown as the tooltip of the title
+ * @property {string[]} names names of metrics, in the order of their colours
  * @property {import("./chart.js").Range} range
  * @property {(value: number | null | undefined) => string} [format]
  */
@@ -100,12 +100,12 @@ export function rangeOf(name) {
   return PANELS.find(({ take }) => take.test(name))?.range ?? "free";
 }
 
-/** The mean comes first, in the text's colour. @param {string} a @param {string} b */
+/** Sort the mean first, so that it has the text's colour. @param {string} a @param {string} b */
 function meanFirst(a, b) {
   return Number(isWhole(b)) - Number(isWhole(a)) || a.localeCompare(b);
 }
 
-/** Whether a metric sums up the others in its chart. @param {string} name */
+/** Return whether a metric summarises the others in its chart. @param {string} name */
 export function isWhole(name) {
   return name.endsWith("/mean") || name === "seconds/step" || name === "groups/without_spread";
 }

@@ -1,4 +1,4 @@
-// Curves of runs: fetched once, then only the new points.
+// Curves of runs. They are fetched once; after that, only new points are fetched.
 import { get } from "../lib/api.js";
 import { useCallback, useEffect, useRef, useState } from "../lib/html.js";
 import { extended } from "./lines.js";
@@ -18,9 +18,9 @@ export function useSeries(runs, names, steps) {
   const [closer, setCloser] = useState(/** @type {Series[] | null} */ (null));
   const [error, setError] = useState(/** @type {Error | null} */ (null));
   const known = useRef(/** @type {Series[]} */ ([]));
-  const round = useRef(0); // responses to an earlier round belong to other curves
+  const round = useRef(0); // number of the current selection; responses to an earlier one are dropped
   const busy = useRef(false);
-  const waiting = useRef(/** @type {Map<number, number>} */ (new Map())); // newest step of runs that changed while a request was under way
+  const waiting = useRef(/** @type {Map<number, number>} */ (new Map())); // newest step of each run that changed during a request
   const keys = `${runs.join()} ${names.join()}`;
   known.current = all ?? [];
 
@@ -59,12 +59,12 @@ export function useSeries(runs, names, steps) {
       const last = Math.max(-1, ...mine.map((series) => series.steps.at(-1) ?? -1));
       const longest = Math.max(0, ...mine.map((series) => series.steps.length));
       if (step === last + 1) return;
-      // A run that resumed from a checkpoint is back at an earlier step.
+      // A run that resumed from a checkpoint has gone back to an earlier step.
       if (last < 0 || step <= last || longest > 2 * MAX_POINTS) return void reload();
       const now = round.current;
       alone(async () => {
         const query = { max_points: MAX_POINTS, since_step: last };
-        // If this fails, the connection shows as lost, and everything is fetched once it is back.
+        // If this fails, the page shows the lost connection, and fetches everything when it is restored.
         const fresh = await fetchSeries([run], names, query).catch(() => []);
         if (now === round.current && fresh.length) setAll((old) => joined(old ?? [], fresh));
       }, now);
@@ -85,7 +85,7 @@ export function useSeries(runs, names, steps) {
       const [first_step, last_step] = steps;
       fetchSeries(runs, names, { max_points: MAX_POINTS, first_step, last_step }).then(
         (series) => mine && setCloser(series),
-        () => {}, // keep the overview
+        () => {}, // the overview stays
       );
     }
     return () => void (mine = false);

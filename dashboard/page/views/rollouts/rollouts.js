@@ -28,7 +28,7 @@ const CHOICES = [
 const SORTS = [
   ["-spread", "Spread"],
   ["-mean_reward", "Mean reward"],
-  ["group_id", "Order sampled"],
+  ["group_id", "Order generated"],
 ];
 /** @type {Record<string, [number, number]>} moves to another step, or to another group */
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -46,7 +46,7 @@ export function Rollouts({ run, changes }) {
 }
 
 /**
- * The recorded groups. The address holds which of them are shown.
+ * The recorded groups. The address holds the choice of step, task and group.
  *
  * @param {import("../run/run.js").TabProps & {all: GroupStep[]}} props
  */

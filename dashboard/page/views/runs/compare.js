@@ -70,7 +70,7 @@ export function Compare({ ids, listed, changes, untick, clear }) {
 }
 
 /**
- * Names and metrics of runs, fetched once. A run without metrics is fetched again once it has steps.
+ * Return the names and metrics of runs. Each run is fetched once, or again if it had no metrics before its first step.
  *
  * @param {number[]} ids
  * @param {Map<number, import("../../lib/types.js").RunSummary>} listed
