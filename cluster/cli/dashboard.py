@@ -28,7 +28,7 @@ def add_command(commands: Any) -> None:
     dashboard.add_argument(
         "--host",
         default=_HOST,
-        help=f"address to listen on; default: {_HOST}. Any but this machine's own needs VIDEOSSR_TOKEN",
+        help=f"address to listen on; default: {_HOST}. An address that other machines reach needs VIDEOSSR_TOKEN",
     )
     dashboard.add_argument(
         "--port", type=int, default=_PORT, metavar="N", help=f"default: {_PORT}; 0 takes any free port"
@@ -60,7 +60,7 @@ def _dashboard(options: argparse.Namespace) -> int:
 
 
 def _launcher(options: argparse.Namespace, database: "Database") -> "Launcher | None":
-    """Return what starts runs from the page; None if the folder of runs is read-only."""
+    """Return the launcher of runs for the page, or None if the folder of runs is read-only."""
     from cluster.jobs.launchers import JobLauncher, LocalLauncher
 
     if options.address is not None:
@@ -74,7 +74,7 @@ def _launcher(options: argparse.Namespace, database: "Database") -> "Launcher | 
 
 
 def _published() -> "list[BenchmarkColumn]":
-    """Return the published scores on VIUBench, for the page to compare with."""
+    """Return the published scores on VIUBench, which the page shows for comparison."""
     from dashboard.schemas import BenchmarkColumn
     from evaluation.viubench import COLUMNS
 
@@ -88,7 +88,7 @@ def _published() -> "list[BenchmarkColumn]":
 
 def _end_with_input() -> None:
     """End this process when standard input ends."""
-    # Not sys.stdin: its lock would still be held when the interpreter ends.
+    # Not sys.stdin: this thread would still hold its lock when the interpreter ends.
     while os.read(0, 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -188,7 +188,7 @@ def _weights(mix: str) -> dict[str, float]:
                 "--mix",
                 mix,
                 "weights have the form task=number, as in grounding=0.4,jigsaw=0.6",
-                "Write them so, or give 'paper'",
+                "Write them in this form, or give 'paper'",
             ) from None
     return weights
 

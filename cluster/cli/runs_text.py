@@ -79,7 +79,7 @@ def run_lines(reader: "RunReader", run: "RunDetail", now: float) -> Iterator[str
 
 
 def printable(text: str) -> str:
-    """Replace the characters that could move the cursor or colour the terminal: names come from anywhere."""
+    """Replace characters that could move the cursor or colour the terminal, because users choose the names."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 

@@ -2,7 +2,7 @@
 
     recipes ──► BenchPrompts (CPU, any number) ──► BenchEngine (vLLM, one per GPU) ──► completions ──► scores
 
-The driver sends batches and keeps a few in progress, so that engines find their next prompts ready. Ray restarts a
+The driver keeps a few batches in progress, so that the next prompts of each engine are ready in time. Ray restarts a
 worker that dies, and repeats its batch.
 """
 
@@ -38,12 +38,12 @@ from vocabulary.text import last_line
 
 logger = logging.getLogger(__name__)
 
-OnQuestionsDone = Callable[[int, int], None]  # called with (questions done, questions in all)
+OnQuestionsDone = Callable[[int, int], None]  # called with (number of questions done, number of questions)
 
 # Largest number of prompts in a batch. A prompt of 48 frames of 256x256 takes 9 MB, and the prompts of all batches in
 # progress are in Ray's object store.
 _BATCH_SIZE = 16
-_MAX_RESTARTS = 3  # of one worker, and repetitions of one batch
+_MAX_RESTARTS = 3  # largest number of restarts of one worker, and of repetitions of one batch
 _PROMPT_WORKERS_PER_GPU_ENGINE = 6
 
 
@@ -53,7 +53,7 @@ class EvaluationFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class _Plan:
-    """The settings that may be "auto" or absent, with their actual values."""
+    """The actual values of settings that may be "auto" or absent."""
 
     device: str
     dtype: Literal["float32", "bfloat16"]
@@ -76,11 +76,11 @@ def evaluate(
     """Evaluate a model on a benchmark and write the results to `out` and to the run store.
 
     Args:
-        model: folder or hub id of a model, or name or folder of a run, of which the last checkpoint is used.
+        model: folder or hub id of a model, or name or folder of a run, whose last checkpoint is used.
         bench: folder of a benchmark or of a single dataset.
 
     Returns:
-        The table, and the videos that could not be read, whose questions were left out.
+        The table, and the videos that could not be read. Their questions were left out.
 
     Raises:
         ConfigError: a setting, the benchmark or the model is refused, or the cluster is too small; no worker was
@@ -134,7 +134,7 @@ def _plan(settings: EvalSettings) -> _Plan:
     have = ray.cluster_resources()
     gpus = int(have.get("GPU", 0))
     device = settings.device
-    if device == "auto":  # with a torch built for CPUs, the installed vLLM is for CPUs too
+    if device == "auto":  # if torch is built for CPUs, so is the installed vLLM
         device = "cuda" if gpus and torch.version.cuda is not None else "cpu"
     if device == "cuda":
         workers = settings.workers or max(1, gpus // settings.tensor_parallel)
@@ -234,7 +234,7 @@ def _generate_all(
         samplings = [_sampling(question.recipe, settings) for question in batch]
         in_progress[engine.generate.remote(inputs, samplings)] = (engine, texts, batch)
 
-    # One batch for each engine to generate, and one for each prompt worker to build meanwhile.
+    # Each engine has a batch to generate, and each prompt worker a batch to build meanwhile.
     for engine, _ in zip(itertools.cycle(engines), range(len(engines) + len(prompt_workers)), strict=False):
         send_batch(engine)
     found: dict[tuple[str, int], BenchCompletion] = {}

@@ -176,7 +176,7 @@ def _check_unchanged(folder: Path, config: Config) -> None:
             key,
             now.get(key),
             f"the run was started with {before.get(key)!r}",
-            "Leave it so, or start a new run under another name",
+            "Keep that value, or start a new run under another name",
         )
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key) and not _may_change_on_resume(key)

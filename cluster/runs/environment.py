@@ -1,4 +1,4 @@
-"""What a run ran with, for its record: commit, package versions, machine and process."""
+"""The surroundings of a run, for its record: commit, package versions, machine and process."""
 
 import os
 import platform
@@ -22,13 +22,13 @@ _PACKAGES = (
 )
 _CHECKOUT = Path(__file__).parents[2]
 _GIT_TIMEOUT_S = 10
-# Environment variable of a container image or of a Ray job's copy of a checkout, which have no git: the commit that
-# they are a copy of, with a "+" if files were changed.
+# Environment variable of a container image or of a Ray job's copy of a checkout, which have no git. It holds the
+# commit of the original, with a "+" if files were changed.
 COMMIT_ENV = "VIDEOSSR_COMMIT"
 
 
 def environment(bucket: str | None = None) -> dict[str, Any]:
-    """Return what the run store keeps about a run's surroundings. Entries that are not known are left out.
+    """Return the entries about a run's surroundings for the run store. Unknown ones are left out.
 
     Args:
         bucket: the run's own part of a bucket, if it uses one.
@@ -50,7 +50,7 @@ def environment(bucket: str | None = None) -> dict[str, Any]:
 
 
 def version_text() -> str:
-    """Return our version and, where it is known, the commit, such as `videossr 0.1.0 (commit 0123456789)`."""
+    """Return the version and, if it is known, the commit, such as `videossr 0.1.0 (commit 0123456789)`."""
     commit = _commit()
     changed = ", with uncommitted changes" if commit.endswith("+") else ""
     return f"videossr {_version('videossr') or 'unknown'}" + (
@@ -59,14 +59,14 @@ def version_text() -> str:
 
 
 def commit_variable() -> dict[str, str]:
-    """Return the environment variable that tells a copy of this checkout its commit; {} if that is not known."""
+    """Return the environment variable that gives a copy of this checkout its commit; {} if that is not known."""
     return {COMMIT_ENV: commit} if (commit := _commit()) else {}
 
 
 def _commit() -> str:
-    """Return the commit of the checkout, or the one that this is a copy of, with "+" if files were changed."""
+    """Return the commit of this checkout or of the one it is a copy of, with "+" if files were changed."""
     root = _git("rev-parse", "--show-toplevel")
-    # An installed package may lie in a virtual environment inside some other repository.
+    # An installed package may be in a virtual environment inside another repository.
     is_own_checkout = root is not None and Path(root).resolve() == _CHECKOUT.resolve()
     commit = _git("rev-parse", "HEAD") if is_own_checkout else None
     if commit is None:
@@ -75,7 +75,7 @@ def _commit() -> str:
 
 
 def process_start(pid: int) -> str | None:
-    """Return when a process of this machine started, as boot id and clock ticks; None if that is not known.
+    """Return the start of a process on this machine as boot id and clock ticks; None if it is not known.
 
     It distinguishes the process from later ones with the same process id.
     """

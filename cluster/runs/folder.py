@@ -1,4 +1,4 @@
-"""Where runs are: `runs/NAME/`, and a bucket for the large files of runs that use one."""
+"""The places of runs: the folder `runs/NAME/`, and a bucket for the large files of runs that use one."""
 
 import os
 import secrets
@@ -29,18 +29,18 @@ def runs_folder(config: "Config") -> Path:
 
 
 def default_runs_folder() -> str:
-    """Return where commands look for runs, unless --runs is given."""
+    """Return the folder in which commands look for runs if --runs is not given."""
     return os.environ.get("VIDEOSSR_RUNS") or "runs"
 
 
 def find_folder(run: str) -> Path | None:
-    """Return the folder of a run, given its folder or name; None if there is no such run here."""
+    """Return the folder of a run, given its folder or name, or None if there is no such run."""
     folders = (Path(run), Path(default_runs_folder()) / run)
     return next((folder for folder in folders if (folder / CONFIG_FILE).exists()), None)
 
 
 def in_ray_working_copy() -> bool:
-    """Return whether this process was started in the folder that Ray unpacks for a job."""
+    """Return whether this process was started in the folder that Ray unpacked for a job."""
     return _RAY_WORKING_COPY in str(Path.cwd())
 
 
@@ -75,7 +75,7 @@ def new_run_bucket(config: "Config") -> str | None:
 
 
 def run_bucket(folder: Path) -> str | None:
-    """Return the run's own part of the bucket, the same for the run's whole life; None: the run uses no bucket."""
+    """Return the run's own part of the bucket, which never changes, or None if the run uses no bucket."""
     try:
         return (folder / BUCKET_FILE).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
@@ -83,5 +83,5 @@ def run_bucket(folder: Path) -> str | None:
 
 
 def bulk_files(folder: Path) -> Files:
-    """Return where the checkpoints and frames of the run in `folder` are: in its bucket, or in `folder` itself."""
+    """Return the place of the checkpoints and frames of the run in `folder`: its bucket, or `folder` itself."""
     return Files(run_bucket(folder) or str(folder.absolute()))

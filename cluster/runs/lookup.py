@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from store.reading.reader import RunReader
     from store.records import RunDetail
 
-_MAX_KEY_DIGITS = 18  # more may not fit the 64-bit integer that a run's number is
+_MAX_KEY_DIGITS = 18  # largest number of digits that always fits a run's number, a 64-bit integer
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def open_store(runs_dir: Path) -> Iterator["Database"]:
     Raises:
         ConfigError: the store cannot be opened, or did not answer during the block.
     """
-    # Imported here, so that a command without a store is refused at once.
+    # Imported here, because the import is slow and a command without a store is refused before it.
     from store.database import StoreError, database_url, open_database
 
     try:

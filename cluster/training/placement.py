@@ -1,4 +1,4 @@
-"""Which processes a run has, what each asks Ray for, and how much memory it needs."""
+"""The processes of a run: the resources that each requests from Ray, and the memory that it needs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,19 +9,19 @@ from learner.config import LOGIT_TOKENS
 from vocabulary.workers import LEARNER, PROMPTS, REWARDS, ROLLOUT, WorkerRole
 
 GIB = 2**30
-# With placement=shared, a rollout worker and a learner rank ask Ray for these shares of a GPU. Two rollout workers do
-# not fit one GPU, so they spread over all GPUs, and what is left of each GPU fits exactly one rank.
+# With placement=shared, a rollout worker and a learner rank request these shares of a GPU. Two rollout workers do
+# not fit one GPU, so they spread over all GPUs, and the rest of each GPU fits exactly one rank.
 SHARED_ROLLOUT_GPU, SHARED_LEARNER_GPU = 0.6, 0.4
-# Logical CPUs of one process. On a laptop the processes take turns, so all of them together ask for at most one core.
+# Logical CPUs of one process. On a laptop the processes take turns, so together they request at most one core.
 CPU_SHARE = {"cpu": 0.1, "cuda": 1.0}
-# With cluster.node_labels, the label of a Ray node that says for which processes it is. It is a valid label in
-# Kubernetes too, so that both use one name.
+# Label of a Ray node that says which processes it is for (cluster.node_labels). It is a valid Kubernetes label too, so
+# both use one name.
 NODE_LABEL = "videossr.io/role"
 
 
 @dataclass(frozen=True)
 class ModelSize:
-    """The numbers of a model that a memory estimate needs."""
+    """The sizes of a model that its memory depends on."""
 
     parameters: float
     layers: int
@@ -44,13 +44,13 @@ PUBLISHED: dict[str, ModelSize] = {
 
 @dataclass(frozen=True)
 class RolePlan:
-    """The processes of one role in a run, and what they ask Ray for."""
+    """The processes of one role in a run, and the resources that they request from Ray."""
 
     name: WorkerRole | Literal["controller", "run log"]
     count: int  # number of processes
     num_cpus: float  # logical CPUs of one process
     num_gpus: float  # GPUs of one process
-    where: str  # for people: on which machines or GPUs the processes run
+    where: str  # description of the machines or GPUs that the processes run on
     node_labels: Mapping[str, str] = field(default_factory=dict)  # labels that the Ray node must have
 
 

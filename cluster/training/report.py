@@ -78,7 +78,7 @@ def _tasks(evaluations: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a JSON-lines file. Of records that a resumed run wrote again, only the last counts."""
+    """Return the records of a JSON-lines file. If a resumed run wrote a record again, return only the last one."""
     records: dict[Any, dict[str, Any]] = {}
     for record in _lines(path):
         records[record["step"], record.get("stage"), record.get("task")] = record
@@ -97,7 +97,7 @@ def _stage_seconds(folder: Path) -> dict[str, float]:
     seconds: dict[str, float] = {}
     for event, following in pairwise(events):
         if following["message"] == STARTING:
-            continue  # the time until the run was resumed
+            continue  # this is the pause before the run resumed
         seconds[event["message"]] = seconds.get(event["message"], 0.0) + following["time"] - event["time"]
     return seconds
 

@@ -114,7 +114,7 @@ def test_settings_that_change_the_training_may_not_change_on_resume(tmp_path: Pa
     with pytest.raises(ConfigError) as caught, claim_run_folder(changed, resume=True):
         pass
     assert str(caught.value).splitlines() == [
-        f"{key}: the run was started with {before}. Leave it so, or start a new run under another name."
+        f"{key}: the run was started with {before}. Keep that value, or start a new run under another name."
         for key, before in [
             ("data.frames.num_frames=60", "48"),
             ("learner.learning_rate=1e-05", "1e-06"),
