@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cluster.checkpoints.find import checkpoints, last_checkpoint
+from cluster.checkpoints.find import last_checkpoint, list_checkpoints
 from cluster.runs.folder import run_bucket
 from dashboard.services.frames import FrameRefused, read_frame
 from store.database import database_url, open_database
@@ -33,7 +33,7 @@ def test_checkpoints_and_frames_of_a_run_are_in_its_bucket(
         assert Files(own).read("config.yaml") == (run.folder / "config.yaml").read_bytes()
         assert not (run.folder / "checkpoints").exists()
         assert not (run.folder / "frames").exists()
-        kept = [each.state["step"] for each in checkpoints(run.folder)]
+        kept = [each.state["step"] for each in list_checkpoints(run.folder)]
         assert kept[-1] == 4
         # The run resumes from its bucket, although the environment now names another one.
         monkeypatch.setenv("VIDEOSSR_BUCKET", f"{address}-other")
