@@ -37,7 +37,7 @@ class DashboardServices:
     reader: RunReader
     launcher: Launcher | None
     change_feed: ChangeFeed
-    benches: tuple[BenchmarkColumn, ...]  # columns with published scores, shown while no model was evaluated
+    benches: tuple[BenchmarkColumn, ...]  # columns with published scores, shown until a model is evaluated
 
     def require_run(self, run_id: int) -> None:
         """Raise 404 if there is no such run."""

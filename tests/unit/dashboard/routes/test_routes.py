@@ -240,7 +240,7 @@ def test_a_picture_needs_only_the_runs_folder_from_the_store(
     assert client.get("/api/runs/99/groups/1/frames/0/0").status_code == 404
 
 
-def test_a_picture_sampled_again_has_another_address(client: TestClient) -> None:
+def test_the_picture_of_a_repeated_step_has_another_address(client: TestClient) -> None:
     first, second = (
         client.get(f"/api/runs/1/groups/{number}").json()["frames"][0]["frames"][0]["url"]
         for number in (1, 2)
