@@ -1,6 +1,6 @@
 """The home of evaluation: scores of a model on held-out samples and on benchmarks.
 
-- `viubench`: VIUBench (arXiv 2511.06281): its nine columns, its metric, and what guessing earns.
+- `viubench`: VIUBench (arXiv 2511.06281): its nine columns, its metric, and the scores of guessing.
 - `bench`: a benchmark on disk: build one from any videos, and load it.
 - `settings`: the options of `videossr eval`.
 - `results`: from scored completions to the table, its files and its plot.

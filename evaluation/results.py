@@ -61,7 +61,7 @@ class ColumnResult:
     unreadable: int  # number of questions left out because their video could not be read
     score: float
     valid: float  # share of valid completions, 0 to 1
-    random: float | None  # what guessing earns; None: not known
+    random: float | None  # score of guessing; None: not known
     published: float | None  # score of VideoSSR-8B in the paper; None: not a column of VIUBench
 
 

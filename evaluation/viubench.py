@@ -1,4 +1,4 @@
-"""VIUBench (arXiv 2511.06281): its nine columns, its metric, the averages of its table, and what guessing earns."""
+"""VIUBench (arXiv 2511.06281): its nine columns, its metric, its averages, and the scores of guessing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class PaperColumn:
     """A column of the paper's table: a task at one setting."""
 
     name: str  # name of its folder in a benchmark
-    label: str  # the setting, for people
+    label: str  # the setting as the table shows it
     task: str
     params: TaskParams
     published: float  # score of VideoSSR-8B in the paper, percent
@@ -111,7 +111,7 @@ def percent_text(percent: float) -> str:
 
 
 def random_guess(task: str, recipes: Sequence[Recipe], params: TaskParams | None) -> float | None:
-    """Return what guessing earns in percent, as in the paper's row "random"; None if that is not known.
+    """Return the score of guessing in percent, as in the paper's row "random"; None if it is not known.
 
     Counting: every total is guessed uniformly from 1 to the largest that `params` allow; None without params. Jigsaw: a
     random order. Grounding: the whole clip.

@@ -4,9 +4,17 @@ import difflib
 import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
-NO_VALUE: Any = object()  # value of a problem that is not about a value
+
+class _NoValue(Enum):
+    """The type of NO_VALUE. A member of an enumeration stays the same object when it is pickled."""
+
+    NO_VALUE = "no value"
+
+
+NO_VALUE: Any = _NoValue.NO_VALUE  # value of a problem that is not about a value
 
 _LONGEST_VALUE = 120  # characters
 

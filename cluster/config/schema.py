@@ -60,7 +60,7 @@ class DataConfig(TaskSettings, frozen=True, extra="forbid"):
     frames: FrameSpec = FrameSpec()
     system_prompt: Annotated[str, OverHttp(longest=4000)] = "Answer directly."
     max_prompt_tokens: Annotated[int, OverHttp(largest=131_072)] = Field(
-        8192, ge=1, description="tokens in the longest prompt; a longer one is refused, never cut"
+        8192, ge=1, description="longest prompt in tokens; a longer one is refused, never truncated"
     )
 
     @property
@@ -88,7 +88,7 @@ class ClusterConfig(BaseModel, extra="forbid", frozen=True):
         description="the Ray cluster grows on demand, so a run that needs more than it has now is not refused",
     )
     gpu_memory_gib: Annotated[float, OverHttp(largest=1000)] = Field(
-        80.0, gt=0, description="memory of one GPU, for the memory check of the plan"
+        80.0, gt=0, description="memory of one GPU in GiB, for the check that a run fits"
     )
     num_prompt_workers: Annotated[int, OverHttp(largest=256)] = Field(8, ge=1)
     num_reward_workers: Annotated[int, OverHttp(largest=64)] = Field(2, ge=1)

@@ -50,6 +50,8 @@ def test_a_setting_is_shown_under_the_name_that_was_typed() -> None:
 def test_an_error_survives_pickling() -> None:
     error = ConfigError("a", 1, "is odd", "Change it", also={"b": 2})
     assert str(pickle.loads(pickle.dumps(error))) == "a=1, b=2: is odd. Change it."
+    without_value = ConfigError("run.yaml", NO_VALUE, "is not YAML")
+    assert str(pickle.loads(pickle.dumps(without_value))) == "run.yaml: is not YAML."
 
 
 def test_the_text_of_another_package_is_quoted_as_it_is() -> None:

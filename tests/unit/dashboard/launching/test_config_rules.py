@@ -192,6 +192,7 @@ def test_harmless_settings_are_accepted(text: str) -> None:
 def test_every_problem_is_named() -> None:
     with pytest.raises(ConfigRefused) as raised:
         check("reward: {function: 'a:b'}\nmodel: {path: /etc}")
+    assert [problem.name for problem in raised.value.problems] == ["reward.function", "model.path"]
     assert [line.split("=")[0] for line in str(raised.value).splitlines()] == [
         "reward.function",
         "model.path",
