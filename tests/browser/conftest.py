@@ -1,4 +1,4 @@
-"""A real browser, on the real server over a filled store."""
+"""Fixtures: a real browser, and the real server over a filled store."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ class Dashboard:
 
 @dataclass
 class Watched:
-    """A page, and everything it did wrong."""
+    """A page with its recorded problems."""
 
     page: "Page"
     problems: list[str] = field(default_factory=list)
@@ -91,7 +91,7 @@ def served(runs_dir: Path, port: int = 0, **environment: str) -> Iterator[tuple[
 
 @pytest.fixture
 def open_page(browser: "Browser", dashboard: Dashboard) -> Iterator[Callable[..., "Page"]]:
-    """Return a function that opens pages. At the end, no page may have logged an error or called another host."""
+    """Return a function that opens pages. The test fails if a page logs an error or calls another host."""
     opened: list[Watched] = []
 
     def open_one(address: str, *, signed_in: bool = False, **options: Any) -> "Page":

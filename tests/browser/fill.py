@@ -1,4 +1,4 @@
-"""Fills a run store through store.writing.writer, as runs do: made-up runs, at least one in each state.
+"""Fill a run store with made-up runs, at least one in each state, through store.writing.writer like real runs.
 
 Their names begin with "example", so that the screenshots' numbers are not mistaken for results.
 """
@@ -75,7 +75,7 @@ RUNS = (
 
 
 def fill(database: Database, runs_dir: Path) -> dict[str, tuple[int, RunWriter]]:
-    """Make the runs. Returns number and writer by name; writers of running runs stay open and send signs of life."""
+    """Make the runs and return number and writer by name. Writers of running runs stay open and send signs of life."""
     made = {plan.name: _run(database, runs_dir, plan) for plan in reversed(RUNS)}
     _benchmarks(database, runs_dir, {name: writer for name, (_, writer) in made.items()})
     _requests(database, {name: run_id for name, (run_id, _) in made.items()})
@@ -185,9 +185,7 @@ def _groups(writer: RunWriter, folder: Path, plan: Plan, step: int) -> None:
 
 def _events(writer: RunWriter, plan: Plan, began: float) -> None:
     writer.event("stage", "looking at 320 videos", began - 95)
-    writer.event(
-        "video_skipped", "videos/clip-0188.mp4: the file ends in the middle of a frame", began - 80
-    )
+    writer.event("video_skipped", "videos/clip-0188.mp4: the file ends in the middle of a frame", began - 80)
     writer.event("stage", "evaluating before training", began - 31)
     writer.event("held_out_score", "held-out score after step 0: 0.412", began - 4)
     writer.event("stage", "training", began)
@@ -243,7 +241,7 @@ def _evaluations(writer: RunWriter, plan: Plan, folder: Path) -> None:
 
 
 def _benchmarks(database: Database, runs_dir: Path, writers: Mapping[str, RunWriter]) -> None:
-    """Write benchmark results as `videossr eval` does. Scores are made up; published scores and guessing are real."""
+    """Write benchmark results like `videossr eval`. Only the published scores and those of guessing are real."""
     now = time.time()
     _bench(writers["example-demo-seed-1"], 0.35, now, step=1)
     _bench(writers["example-qwen3-vl-8b-shared"], 0.72, now, step=1)
@@ -295,7 +293,7 @@ def _set_times(database: Database, run_id: int, plan: Plan) -> None:
     if ended:
         values |= {"ended_at": now - plan.idle_s, "heartbeat_at": now - plan.idle_s}
     if plan.state == "queued":
-        values["heartbeat_at"] = now + _HOUR  # as if its launcher kept it alive while the tests run
+        values["heartbeat_at"] = now + _HOUR  # keeps it alive while the tests run
     with database.write() as connection:
         connection.execute(update(RunRow).where(RunRow.id == run_id).values(**values))
 

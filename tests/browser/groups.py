@@ -21,7 +21,7 @@ QUESTIONS = {
 def group(
     folder: Path, *, step: int, task: str, prompt: int, skill: float, behind: int = 0, held_out: bool = False
 ) -> GroupRecord:
-    """Return a group of prompt number `prompt` at `step`, from a policy that is right with probability `skill`.
+    """Return a group of prompt `prompt` at `step`, from a policy whose completions are right with probability `skill`.
 
     Args:
         behind: number of steps by which the sampling policy is older than the trained one.

@@ -1,4 +1,4 @@
-"""Drawn videos for the tests: the sun rises over a landscape and a ball rolls, so frames differ as in real videos."""
+"""Drawn videos for the tests. The sun rises over a landscape and a ball rolls, so frames differ like in real videos."""
 
 import math
 from pathlib import Path

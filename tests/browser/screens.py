@@ -48,7 +48,10 @@ _VIEWS = {
 
 
 # The same for a real run of the demo, which `python -m tests.browser.screens --demo RUNS_DIR` takes.
-_DEMO_VIEWS = {"demo-run-light": "run/1/curves", "demo-rollouts-light": "run/1/rollouts?step=102&task=grounding"}
+_DEMO_VIEWS = {
+    "demo-run-light": "run/1/curves",
+    "demo-rollouts-light": "run/1/rollouts?step=102&task=grounding",
+}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The dashboard's real server over a folder of runs: `python -m tests.browser.server RUNS PORT`."""
+"""A program that serves the dashboard over a folder of runs: `python -m tests.browser.server RUNS PORT`."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from store.runs import register_run
 
 
 class StoreOnlyLauncher:
-    """A launcher that only writes to the store: a started run is queued, and nothing trains."""
+    """A launcher that only writes to the store. A started run is queued and never trains."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""Actions ask for confirmation, need the token, show their outcome, and are logged."""
+"""Actions ask for confirmation, need the token, show their outcome and are logged."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The page's files: every import exists, nothing comes from other hosts, and libraries are as released."""
+"""The page's files: every import exists, nothing comes from other hosts, and libraries are the released ones."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ PAGE = ROOT / "dashboard" / "page"
 NPM = Path(__file__).parent / "npm"
 _IMPORT = re.compile(r'(?:from|import)\s*"(\.[^"]+)"')
 _LATER = re.compile(r'=> import\("(\.[^"]+)"\)')
-_TYPES_ONLY = "types.js"  # holds types alone
+_TYPES_ONLY = "types.js"  # contains only types
 
 
 def _modules() -> set[Path]:

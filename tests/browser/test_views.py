@@ -1,4 +1,4 @@
-"""Each view shows what is in the store, without errors in the browser."""
+"""Each view shows the content of the store, without errors in the browser."""
 
 import csv
 import io
@@ -237,7 +237,7 @@ def test_evaluations_and_benchmarks(dashboard: Dashboard, open_page: Open) -> No
     page.get_by_role("img", name="Scores of each benchmark").locator("canvas").wait_for()
     untrained = page.get_by_role("row", name=UNTRAINED)
     assert untrained.get_by_role("link").count() == 0  # no run to open
-    assert untrained.locator(".when").count() == 0  # and its time is unknown
+    assert untrained.locator(".when").count() == 0  # its time is unknown
     assert page.get_by_role("row", name="example-demo-seed-1").get_by_role("link").count() == 1
     with page.expect_download() as saved:
         page.get_by_role("button", name="Scores as CSV").click()

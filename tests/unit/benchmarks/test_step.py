@@ -1,4 +1,4 @@
-"""The job for two trainers, and the comparison of their reports."""
+"""The job that two trainers share, and the comparison of their reports."""
 
 from pathlib import Path
 from typing import Any

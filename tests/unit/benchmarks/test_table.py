@@ -62,7 +62,7 @@ def test_results_are_grouped_under_their_command() -> None:
 
 def test_no_line_is_longer_than_80_columns() -> None:
     long = result(
-        "completions trained per second at 48 frames, a name that goes on and on " * 2, 1e-7, AT_LEAST_8
+        "completions trained per second at 48 frames, a very long and wordy name " * 2, 1e-7, AT_LEAST_8
     )
     text = shown(long)
     assert max(len(line) for line in text.splitlines()) <= 80

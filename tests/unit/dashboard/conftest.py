@@ -1,4 +1,4 @@
-"""A dashboard over a real store, called without a network."""
+"""Fixtures: a dashboard over a real store, called without a network."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,7 +43,7 @@ def settings(tmp_path: Path) -> Settings:
 def new_client(
     database: Database, launcher: Recorder, settings: Settings, tmp_path: Path
 ) -> Iterator[NewClient]:
-    """Return new_client(token=..., settings=...): makes a client that sends this token (None: none)."""
+    """Return new_client(token=..., settings=...), which makes a client that sends this token, or none for None."""
     page = tmp_path / "page"
     page.mkdir()
     (page / "index.html").write_text("<!doctype html><title>videossr</title>")

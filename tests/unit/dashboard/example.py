@@ -1,4 +1,4 @@
-"""A store with runs in several states, pictures on disk, and a launcher that records its calls."""
+"""Test material: a store with runs in several states, pictures on disk, and a launcher that records its calls."""
 
 import shutil
 import time

@@ -1,4 +1,4 @@
-"""The function that a sandbox's child calls in tests. It imports little, because each child imports it again."""
+"""The function that a sandbox's child calls in tests. It imports little, because each child imports this module."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from pretext.video import VideoError
 
 
 def act(path: str, *arguments: Any) -> Any:
-    """Do what `path` says."""
+    """Do the act that `path` names."""
     match path:
         case "echo":
             return os.getpid(), arguments

@@ -1,4 +1,4 @@
-"""`dataset.scan`: a mixed folder, inspected by several processes, with results in order of path."""
+"""`dataset.scan`: several processes inspect a mixed folder, and results are in order of path."""
 
 from pathlib import Path
 

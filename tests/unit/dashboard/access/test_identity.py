@@ -12,7 +12,7 @@ def test_names_are_one_visible_line() -> None:
     assert every.isprintable()
     assert len(every) == MAX_NAME_LENGTH
     assert not set("()") & set(cleaned_name("a(b)c") or "")
-    assert name_in_header("J\u00c3\u00b6rg") == "Jörg"  # as a server reads the bytes of UTF-8
+    assert name_in_header("J\u00c3\u00b6rg") == "Jörg"  # UTF-8 bytes as a server decodes headers
     assert name_in_header("J\u00f6rg") == "J\ufffdrg"
     assert name_in_header(None) is None
 

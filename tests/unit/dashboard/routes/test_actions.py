@@ -1,4 +1,4 @@
-"""Requests of operators are checked, recorded and carried out."""
+"""Operators' requests are checked, recorded and carried out."""
 
 from dataclasses import replace
 

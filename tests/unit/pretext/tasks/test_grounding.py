@@ -128,7 +128,7 @@ def test_a_stutter_shows_two_to_five_frames_each_held() -> None:
         part = shown[recipe.params["first"] : recipe.params["last"] + 1]
         numbers[len(set(part))] += 1
         assert part == sorted(part)
-        assert part[0] == recipe.params["first"]  # Never a later frame.
+        assert part[0] == recipe.params["first"]  # not a later frame
         assert all(number <= place for place, number in enumerate(part, recipe.params["first"]))
         lengths = Counter(part).values()
         assert max(lengths) - min(lengths) <= 1
@@ -216,7 +216,7 @@ def test_an_anomaly_that_would_not_show_is_drawn_on_another_video(
         assert recipe.video == "x.mp4"
     with pytest.raises(ValueError, match=r"50 videos in a row; the last: dull\.mp4"):
         make_recipe(0, videos=[dull], mix={"grounding": 1}, params_by_task={"grounding": params}, seed=0)
-    TASK.make(Material(replace(dull, frame_stats=None)), params, 0)  # Without statistics it is taken to show.
+    TASK.make(Material(replace(dull, frame_stats=None)), params, 0)  # Without statistics it counts as visible.
     # Without thresholds it is drawn.
     TASK.make(Material(dull), params.model_copy(update={"min_change": 0.0, "min_motion": 0.0}), 0)
 
