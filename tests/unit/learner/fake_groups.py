@@ -10,7 +10,7 @@ from learner.commands import TrainingGroup
 
 @dataclass(frozen=True, eq=False)
 class FakePrompt:
-    """A prompt with a jump in its positions, as after a video: completions start at `next_position`."""
+    """A prompt after which positions jump to `next_position`, as they do after a video."""
 
     token_ids: npt.NDArray[np.int64]
     positions: npt.NDArray[np.int64]

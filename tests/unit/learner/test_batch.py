@@ -1,4 +1,4 @@
-"""`learner.batch`: where every token of a packed micro-batch stands, and which rank trains what."""
+"""Tests of learner.batch: the index of every token in a packed micro-batch, and which rank trains what."""
 
 import random
 

@@ -1,6 +1,7 @@
-"""The warm-up, on prompts with one small video: the truth is 1 for bright videos and 2 for dark ones."""
+"""Tests of the warm-up with a toy task: the truth is 1 for a bright video and 2 for a dark one."""
 
 import itertools
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from transformers import AutoProcessor
 from learner.modeling.generate import generate_completions
 from learner.modeling.policy_model import ModelSpec, load_model
 from learner.modeling.tiny import create_tiny_model
-from learner.warmup import WarmupConfig, WarmupProgress, WarmupSample, warm_up
+from learner.warmup import WarmupConfig, WarmupProgress, WarmupSample, _Batches, warm_up
+from tests.unit.learner.fake_groups import prompt
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def _prompt(spec: ModelSpec, level: int, question: str = "Is it bright?") -> Pro
     tokenizer = AutoProcessor.from_pretrained(spec.path).tokenizer
     ids = np.array(tokenizer.encode("<|vision_start|>" + "<|video_pad|>" * 4 + "<|vision_end|>" + question))
     positions = np.tile(np.arange(len(ids)), (3, 1))
-    positions[1] += 5  # unlike those that the model would compute itself
+    positions[1] += 5  # so that they differ from the positions that the model would compute
     patches = np.full((16, 3 * 2 * 16 * 16), level, np.uint8)
     return Prompt(ids, positions, len(ids) + 7, patches, np.array([[1, 4, 4]]))
 
@@ -89,7 +91,7 @@ def test_the_warm_up_ends_at_its_target_score_and_writes_a_folder_that_loads(
     assert evaluations[-1].loss < evaluations[0].loss / 4
     phases = [name for name, _ in itertools.groupby(each.phase for each in evaluations)]
     assert phases == ["form", "right"]
-    # The first phase trains on truths of other samples: completions become valid, but are right only by chance.
+    # While the form is taught, the model learns truths of other samples, so its completions are right only by chance.
     last_of_form = [each for each in evaluations if each.phase == "form"][-1].scores["light"]
     assert last_of_form.validity >= 0.9
     assert last_of_form.score < 0.8
@@ -106,6 +108,17 @@ def test_the_warm_up_ends_at_its_target_score_and_writes_a_folder_that_loads(
     )
     assert [tokenizer.decode(ids) for ids in completions] == [sample.truth for sample in samples]
     assert [path.name for path in tmp_path.iterdir()] == ["warm"]
+
+
+def test_the_form_is_taught_with_the_latest_truths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learner.warmup._KEPT_TRUTHS", 3)
+    video = prompt(3, patches=1, next_position=3)
+    samples = (WarmupSample("light", video, str(number)) for number in itertools.count())
+    config = WarmupConfig(form_prompts=1, form_answers=64)
+    batches = _Batches({"light": samples}, config, random.Random(0))
+    for _ in range(10):
+        ((_, completions),) = batches.draw("form")
+    assert set(completions) == {"7", "8", "9"}
 
 
 def test_the_warm_up_ends_at_max_steps_and_writes_the_model_even_below_its_targets(

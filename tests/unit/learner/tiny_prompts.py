@@ -1,4 +1,4 @@
-"""Prompts with noise videos for tiny models, and a plain forward pass of transformers to compare with."""
+"""Prompts with videos of noise for tiny models, and a plain forward pass of transformers to compare with."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +61,8 @@ def part(
 def plain_logprobs(model: Any, spec: ModelSpec, prompt: ModelInput, completion: Sequence[int]) -> Tensor:
     """Return the logprobs of one completion, [num_tokens], by a plain forward pass: not packed, padded or shared."""
     ids = np.concatenate([prompt.token_ids, completion])
-    after = prompt.next_position + np.arange(len(completion))  # after the grid, so not the number of tokens
+    # Positions continue after the video's grid, so `next_position` is not the number of tokens.
+    after = prompt.next_position + np.arange(len(completion))
     assert prompt.next_position != len(prompt.token_ids)
     positions = np.concatenate([prompt.positions, np.broadcast_to(after, (3, len(completion)))], axis=1)
     logits = model(

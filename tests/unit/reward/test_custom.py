@@ -1,4 +1,4 @@
-"""`reward.custom`: a reward function of the user's own, whatever it does."""
+"""Tests of reward.custom: reward functions that users write, including ones that fail."""
 
 import math
 import re
@@ -78,7 +78,7 @@ def test_any_other_result_is_0_with_the_reason(value: Any, said: str) -> None:
 
 
 def test_a_function_that_does_not_end_is_0_with_the_reason() -> None:
-    def endless(task: str, text: str, answer: str) -> float:
+    def endless(task: str, text: str, truth: str) -> float:
         while True:
             time.sleep(0.001)
 

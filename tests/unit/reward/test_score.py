@@ -1,4 +1,4 @@
-"""`reward.score` and `reward.is_valid`: values worked out by hand, and completions that try to cheat."""
+"""Tests of reward.score and reward.is_valid: scores by hand, and completions that try to cheat."""
 
 import random
 import time

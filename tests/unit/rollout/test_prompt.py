@@ -1,4 +1,4 @@
-"""`rollout.prompt`: positions by hand, comparison with transformers' processors, and what is refused."""
+"""Tests of rollout.prompt: positions by hand, comparison with transformers' processors, and refused prompts."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -199,7 +199,7 @@ def test_the_engine_gets_one_placeholder_per_video_and_unchanged_frames(
 ) -> None:
     folder = tiny_folder(architecture)
     clips = [clip((0.0, 0.5), seed=1), clip((7.0, 7.25, 7.5, 7.75), 96, 64, seed=2)]
-    engine, _ = build(folder, (1, "and", 0), clips)  # shown in the order of the content
+    engine, _ = build(folder, (1, "and", 0), clips)  # the videos have the order of the content
     _, config = load(folder)
     assert engine.token_ids.count(config.video_token_id) == 2
     assert [video.shape for video in engine.videos] == [(4, 96, 64, 3), (2, 64, 64, 3)]

@@ -1,4 +1,4 @@
-"""Fixtures that run each store test on SQLite and, if the machine has it, on a real PostgreSQL."""
+"""Fixtures that run each store test on SQLite and, if it is installed, on PostgreSQL."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Runs and records for tests to write."""
+"""Helpers that create runs and records for the tests."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -26,7 +26,7 @@ def programs() -> Path | None:
 
 
 class PostgresServer:
-    """A server on a free port, in a temporary folder. It never runs as root, which PostgreSQL refuses."""
+    """A server on a free port, in a temporary folder. It does not run as root, because PostgreSQL refuses that."""
 
     def __init__(self) -> None:
         folder = programs()
@@ -65,7 +65,7 @@ class PostgresServer:
                 time.sleep(0.1)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """Stop the server: SIGINT closes connections first, SIGQUIT stops it like a crash."""
+        """Stop the server. SIGINT closes its connections first; SIGQUIT ends it as a crash would."""
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait(600)

@@ -1,4 +1,4 @@
-"""The backlog holds each entry once, and never more than fits."""
+"""Tests that the backlog keeps each entry once and stays within its limit of memory."""
 
 from store.records import EvaluationRecord, WorkerStatus
 from store.writing.backlog import Backlog, EventEntry, StateEntry, StepEntry
@@ -21,7 +21,7 @@ def full_backlog() -> Backlog:
 
 
 def counted(backlog: Backlog) -> int:
-    """Count num_bytes again, in an empty backlog."""
+    """Return num_bytes of a new backlog with the same entries."""
     fresh = Backlog()
     fresh.absorb(backlog)
     return fresh.num_bytes
@@ -36,7 +36,7 @@ def test_num_bytes_is_the_size_of_the_entries() -> None:
     assert backlog.num_bytes == counted(backlog) < full_backlog().num_bytes
 
 
-def test_an_entry_that_comes_twice_is_kept_once_in_its_last_form() -> None:
+def test_an_entry_that_is_added_twice_is_kept_once_in_its_last_form() -> None:
     older, newer = full_backlog(), Backlog()
     newer.add_step(3, step_entry(7.0))
     newer.add_worker(WorkerStatus(role="rollout", index=0, node="a", updated_at=1.0))

@@ -1,4 +1,4 @@
-"""Opening a store: errors are in plain words, and all processes find the same tables, also in an old database."""
+"""Tests of opening a store: its errors, and its tables, which are the same in a new and in an upgraded database."""
 
 import subprocess
 import sys
@@ -40,7 +40,7 @@ def test_migrations_create_exactly_the_tables(url: str) -> None:
     database.close()
 
 
-def test_the_latest_revision_is_named_in_the_code() -> None:
+def test_the_newest_file_of_the_migrations_has_the_latest_revision() -> None:
     assert ScriptDirectory.from_config(_config()).get_heads() == [LATEST_REVISION]
 
 
@@ -83,7 +83,7 @@ def test_the_second_migration_marks_the_groups_of_evaluations(
     database.close()
 
 
-def test_the_third_migration_keeps_the_answers_of_groups_as_their_truths(
+def test_the_third_migration_keeps_the_answers_of_groups_as_truths(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = open_old_database(url, "0002", monkeypatch)
@@ -154,7 +154,8 @@ def test_a_read_transaction_is_a_snapshot_and_the_next_is_new(database: Database
 def test_a_connection_that_was_read_with_can_be_written_with(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.database._MAX_CONNECTIONS", 1)  # the same one each time
+    # All transactions use the same connection.
+    monkeypatch.setattr("store.database._MAX_CONNECTIONS", 1)
     monkeypatch.setattr("store.database._IDLE_CONNECTIONS", 1)
     database = open_database(url)
     database.ping()

@@ -1,4 +1,4 @@
-"""`store.files` works alike with paths and URLs, and recognises the address of a bucket."""
+"""Tests that store.files works the same with paths and URLs, and checks the address of a bucket."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Reading: pages, states and series, compared with plain Python."""
+"""Tests of RunReader: pages, states, and series compared with plain Python."""
 
 import math
 import random
@@ -49,7 +49,7 @@ def a_run(
         ((), {"started_at": NOW - 100, "heartbeat_at": NOW - 29}, "running"),
         ((NOW - 70, NOW - 69), {}, "stalled"),
         ((NOW - 60, NOW - 59), {}, "running"),
-        ((NOW - 149, NOW - 119, NOW - 89), {}, "running"),  # half a minute a step
+        ((NOW - 149, NOW - 119, NOW - 89), {}, "running"),  # a step takes half a minute
         ((NOW - 151, NOW - 121, NOW - 91), {}, "stalled"),
         ((NOW - 400, NOW - 390, NOW - 380, NOW - 200), {}, "running"),  # a step of 180 s has happened before
         ((NOW - 480, NOW - 470, NOW - 460, NOW - 280), {}, "stalled"),
@@ -73,12 +73,12 @@ def test_a_run_without_progress_is_stalled(
 @pytest.mark.parametrize(
     ("message", "ago_s", "state"),
     [
-        ("evaluating after training", 70, "running"),  # during which there are no steps
+        ("evaluating after training", 70, "running"),  # no step ends during an evaluation
         ("evaluating after training", 890, "running"),
         ("evaluating after training", 910, "stalled"),
         ("training", 70, "stalled"),
         ("training", 50, "running"),
-        ("evaluating before training", 2000, "stalled"),  # that was before the last step
+        ("evaluating before training", 2000, "stalled"),  # a step has ended since, so the run trains
     ],
 )
 def test_a_stage_without_steps_may_take_longer(

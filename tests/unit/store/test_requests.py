@@ -1,4 +1,4 @@
-"""A request reaches its run exactly once."""
+"""Tests that a request reaches its run exactly once."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

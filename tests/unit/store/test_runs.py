@@ -1,4 +1,4 @@
-"""Queued runs: each attempt to start one is a launch, and takes over no other run."""
+"""Tests of queued runs: a launch, one attempt to start a run, takes over only that run."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -38,7 +38,7 @@ def queued(database: Database, folder: str = "/runs/.launched/demo-1") -> Launch
 
 
 def registered(database: Database, launch: Launch | None) -> int:
-    """Register the run as the process started for `launch` does."""
+    """Register the run as the process that `launch` started does."""
     return register_run(
         database, name="demo", folder=FOLDER, steps=10, config={}, environment={"pid": 7}, state="running",
         launch=launch,
@@ -98,7 +98,7 @@ def test_a_launch_of_another_store_takes_over_no_run(database: Database, reader:
     assert run(reader, strangers.run_id).state == "queued"
 
 
-def test_where_an_earlier_runs_folder_was_deleted_its_row_makes_room(
+def test_an_earlier_run_whose_folder_was_deleted_gives_up_its_name(
     database: Database, reader: RunReader
 ) -> None:
     earlier = registered(database, None)
@@ -109,7 +109,9 @@ def test_where_an_earlier_runs_folder_was_deleted_its_row_makes_room(
     assert reader.run_by_name("demo") == run(reader, launch.run_id)
 
 
-def test_of_many_that_ask_at_once_one_starts_a_run_again(database: Database, reader: RunReader) -> None:
+def test_of_many_callers_at_once_one_gets_the_launch_of_a_queued_run(
+    database: Database, reader: RunReader
+) -> None:
     run_id = new_run(database, state="failed")
     with ThreadPoolExecutor(8) as pool:
         launches = list(pool.map(lambda _: queue_again(database, run_id, job_id="job"), range(8)))

@@ -1,4 +1,4 @@
-"""Every entry is stored once, and an unavailable database costs training nothing."""
+"""Tests that RunWriter stores every entry once, and that its caller never waits for the database."""
 
 import logging
 import math
@@ -201,7 +201,7 @@ def test_entries_written_again_after_an_unconfirmed_commit_are_stored_once(
 def test_no_call_waits_for_a_locked_database(tmp_path: Path) -> None:
     database, other = (open_database(f"sqlite:///{tmp_path}/x.db") for _ in range(2))
     run_id = new_run(database)
-    with other.write():  # held by this thread: a call that waited for the lock could not return
+    with other.write():  # this thread holds the lock, so a call that waited for it would never return
         writer = RunWriter(database, run_id, flush_s=0.02)
         for step in range(50):
             writer.step(step, float(step), {"kl": 1.0})
@@ -224,7 +224,7 @@ def test_nothing_is_lost_while_the_database_is_locked(
         with other.write():
             for step in range(200):
                 writer.step(step, float(step), {"kl": 1.0})
-                time.sleep(0.003)  # so that some come during an attempt to write
+                time.sleep(0.003)  # so that some entries are added during an attempt to write
             eventually(lambda: "does not answer" in caplog.text)
         eventually(lambda: len(values(RunReader(database), run_id, "kl")) == 200)
         writer.close()

@@ -1,4 +1,4 @@
-"""`learner.algorithm.advantages`: by hand, against numpy, and groups whose advantages must be exactly 0."""
+"""Tests of learner.algorithm.advantages: values by hand, numpy, and groups whose advantages must be exactly 0."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from learner.config import DifficultyConfig, GrpoConfig, OverlongConfig
 
 @dataclass(frozen=True)
 class Scored:
-    """A scored group, with what advantages need of it."""
+    """The parts of a scored group that advantages are computed from."""
 
     rewards: tuple[float, ...]
     task: str = "jigsaw"
@@ -42,7 +42,7 @@ def scored(
 def advantages(
     *groups: Scored, kl: Sequence[Sequence[float]] | None = None, **settings: Any
 ) -> list[list[float]]:
-    """Return the advantages of a batch, by the plainest estimator unless `settings` name another."""
+    """Return the advantages of a batch, with the estimator dr_grpo unless `settings` name another."""
     config = GrpoConfig.model_validate({"advantage": "dr_grpo"} | settings)
     return batch_advantages(groups, config, max_tokens=100, completion_kl=kl)
 

@@ -1,4 +1,4 @@
-"""`learner.algorithm.loss`: by hand, by enumeration, by finite differences, and under random splits."""
+"""Tests of learner.algorithm.loss: values by hand, enumeration, finite differences and random splits."""
 
 import itertools
 import math
@@ -37,7 +37,7 @@ def floats(sums: dict[str, Tensor]) -> dict[str, float]:
 
 
 def grpo(**settings: Any) -> GrpoConfig:
-    """Return a configuration without KL unless `settings` have one."""
+    """Return a configuration that has a KL only if `settings` have one."""
     return GrpoConfig.model_validate({"kl_coef": 0.0} | settings)
 
 
@@ -69,7 +69,7 @@ def test_kl_estimates_by_hand() -> None:
 def test_values_and_gradients_of_kl_estimates_by_enumeration(
     name: str, reverse: float, forward: float
 ) -> None:
-    """Compute expectations over all five tokens of a vocabulary: the value of each estimate, and its gradient."""
+    """The expected value and gradient of each estimate are sums over all five tokens of a vocabulary."""
     generator = torch.Generator().manual_seed(3)
     logits = torch.randn(5, generator=generator, dtype=torch.float64, requires_grad=True)
     reference = torch.randn(5, generator=generator, dtype=torch.float64).log_softmax(0)
@@ -128,7 +128,7 @@ def test_ratios_by_hand() -> None:
 
 
 def test_the_gradient_of_the_sequence_ratio_is_that_of_the_paper() -> None:
-    """The paper has: s · A · the mean of the logprobs' gradients over the completion."""
+    """In the paper it is s · A · the mean over the completion of the logprobs' gradients."""
     log_ratio = logs(2.0, 8.0, 0.5).requires_grad_(True)
     ratio = RATIOS["sequence"](log_ratio, TWO_AND_ONE, 2)
     per_sequence = torch.stack([ratio[0], ratio[2]])

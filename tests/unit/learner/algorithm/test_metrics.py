@@ -1,4 +1,4 @@
-"""`learner.algorithm.metrics`: sums by hand, and the same names as in the catalogue of metrics."""
+"""Tests of learner.algorithm.metrics: sums by hand, and the names in the catalogue of metrics."""
 
 import pytest
 import torch

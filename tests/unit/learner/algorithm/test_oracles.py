@@ -1,7 +1,7 @@
-"""Our algorithms against those of the papers and of public trainers, which are derived here again.
+"""Tests that our algorithms equal those of the papers and of public trainers, which are written again here.
 
-The papers' objectives are nested loops over plain numbers; ours are configured as the docstring of `GrpoConfig` says.
-The trainers' losses are padded tensors with masks, like theirs, so that gradients are compared too.
+The papers' objectives are written as loops over numbers, and ours are configured as `GrpoConfig` says. The trainers'
+losses are written with padded tensors and masks, as in their code, so that gradients are compared too.
 """
 
 import math
@@ -110,7 +110,7 @@ def plain_reward(reward: float, length: int) -> float:
 
 @dataclass(frozen=True)
 class Scored:
-    """A scored group, with what advantages need of it."""
+    """The parts of a scored group that advantages are computed from."""
 
     task: str
     rewards: tuple[float, ...]
@@ -175,9 +175,9 @@ def test_the_loss_is_that_of_the_paper(
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_gradient_is_that_of_rloo(seed: int) -> None:
-    """arXiv 2402.14740, on policy: each completion's logprob is weighted by how much its reward exceeds the others'.
+    """In arXiv 2402.14740, on policy, a completion's logprob has weight reward - mean of the other rewards.
 
-    The reward is reduced by beta times log(policy / reference) of the whole completion.
+    Beta times log(policy / reference) of the whole completion is subtracted from its reward.
     """
     config = GrpoConfig(
         advantage="rloo", aggregation="constant", kl_in="reward", kl_estimator="k1", kl_coef=0.1
@@ -203,7 +203,7 @@ def test_the_gradient_is_that_of_rloo(seed: int) -> None:
 
 @dataclass(frozen=True)
 class Padded:
-    """A batch as the trainers have it: [num_completions, MAX_TOKENS], with `mask` 1.0 on tokens."""
+    """A batch in the trainers' form: [num_completions, MAX_TOKENS], where `mask` is 1.0 for tokens."""
 
     new: Tensor
     old: Tensor
@@ -282,8 +282,8 @@ def test_loss_and_gradient_are_those_of_trl(
 def verl_loss(batch: Padded, *, level: str, aggregate: str, cap: float | None) -> Tensor:
     """Return verl's loss, which aggregates its terms one by one.
 
-    Its clamps and its dual clip at 3 are included, but change no number here. The gradient of its sequence ratio goes
-    through each token alone.
+    It includes verl's clamps and its dual clip at 3, which change no number here. The gradient of verl's sequence ratio
+    flows through each token alone.
     """
 
     def mean(values: Tensor) -> Tensor:
@@ -320,7 +320,8 @@ def test_loss_and_gradient_are_those_of_verl(
     settings = {"ratio": level, "aggregation": aggregation, "importance": correction, "entropy_coef": 0.01}
     for seed in SEEDS:
         batch = random_batch(seed, drift=0.3)
-        assert (batch.logprobs - batch.old_logprobs).max() < math.log(3)  # where the dual clip would act
+        # Above this, the dual clip would act.
+        assert (batch.logprobs - batch.old_logprobs).max() < math.log(3)
         theirs = verl_loss(
             pad(batch), level=level, aggregate=aggregate, cap=2.0 if correction == "token" else None
         )
@@ -336,7 +337,7 @@ def openrlhf_loss(batch: Padded) -> Tensor:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_loss_and_gradient_are_those_of_openrlhf(seed: int) -> None:
-    """With k1 in the reward, and two of its estimators: leave one out, and the group's mean alone."""
+    """The KL is in the reward, with k1. The estimators are leave-one-out and the group's mean without std."""
     batch = random_batch(seed, num_sequences=12)
     padded = pad(batch)
     k1 = ((padded.old - padded.ref) * padded.mask).sum(1).view(3, 4)

@@ -1,4 +1,4 @@
-"""`learner.algorithm.parity`: which token of a micro-batch is the worst."""
+"""Tests of learner.algorithm.parity: the token of a micro-batch with the largest gap."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""`learner.algorithm.schedule`: by hand, and properties of every run."""
+"""Tests of learner.algorithm.schedule: values by hand, and properties that hold for every run."""
 
 import math
 from typing import get_args

@@ -1,4 +1,4 @@
-"""Completions generated with a cache come from the distribution that the learner trains."""
+"""Tests that completions generated with a cache come from the distribution that the learner trains."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ def _spec(folder: Path, forbidden: tuple[int, ...]) -> ModelSpec:
 def _prompt(level: int, num_words: int) -> Prompt:
     ids = np.array([VISION_START, *[VIDEO_PAD] * 4, VISION_END, *range(40, 40 + num_words)])
     positions = np.tile(np.arange(len(ids)), (3, 1))
-    positions[1] += 5  # unlike those that the model would compute itself
+    positions[1] += 5  # so that they differ from the positions that the model would compute
     patches = np.full((16, 3 * 2 * 16 * 16), level, np.uint8)
     return Prompt(ids, positions, len(ids) + 7, patches, np.array([[1, 4, 4]]))
 

@@ -1,4 +1,4 @@
-"""`PolicyModel` on tiny models of both architectures, compared with plain forward passes of transformers."""
+"""Tests that compare PolicyModel on tiny models of both architectures with plain forward passes of transformers."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +18,8 @@ from rollout.prompt import PromptBuilder
 from tests.unit.learner.tiny_prompts import ARCHITECTURES, part, plain_logprobs, prompts, spec_of
 
 TinyFolder = Callable[[str], Path]
-# One clip; another size with a completion of one token; several clips (as in a jigsaw) with long completions.
+# The prompts have one clip, one clip of another size, and several clips as in a jigsaw. The second has a completion of
+# one token, the third has long ones.
 CLIPS = [[(4, 64, 64)], [(2, 96, 64)], [(2, 64, 64), (2, 64, 96), (4, 64, 64)]]
 LENGTHS = [(3, 5), (1, 4), (150, 150, 2)]  # 299 tokens of inputs: more than one block
 
