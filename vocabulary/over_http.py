@@ -2,11 +2,11 @@
 
     steps: Annotated[int, OverHttp(largest=100_000)] = 468
 
-Whoever may start runs from a browser may choose numbers and tasks. Which code runs, which files are read and where
-results go is decided by the person who runs the server. A field without a rule cannot be set over HTTP at all.
+A person who may start runs from a browser may choose numbers and tasks. Only the person who runs the server decides
+which code runs, which files are read and where results go. A field without a rule cannot be set over HTTP at all.
 
-The numbers are far above what a run on a large cluster wants, and below what harms the machines. Somebody who needs
-more uses the command line, or sets VIDEOSSR_ALLOW_ANY_CONFIG=1 on the server.
+The limits are far above the needs of a run on a large cluster, and below what harms the machines. For larger values,
+use the command line, or set VIDEOSSR_ALLOW_ANY_CONFIG=1 on the server.
 """
 
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class OverHttp:
-    """What one setting may say over HTTP. Exactly one rule is given; `also` adds to `place`.
+    """The values that one setting may have over HTTP. Exactly one rule is given; `also` adds to `place`.
 
     Attributes:
-        largest: the largest number, for a number or a list of numbers.
-        largest_by_task: the largest number, for a mapping from task names to numbers.
-        longest: the most characters, for a text.
-        choice: the setting's own type lists what there is to choose from, so nothing more is checked.
-        place: a path or an address: below one of the server's open roots, or below its folder of runs.
-        also: a regular expression of further values that a place may have.
-        closed: why the setting cannot be set; only its default may be repeated. Continues "because ...".
+        largest: largest value of a number, or of each number in a list.
+        largest_by_task: largest number in a mapping from task names to numbers.
+        longest: largest number of characters of a text.
+        choice: the setting's type lists its values, so nothing more is checked.
+        place: the setting is a path or an address, below one of the server's open roots or below its folder of runs.
+        also: regular expression of further values of a place.
+        closed: reason why only the setting's default may be sent; continues "because ...".
     """
 
     largest: float | None = None

@@ -17,15 +17,13 @@ from vocabulary.over_http import OverHttp
 from vocabulary.problems import NO_VALUE, Problem, did_you_mean
 
 _CONFIGURATION = "the configuration"  # name of a problem that is about the whole YAML
-_MAX_DEPTH = 12
-_MAX_DIGITS = 40
+_MAX_DEPTH = 12  # largest nesting of YAML
+_MAX_DIGITS = 40  # longest number in YAML, characters
 _MAX_SHOWN_NAME = 80  # characters of a setting's name in a refusal
 _NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _OR_ASK = "or ask the person who runs this server to allow it (VIDEOSSR_ALLOW_ANY_CONFIG=1)"
 
-
-# What is wrong with a value, and the fix: the parts of a Problem.
-_Refusal = tuple[str, str]
+_Refusal = tuple[str, str]  # rule and fix of a Problem
 
 
 class ConfigRefused(ValueError):
@@ -40,12 +38,12 @@ class ConfigRefused(ValueError):
 
 
 class ConfigRules:
-    """Checks configurations that arrive over HTTP.
+    """The check of configurations that arrive over HTTP.
 
     Args:
-        config_class: the class of configurations, whose fields say how far each setting may be set.
-        roots: places that settings may name; see Settings.roots.
-        runs_dir: this server's folder of runs, which a configuration may name too.
+        config_class: class of configurations, whose fields carry the rules.
+        roots: folders and addresses that settings may name; see Settings.roots.
+        runs_dir: this server's folder of runs, the only one that `runs_dir` may name.
     """
 
     def __init__(self, config_class: type[BaseModel], *, roots: Sequence[str], runs_dir: str) -> None:
