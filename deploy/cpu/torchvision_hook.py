@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-_TRIGGER = "torchvision._meta_registrations"  # imported after torchvision tries to load its operators
+_TRIGGER = "torchvision._meta_registrations"  # imported right after loading the compiled operators was tried
 _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",

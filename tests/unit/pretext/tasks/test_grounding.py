@@ -216,7 +216,7 @@ def test_an_anomaly_that_would_not_show_is_drawn_on_another_video(
         assert recipe.video == "x.mp4"
     with pytest.raises(ValueError, match=r"50 videos in a row; the last: dull\.mp4"):
         make_recipe(0, videos=[dull], mix={"grounding": 1}, params_by_task={"grounding": params}, seed=0)
-    TASK.make(Material(replace(dull, frame_stats=None)), params, 0)  # Without statistics it counts as visible.
+    TASK.make(Material(replace(dull, frame_stats=None)), params, 0)  # It counts as visible without them.
     # Without thresholds it is drawn.
     TASK.make(Material(dull), params.model_copy(update={"min_change": 0.0, "min_motion": 0.0}), 0)
 
