@@ -2,8 +2,8 @@
 
     python -m benchmarks.data --videos DIR [--only sampling|dataset|rendering|memory]
 
-Figures are CPU seconds of this process, all threads. The two procedures take turns on every video, so that ratios also
-hold on a busy machine.
+Figures are the CPU seconds of all threads of this process. The two procedures take turns on every video, so that ratios
+also hold on a busy machine.
 """
 
 import argparse

@@ -141,7 +141,7 @@ async def _bare_round(workers: Sequence[Any]) -> float:
 
 
 async def _learn(controller: Controller) -> None:
-    """Act as the learner's rank 0 and carry out every command at once; a push makes its calls to the workers."""
+    """Play the learner's rank 0: carry out every command at once, and for a push make its calls to the workers."""
     session, number = uuid.uuid4().hex, 0
     await controller.begin(session, 0, 0)
     while not isinstance(command := await controller.command(session, number, 60.0), Stop):

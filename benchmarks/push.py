@@ -77,7 +77,7 @@ def make_model(folder: Path, *, hidden: int, layers: int) -> None:
 
 
 class Weights:
-    """The model's weights as a policy to push; a weight_sync.sender.PushedPolicy."""
+    """A policy that consists of the model's weights only; implements weight_sync.sender.PushedPolicy."""
 
     rank = 0
     device = torch.device("cpu")

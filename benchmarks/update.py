@@ -31,7 +31,7 @@ from rollout.prompt import PromptBuilder, forbidden_token_ids
 
 CASES = [(tokens, completion) for tokens in (200, 800, 2000) for completion in (10, 200)]
 GROUP_SIZE, SIDE_PX, TURNS = 8, 128, 3
-FRAMES = {200: 16, 800: 64, 2000: 160}  # that make about as many prompt tokens: 12.5 per frame, plus the text
+FRAMES = {200: 16, 800: 64, 2000: 160}  # frames for each number of prompt tokens, at 12.5 per frame
 TARGETS = {(2000, 10): 5.0, (800, 10): 5.0, (2000, 200): 2.5}
 WAYS = ("plain", "shared")
 

@@ -68,7 +68,7 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """Frames that the model is shown as one video."""
+    """Frames that the model gets as one video."""
 
     frames: Frames  # [num_frames, height, width, 3] uint8, RGB
     times_s: NDArray[np.float64]  # [num_frames], time of each frame as given to the model

@@ -94,7 +94,7 @@ def draw_sheet(sample: Sample, path: Path) -> None:
 
 
 def _grid(clips: Sequence[Clip]) -> _Grid:
-    """Choose as many columns as give thumbnails of a good size and, if possible, complete rows.
+    """Choose a number of columns with which thumbnails have a good size and, if possible, rows are complete.
 
     Short clips are placed side by side.
     """
@@ -205,7 +205,7 @@ def _header(sample: Sample) -> list[_Line]:
 
 
 def _question(sample: Sample) -> str:
-    """Return the question as the model reads it, with a word in place of each video."""
+    """Return the question that the model gets, with a word in place of each video."""
     several = len(sample.clips) > 1
     words = [
         (f"[video {piece + 1}]" if several else "[video]") if isinstance(piece, int) else piece.strip()

@@ -123,7 +123,7 @@ def step_metrics(plan: Plan, step: int, rng: np.random.Generator) -> dict[str, f
 
 
 def _seconds(plan: Plan, step: int, noise: np.ndarray) -> dict[str, float]:
-    """Return the seconds of a step's parts, as the controller records them.
+    """Return the seconds of a step's parts, like those that the controller records.
 
     With max_staleness 1 the engines generate while the learner trains.
     """

@@ -1,4 +1,4 @@
-"""Groups of three tasks with frames on disk, as a run records them."""
+"""Groups of three tasks with frames on disk, like those that a run records."""
 
 from pathlib import Path
 

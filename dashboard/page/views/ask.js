@@ -6,7 +6,7 @@ import { link } from "../lib/router.js";
 import { Dialog, Failure } from "../ui.js";
 
 /**
- * A dialog that says what will happen, asks for the token if needed, carries out the action and shows its outcome.
+ * A dialog that says what will happen, requests the token if necessary, carries out the action and shows its outcome.
  *
  * @param {object} props
  * @param {string} props.title

@@ -10,7 +10,7 @@ export function neverBegan(run) {
 /** @param {{run: import("../../lib/types.js").RunDetail}} props */
 export function Queued({ run }) {
   return html`<${Empty} title="This run has not begun">
-    ${waitsFor(run)} It was requested <${Ago} time=${run.created_at} />. Its data will appear here as it arrives.<//>`;
+    ${waitsFor(run)} It was requested <${Ago} time=${run.created_at} />. Its data will appear here.<//>`;
 }
 
 /** @param {import("../../lib/types.js").RunDetail} run */

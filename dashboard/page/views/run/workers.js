@@ -23,7 +23,7 @@ export function Workers({ run, changes }) {
   const workers = /** @type {import("../../lib/types.js").WorkerStatus[] | undefined} */ (data);
   if (!workers) return html`<${Failure} error=${error} retry=${reload} />${!error && html`<${Loading} />`}`;
   if (!workers.length)
-    return html`<${Empty} title="No workers yet">They appear as soon as Ray has started them.<//>`;
+    return html`<${Empty} title="No workers yet">They appear when Ray has started them.<//>`;
   const place = (/** @type {string} */ role) => (ORDER.includes(role) ? ORDER.indexOf(role) : ORDER.length);
   const roles = [...new Set(workers.map((worker) => worker.role))].sort((a, b) => place(a) - place(b));
   const ended = ENDED.includes(run.state);
