@@ -1,4 +1,4 @@
-"""`cluster.runs.stored_run`: a run's row in the store, from its launch to its end."""
+"""Tests of StoredRun: a run's row in the store, from its launch to its end."""
 
 import signal
 import time
