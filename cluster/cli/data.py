@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _MAX_SHOWN_SKIPPED = 8
 _SECTIONS = ("frames", "grounding", "jigsaw", "counting")  # sections that the command line can override
-_OPTIONS = ("count", "seed", "mix")  # settings that are options of their own
+_OPTIONS = ("count", "seed", "mix")  # settings that have an option
 
 
 def add_commands(commands: Any) -> None:
@@ -81,7 +81,7 @@ def _add_show_and_stats(verbs: Any) -> None:
     show.set_defaults(run=_show)
 
     stats = add_command_parser(
-        verbs, "stats", "count what is in a dataset, and measure what guessing without watching earns"
+        verbs, "stats", "count the samples of a dataset, and measure the scores of guessing without watching"
     )
     stats.add_argument("dataset", type=Path, metavar="DATASET", help="folder of a dataset")
     stats.add_argument(
@@ -202,7 +202,7 @@ def _build(options: argparse.Namespace) -> int:
     limit = {} if options.timeout is None else {"timeout_s": options.timeout}
     try:
         with _dataset_errors_refused():
-            check(settings)  # everything that can be refused before Ray is started
+            check(settings)  # refuses what can be refused before Ray starts
             paths = find_all(settings.videos)
             dataset = existing_dataset(settings, options.out)
             if dataset is not None:
@@ -230,7 +230,7 @@ def _say_complete(folder: Path, num_new_videos: int) -> None:
 
 
 def _say_contents(folder: Path, card: "Card") -> None:
-    """Say what a finished build or import has written."""
+    """Print what a finished build or import has written."""
     from dataset.store import Dataset
 
     dataset = Dataset(folder)

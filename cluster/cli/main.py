@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit status: 0 done, 1 failed, 2 refused, 130 stopped, 141 nobody reads the output any more.
+        The exit status: 0 done, 1 failed, 2 refused, 130 stopped, 141 the reader of the output has closed it.
     """
     try:
         try:
@@ -49,18 +49,17 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _set_up_environment() -> None:
-    """Set what torch, transformers and Ray read when they are imported, unless the user has set it."""
-    # Threads that spin while they wait make two busy processes on two cores some fifty times slower than threads
-    # that sleep.
+    """Set environment variables that torch, transformers and Ray read on import, unless the user has set them."""
+    # Two busy processes on two cores are about fifty times slower if waiting threads spin than if they sleep.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # Ray Train lists a checkpoint as one to resume from at its next look. The default interval is 2 s.
+    # A checkpoint can be resumed from after Ray Train's next health check. Ray's default interval is 2 s.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.3")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line. Overrides may stand before or after the options."""
+    """Parse the command line. Overrides may come before or after the options."""
     parser = build_parser()
     options, rest = parser.parse_known_args(arguments)
     if any(word.startswith("-") for word in rest) or (rest and not hasattr(options, "overrides")):
@@ -89,7 +88,7 @@ def build_parser() -> CommandParser:
 
 
 class _Version(argparse.Action):
-    """The option --version. Asks git for the commit only if it is given."""
+    """The option --version, which asks git for the commit only when it is used."""
 
     def __init__(self, **keywords: Any) -> None:
         super().__init__(nargs=0, **keywords)

@@ -25,8 +25,8 @@ def record_results(model: str, bench: Path, out: Path, found: BenchResults, say:
     """Store the results under the run that `model` names, or under a run `eval-MODEL` that is made for them.
 
     The source of the results is "viubench", or the name of the folder `bench` if it is another dataset. Results of a
-    model that is not a run have step -1. If the store cannot be written, the user is told, and nothing is
-    lost: the results are in `out` too.
+    model that is not a run have step -1. If the store cannot be written, a message says so; the
+    results are in `out` too.
     """
     try:
         with open_store(Path(default_runs_folder())) as database:
