@@ -131,8 +131,8 @@ class DeepSpeedPolicy:
     def _update(self, groups: Sequence[TrainingGroup], step: int) -> dict[str, float]:
         parity = ParityCheck(groups, version=step, limit=self.config.max_logprob_gap)
         updates = self._optimiser_steps(groups)
-        # Preparing needs the policy from before the first optimiser step if it computes old logprobs, and precedes the
-        # advantages if they contain the KL. Otherwise each micro-batch is prepared in its turn, to save memory.
+        # Later optimiser steps need old logprobs from before the first one, and a KL in the reward must be known before
+        # the advantages. Otherwise each micro-batch is prepared in its turn, to save memory.
         ahead = None
         if self.grpo.kl_in_reward or len(updates) > 1:
             ahead = self._prepare_ahead(groups, updates)
@@ -227,7 +227,7 @@ class DeepSpeedPolicy:
         advantages: Sequence[Sequence[float]],
         totals: BatchTotals,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Add a micro-batch's gradient; return its old logprobs [num_tokens] and its sums for the metrics."""
+        """Add a micro-batch's gradient; return old logprobs [num_tokens], and sums for the metrics."""
         batch, grpo = prepared.batch, self.grpo
         logprobs, entropy = self.engine(batch, prepared.features, entropy_grad=grpo.entropy_coef > 0)
         old_logprobs = logprobs.detach() if prepared.old_logprobs is None else prepared.old_logprobs
@@ -281,7 +281,7 @@ class DeepSpeedPolicy:
             if batch.filler:
                 continue
             assert prepared.ref_logprobs is not None
-            # The KL of the policy that generated the completions, hence with the rollout's logprobs.
+            # The KL is that of the policy that generated the completions, so it uses the rollout's logprobs.
             kl = KL_ESTIMATES[self.grpo.kl_estimator](batch.rollout_logprobs, prepared.ref_logprobs)
             indices = torch.tensor([starts[group] + n for group, n in batch.origin], device=self.device)
             found[indices] = sum_per_sequence(kl, batch.sequence, len(batch.lengths))
