@@ -28,7 +28,7 @@ const TABS_BEFORE_START = ["events", "config"]; // tabs that have content before
  *
  * @typedef {object} TabProps
  * @property {import("../../lib/types.js").RunDetail} run
- * @property {Record<string, number>} changes number of changes of each kind since the view was opened
+ * @property {Record<string, number>} changes number of changes of each kind since the view opened
  */
 
 /** @param {{id: number, tab: string}} props */
