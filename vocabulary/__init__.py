@@ -1,6 +1,7 @@
 """Names and rules that several packages share, so that writers and readers of a run's record agree.
 
 - `metrics`: every metric: name, title, unit, meaning, and its Prometheus gauge.
+- `events`: every kind of event: stored name, title, severity and old names.
 - `stages`: what a run is doing, from "looking at the videos" to "done"; and the points of a run at which it evaluates.
 - `workers`: the roles of a run's processes and what state they may be in.
 - `run_states`: the states of a run.

@@ -17,6 +17,7 @@ from learner.commands import PromptTensors, TrainingGroup
 from learner.config import GrpoConfig
 from pretext.source import Split
 from rollout.engine import Sampling
+from vocabulary import events
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ class Batches:
         prompts = await asyncio.gather(*taken)
         for prompt in prompts:
             for video in prompt.meta.skipped:
-                await self._on_event("video_rejected", video)  # the stored kind of this event
+                await self._on_event(events.VIDEO_SKIPPED, video)
         return prompts
 
 

@@ -31,7 +31,7 @@ from learner.commands import Command, CommandReport, ParityFailure, Save, Stop, 
 from learner.config import GrpoConfig
 from rollout.config import RolloutConfig
 from rollout.engine import Sampling
-from vocabulary import stages
+from vocabulary import events, stages
 from vocabulary.metrics import SECONDS_PREFIX
 from vocabulary.stages import EvaluationPoint, Stage
 
@@ -125,7 +125,7 @@ class Controller:
             self._commands.cancel()
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
-            await self._record.event("learner_restarted", f"the learner resumes from step {step}")
+            await self._record.event(events.LEARNER_RESTARTED, f"the learner resumes from step {step}")
         logger.info("learner session %s begins at step %d, prompt %d", session, step, cursor)
         await self._record.forget(step)
         await self._commands.begin(session, step)
@@ -293,7 +293,7 @@ class Controller:
         await self._give(Save(step, cursor, None))
         if self._requested:
             await self._record.event(
-                "checkpoint", f"a checkpoint was written after step {step}, as requested"
+                events.CHECKPOINT, f"a checkpoint was written after step {step}, as requested"
             )
             self._requested.discard("checkpoint")
 
@@ -343,5 +343,5 @@ class Controller:
         for each in evaluations:
             await self._record.evaluation(each)
         score = held_out_score(evaluations)
-        await self._record.event("held_out_score", f"held-out score after step {step}: {score:.3f}")
+        await self._record.event(events.HELD_OUT_SCORE, f"held-out score after step {step}: {score:.3f}")
         return score

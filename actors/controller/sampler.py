@@ -10,6 +10,7 @@ from actors.controller.weight_sync import WeightSync
 from actors.messages import Group, Prompt, PromptMeta, Rollout, Score
 from actors.workers.rollout_pool import RolloutPool
 from rollout.engine import Completion, Sampling
+from vocabulary import events
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,8 @@ class Sampler:
                 self._reported_reward_failure = True
                 logger.warning("reward.function failed: %s", score.error)
                 await self._on_event(
-                    "reward_failed", f"reward.function failed and counts as 0 (reported once): {score.error}"
+                    events.REWARD_FAILED,
+                    f"reward.function failed and counts as 0 (reported once): {score.error}",
                 )
 
 

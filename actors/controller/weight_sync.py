@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from actors.controller.command_queue import CommandQueue
 from actors.workers.rollout_pool import RolloutPool
 from learner.commands import Push
+from vocabulary import events
 from weight_sync.rollout_client import LiveWorker
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class WeightSync:
                     await self._pool.note_pushed(workers, version)
                     return
                 logger.warning("%s", report.failure)
-                await self._on_event("push_failed", report.failure)
+                await self._on_event(events.PUSH_FAILED, report.failure)
                 for worker in workers:
                     await self._pool.restart(worker, "its weight push failed")
         raise PushFailed(

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from actors.messages import Group, TaskEvaluation, WorkerState
 from dataset.view.thumbnails import ClipThumbnails
 from pretext.recipe import Recipe
+from vocabulary import events
 from vocabulary.text import last_line
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class RunLogRecorder:
             await work
         except Exception as error:
             logger.warning("a part of the record is missing", exc_info=True)
-            await self.event("record_failed", f"a part of the record is missing: {last_line(error)}")
+            await self.event(events.RECORD_FAILED, f"a part of the record is missing: {last_line(error)}")
 
     def _render_frames(self, step: int, groups: Sequence[Group]) -> None:
         for group in groups:

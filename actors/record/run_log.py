@@ -22,6 +22,7 @@ from actors.record.sinks import (
 )
 from dataset.view.thumbnails import ClipThumbnails
 from learner.config import GrpoConfig
+from vocabulary import events
 from vocabulary.metrics import STEP_SECONDS, STEP_TOKENS, TOKENS_PER_SECOND
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class RunLog:
                 self._others[name] = make_sink()
             except Exception as error:  # whatever it is, the run does without this sink
                 logger.warning("%s is not written", name, exc_info=True)
-                self.event("record_failed", f"{name} is not written: {type(error).__name__}: {error}")
+                self.event(events.RECORD_FAILED, f"{name} is not written: {type(error).__name__}: {error}")
         logger.info("run log is ready: %s", ", ".join(self._others))
 
     def event(self, kind: str, message: str) -> None:
@@ -147,7 +148,7 @@ class RunLog:
                 if name not in self._failed_sinks:
                     self._failed_sinks.add(name)
                     reason = f"{type(error).__name__}: {error}"
-                    self.event("record_failed", f"{name} lacks an entry (reported once): {reason}")
+                    self.event(events.RECORD_FAILED, f"{name} lacks an entry (reported once): {reason}")
 
 
 def _store_sink(store: tuple[str, int], folder: Path, bucket: str | None) -> Sink:

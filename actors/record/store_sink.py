@@ -18,6 +18,7 @@ from store.database import open_database
 from store.files import Files
 from store.writing.backlog import is_forgotten
 from store.writing.writer import RunWriter
+from vocabulary import events
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ class StoreSink(Sink):
             if self._uploads is not None:
                 self._uploads.close(_CLOSE_TIMEOUT_S)
         except Exception as error:
-            self._writer.event("record_failed", f"Frames are missing: {error}")
+            self._writer.event(events.RECORD_FAILED, f"Frames are missing: {error}")
             raise
         finally:
             self._writer.close()

@@ -17,6 +17,7 @@ from actors.messages import Prompt, WorkerState
 from actors.process_info import ProcessInfo
 from rollout.config import RolloutConfig
 from rollout.engine import Completion, Sampling
+from vocabulary import events
 from vocabulary.text import first_line, last_line
 from vocabulary.workers import LOST, ROLLOUT, RUNNING, STARTING
 from weight_sync.rollout_client import LiveWorker
@@ -113,7 +114,7 @@ class RolloutPool:
                 )
                 return
         logger.error("rollout worker %d is lost: %s", index, reason)
-        await self._on_event("rollout_lost", f"rollout worker {index} is lost: {reason}")
+        await self._on_event(events.ROLLOUT_LOST, f"rollout worker {index} is lost: {reason}")
         async with self._changed:
             self._lost[index] = reason
             self._changed.notify_all()
@@ -122,7 +123,7 @@ class RolloutPool:
         logger.info("rollout worker %d is ready: %s, life %s", worker.index, process, worker.life)
         if restarted:
             self._restarts[worker.index] += 1
-            await self._on_event("rollout_restarted", f"rollout worker {worker.index} is up again")
+            await self._on_event(events.ROLLOUT_RESTARTED, f"rollout worker {worker.index} is up again")
         self._processes[worker.index] = process
         async with self._changed:
             self._versions[worker] = None
@@ -140,7 +141,7 @@ class RolloutPool:
             del self._versions[worker]
             self._changed.notify_all()
         logger.warning("rollout worker %d is restarted: %s", worker.index, reason)
-        await self._on_event("rollout_died", f"rollout worker {worker.index}: {reason}")
+        await self._on_event(events.ROLLOUT_DIED, f"rollout worker {worker.index}: {reason}")
         if not died:
             self._kill(worker.actor)
         self._begin_start(worker.index, old_life=worker.life)

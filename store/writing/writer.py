@@ -1,4 +1,4 @@
-"""How a run writes to the store: entries go into a backlog, and a thread writes the backlog to the database."""
+"""Writes a run's record to the store: entries go into a backlog, and a thread writes it to the database."""
 
 import logging
 import threading
@@ -12,6 +12,7 @@ from store.records import EvaluationRecord, GroupRecord, WorkerStatus, clean
 from store.schema.tables import RunRow
 from store.writing.backlog import Backlog, EventEntry, StateEntry, StepEntry
 from store.writing.write import metric_ids, write_backlog
+from vocabulary import events
 from vocabulary.run_states import StoredState
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ class RunWriter:
     then steps, the oldest first, and an event says how many. An entry that the database refuses is dropped alone.
 
     Args:
-        flush_s: seconds between two writes; a killed process loses what came in the last of them.
+        flush_s: seconds between two writes; a killed process loses the entries since the last one.
         max_backlog_bytes: approximate limit of the memory for entries.
         clock: returns seconds since the epoch.
     """
@@ -84,7 +85,7 @@ class RunWriter:
         self._add(lambda backlog: backlog.add_evaluation(record))
 
     def drop_after(self, step: int) -> None:
-        """Delete what was recorded of steps after number `step`, and of the policy versions that those steps made."""
+        """Delete the records of steps after number `step`, and of policy versions that contain such a step."""
         self._add(lambda backlog: backlog.forget(step))
 
     def close(self, timeout_s: float = 10.0) -> None:
@@ -137,7 +138,7 @@ class RunWriter:
         self._learn_names(batch)
         if lost := batch.lost():
             message = f"The database was unavailable for so long that these were not stored: {lost}."
-            batch.add_event(EventEntry(self._clock(), "record_lost", message))
+            batch.add_event(EventEntry(self._clock(), events.RECORD_LOST, message))
             batch.lost_groups = batch.lost_steps = batch.lost_events = 0
         with self._database.write() as connection:
             if beats:  # first, because every writer locks the run's row before its change counters
@@ -171,7 +172,7 @@ class RunWriter:
         return True
 
     def _keep(self, batch: Backlog, error: StoreUnavailable) -> None:
-        """Put `batch` back, before the entries that have come since."""
+        """Put `batch` back before the entries that were added since it was taken."""
         with self._lock:
             batch.absorb(self._waiting)
             batch.trim(self._max_bytes)

@@ -5,18 +5,19 @@ import { html, useEffect, useMemo, useState } from "../../lib/html.js";
 import { useLoaded } from "../../lib/live.js";
 import { Empty, Failure, Loading, Pages } from "../../ui.js";
 import { Requests } from "../requests.js";
+import { eventSeverity, eventTitle } from "./event_kinds.js";
 
 const LIMIT = 200;
 const REQUESTS_PER_PAGE = 50;
-const BAD = /fail|error|broke|crash|killed|lost|died|dead/i;
-const WARN = /restart|retry|timeout|skipped|silent|stalled|set_aside|unreadable/i;
+/** @type {Record<import("./event_kinds.js").Severity, string>} CSS classes */
+const CLASSES = { info: "", warn: "warn", error: "bad" };
 
 /** @typedef {import("../../lib/types.js").EventRecord} Entry */
 
 /** @param {import("./run.js").TabProps} props */
 export function Events({ run, changes }) {
   const [text, setText] = useState("");
-  const [kinds, setKinds] = useState(/** @type {string[]} */ ([]));
+  const [titles, setTitles] = useState(/** @type {string[]} */ ([]));
   const path = `/api/runs/${run.id}/events`;
   const { data, error, reload, change } = useLoaded(() => get(path, { limit: LIMIT }), [run.id]);
   const events = /** @type {Entry[] | undefined} */ (data);
@@ -42,18 +43,21 @@ export function Events({ run, changes }) {
     setWhole(found.length < LIMIT);
     change((old) => [...found.filter((event) => event.id < (old[0]?.id ?? Infinity)), ...old]);
   };
-  const known = useMemo(() => [...new Set((events ?? []).map((event) => event.kind))].sort(), [events]);
+  const known = useMemo(
+    () => [...new Set((events ?? []).map((event) => eventTitle(event.kind)))].sort(),
+    [events],
+  );
   const shown = (events ?? []).filter(
     (event) =>
-      (!kinds.length || kinds.includes(event.kind)) &&
-      `${event.kind} ${event.message}`.toLowerCase().includes(text.toLowerCase()),
+      (!titles.length || titles.includes(eventTitle(event.kind))) &&
+      `${eventTitle(event.kind)} ${event.message}`.toLowerCase().includes(text.toLowerCase()),
   );
-  const flip = (/** @type {string} */ kind) =>
-    setKinds(kinds.includes(kind) ? kinds.filter((one) => one !== kind) : [...kinds, kind]);
+  const flip = (/** @type {string} */ title) =>
+    setTitles(titles.includes(title) ? titles.filter((one) => one !== title) : [...titles, title]);
   return html`
     <div class="bar">
       <label class="field"><span class="sr">Find in events</span><input type="search" placeholder="Find in events…" value=${text} onInput=${(/** @type {any} */ event) => setText(event.target.value)} /></label>
-      <div class="chips" role="group" aria-label="Show only these kinds">${known.map((kind) => html`<button key=${kind} class="chip" aria-pressed=${String(kinds.includes(kind))} onClick=${() => flip(kind)}>${words(kind)}</button>`)}</div>
+      <div class="chips" role="group" aria-label="Show only these kinds">${known.map((title) => html`<button key=${title} class="chip" aria-pressed=${String(titles.includes(title))} onClick=${() => flip(title)}>${title}</button>`)}</div>
     </div>
     <${Failure} error=${error} retry=${reload} />
     ${!events && !error && html`<${Loading} />`}
@@ -62,8 +66,8 @@ export function Events({ run, changes }) {
       shown.length > 0 &&
       html`<ol class="card events" aria-label="Events, newest first">
       ${[...shown].reverse().map(
-        (event) => html`<li key=${event.id} class=${severity(event)}>
-        <time title=${dateTime(event.time)}>${timeOfDay(event.time)}</time><span class="kind">${words(event.kind)}</span><span class="message">${event.message}</span></li>`,
+        (event) => html`<li key=${event.id} class=${CLASSES[eventSeverity(event.kind)]}>
+        <time title=${dateTime(event.time)}>${timeOfDay(event.time)}</time><span class="kind">${eventTitle(event.kind)}</span><span class="message">${event.message}</span></li>`,
       )}
     </ol>`
     }
@@ -83,17 +87,4 @@ function RequestList({ run, changes }) {
     /** @type {import("../../lib/types.js").Page<import("../../lib/types.js").Request> | undefined} */ (data);
   if (!page?.total) return null;
   return html`<h2>Requests</h2><${Requests} requests=${page.items} ofRun /><${Pages} page=${page} go=${setOffset} />`;
-}
-
-/** @param {Entry} event */
-function severity(event) {
-  return BAD.test(event.kind) ? "bad" : WARN.test(event.kind) ? "warn" : "";
-}
-
-/** @type {Record<string, string>} kinds whose stored names differ from today's words */
-const WORDS = { video_set_aside: "video skipped" };
-
-/** @param {string} kind */
-function words(kind) {
-  return WORDS[kind] ?? kind.replaceAll("_", " ");
 }

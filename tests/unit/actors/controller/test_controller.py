@@ -101,7 +101,7 @@ async def test_skipped_videos_become_events() -> None:
     run = Run(changed(steps=1, prompts_per_step=1))
     run.skipped = ("a.mp4: broken",)
     await Learner(run).learn()
-    assert ("video_rejected", "a.mp4: broken") in run.record.said
+    assert ("video_skipped", "a.mp4: broken") in run.record.said
 
 
 # --- evaluation ------------------------------------------------------------------------------------
