@@ -1,4 +1,4 @@
-"""Shortening what a library or a program printed, for a sentence of ours."""
+"""Shorten output of libraries, to use it in our own messages."""
 
 import re
 
@@ -7,19 +7,19 @@ _LONGEST = 300  # characters
 
 
 def first_line(error: object) -> str:
-    """Return the first line of a message, without its full stop; of an exception without a message its type."""
+    """Return the first line of a message without its full stop, or the type of an exception that has no message."""
     lines = _lines(error)
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def last_line(error: object) -> str:
-    """Return the last line of a message: of an error from a Ray worker, what went wrong there."""
+    """Return the last line of a message, which in an error from a Ray worker says what went wrong there."""
     lines = _lines(error)
     return lines[-1].strip() if lines else type(error).__name__
 
 
 def one_line(error: object) -> str:
-    """Return the beginning of a message on one line: object stores answer with pages of XML."""
+    """Return the beginning of a message on one line, because errors of object stores can be pages of XML."""
     return " ".join(str(error).split())[:_LONGEST]
 
 

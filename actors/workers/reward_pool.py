@@ -1,4 +1,4 @@
-"""Has completions scored in few calls: what arrives while all reward workers are busy shares the next call."""
+"""Batches scoring calls: completions that arrive while all reward workers are busy share the next call."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ from actors.workers.reward_worker import CUSTOM_REWARD_TIMEOUT_S
 
 logger = logging.getLogger(__name__)
 
-_CALL_TIMEOUT_S = 60.0  # of a call, in addition to CUSTOM_REWARD_TIMEOUT_S per completion
+_CALL_TIMEOUT_S = 60.0  # deadline of a call, besides CUSTOM_REWARD_TIMEOUT_S per completion
 
 Items = Sequence[tuple[str, str, str]]  # (task, completion text, truth)
 
@@ -18,8 +18,8 @@ Items = Sequence[tuple[str, str, str]]  # (task, completion text, truth)
 class RewardPool:
     """The reward workers of a run, each busy with one call at a time.
 
-    Scoring a prompt's completions takes about a millisecond, most of it Ray's. So 64 prompts that are finished at the
-    same time cost as many calls as there are workers, not 64.
+    Scoring a prompt's completions takes about a millisecond, most of it Ray's overhead. So 64 prompts that finish
+    together cost one call per worker instead of 64.
 
     Args:
         workers: handles of RewardWorker actors; Ray restarts a dead one and repeats its call.
@@ -35,10 +35,11 @@ class RewardPool:
 
         Raises:
             TimeoutError: they were not scored in time.
+            Exception: the error of the worker's call.
         """
         future: asyncio.Future[list[Score]] = asyncio.get_running_loop().create_future()
         self._waiting.append((items, future))
-        # Later, so that everything that arrives in this turn of the event loop shares the calls.
+        # Hand out at the end of this turn of the event loop, so that everything that arrives in it shares the calls.
         asyncio.get_running_loop().call_soon(self._hand_out)
         return await future
 

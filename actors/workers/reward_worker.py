@@ -18,7 +18,7 @@ class RewardWorker:
     """Scores completions. It is stateless: any worker can score anything, and a lost call is repeated.
 
     Args:
-        config: without `function` the tasks' rules score. Whether a completion is valid is always decided by the rules.
+        config: if `function` is None, the tasks' rules score. The rules always decide whether a completion is valid.
     """
 
     def __init__(self, config: RewardConfig) -> None:
