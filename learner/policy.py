@@ -119,7 +119,7 @@ class DeepSpeedPolicy:
             The batch's metrics, the same on every rank.
 
         Raises:
-            ParityError: on every rank, if a group exceeds `max_logprob_gap`, before the optimiser step on that group.
+            ParityError: on every rank, before the first optimiser step, if a group exceeds `max_logprob_gap`.
             FloatingPointError: on every rank, if a gradient is not finite.
         """
         try:
@@ -136,6 +136,9 @@ class DeepSpeedPolicy:
         ahead = None
         if self.grpo.kl_in_reward or len(updates) > 1:
             ahead = self._prepare_ahead(groups, updates)
+            for prepared in chain.from_iterable(ahead[1:]):
+                assert prepared.old_logprobs is not None
+                parity.add(prepared.batch, prepared.old_logprobs)
         completion_kl = self._completion_kl(groups, ahead) if ahead and self.grpo.kl_in_reward else None
         advantages = batch_advantages(
             groups, self.grpo, max_tokens=self._max_tokens, completion_kl=completion_kl
@@ -148,9 +151,11 @@ class DeepSpeedPolicy:
                 micro_batch = ahead[number][index] if ahead else self._prepare(groups, plan)
                 self.engine.set_gradient_accumulation_boundary(index == len(update.plans) - 1)
                 old_logprobs, part = self._backward(micro_batch, groups, advantages, update.totals)
-                parity.add(micro_batch.batch, old_logprobs)
                 add_sums(sums, part)
-            parity.raise_if_exceeded()
+                if number == 0:
+                    parity.add(micro_batch.batch, old_logprobs)
+            if number == 0:  # all old logprobs of the batch are known now
+                parity.raise_if_exceeded()
             self.engine.step()
             grad_norm = float(self.engine.get_global_grad_norm())
             _check_finite(grad_norm)

@@ -1,4 +1,4 @@
-"""Has prompts made and frames rendered, by the prompt workers in turn."""
+"""Gives prompt workers, in turn, prompts to make and frames to render."""
 
 import asyncio
 from collections.abc import Sequence
@@ -24,6 +24,9 @@ class PromptPool:
         self._workers = list(workers)
         self._turn = 0
         self._slots = asyncio.Semaphore(_CALLS_PER_WORKER * len(workers))
+        self._render_slots = asyncio.Semaphore(
+            len(workers)
+        )  # separate, so that prompts do not wait for frames
 
     async def make(self, split: Split, index: int, task: str | None) -> Prompt:
         """Return prompt `index` of a split; see PromptWorker.make.
@@ -44,7 +47,8 @@ class PromptPool:
 
     async def render(self, recipe: Recipe) -> Sequence[ClipThumbnails]:
         """Return the frames of a recipe as the page shows them."""
-        clips: Sequence[ClipThumbnails] = await self._next_worker().frames.remote(recipe)
+        async with self._render_slots:
+            clips: Sequence[ClipThumbnails] = await self._next_worker().frames.remote(recipe)
         return clips
 
     def _next_worker(self) -> Any:

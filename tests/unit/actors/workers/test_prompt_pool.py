@@ -65,3 +65,21 @@ async def test_a_prompt_that_takes_too_long_is_named(monkeypatch: pytest.MonkeyP
     worker.may_make.clear()
     with pytest.raises(TimeoutError, match="train prompt 7 was not made within 0 s"):
         await PromptPool([worker]).make("train", 7, None)
+
+
+async def test_each_worker_renders_one_recipe_at_a_time() -> None:
+    worker, may_render, rendering = FakePromptWorker(), asyncio.Event(), list[Any]()
+
+    async def frames(made: Any) -> list[Any]:
+        rendering.append(made)
+        await may_render.wait()
+        return []
+
+    worker.frames = Remote(frames)
+    pool = PromptPool([worker])
+    calls = [asyncio.ensure_future(pool.render(recipe())) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    assert len(rendering) == 1
+    may_render.set()
+    await asyncio.gather(*calls)
+    assert len(rendering) == 2
