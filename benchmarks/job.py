@@ -36,7 +36,7 @@ class StepJob:
     question: str
     completions: list[list[list[int]]]  # token ids [num_prompts][n][length], end-of-turn token included
     rewards: list[list[float]]  # [num_prompts][n]
-    num_steps: int  # number of measured optimizer steps; one warm-up step precedes them
+    num_steps: int  # number of measured optimiser steps; one warm-up step precedes them
     learning_rate: float
 
     @property
@@ -70,7 +70,7 @@ class StepJob:
 
 
 class StepClock:
-    """A clock for steps and their preparation of inputs, in wall-clock and processor seconds."""
+    """A clock for steps, and for the preparation of their inputs, in wall-clock and processor seconds."""
 
     def __init__(self) -> None:
         self._steps: list[Seconds] = []
@@ -94,14 +94,14 @@ class StepClock:
         self._prepared.append(_since(self._mark))
 
     def report(self, job: StepJob, *, loss: float, grad_norm: float, prompt_tokens: int) -> dict[str, Any]:
-        """Return figures of the median step as JSON values, without the first step, which warms up.
+        """Return the median step's figures as JSON values. The first step, which warms up, is left out.
 
-        `training_...` excludes the preparation of inputs, which happens once per step.
+        The figures `training_...` exclude the preparation of inputs, which happens once per step.
 
         Args:
             job: the job that was run.
-            loss: of the first step.
-            grad_norm: of the first step, before clipping.
+            loss: loss of the first step.
+            grad_norm: norm of the first step's gradient, before clipping.
             prompt_tokens: number of tokens of a prompt.
         """
         step, prepare = _median(self._steps[1:]), _median(self._prepared[1:])

@@ -49,7 +49,7 @@ def create_app(
         benches: benchmark columns with their published scores, shown until a model is evaluated.
     """
     change_feed = ChangeFeed(database)
-    # add_docs serves the documentation instead, to callers who may read.
+    # FastAPI's own documentation is off: add_docs serves it, only to callers who may read.
     app = FastAPI(
         title="videossr",
         version=_version(),

@@ -1,9 +1,9 @@
-"""Shorten output of libraries, to use it in our own messages."""
+"""Output of libraries, shortened for use in our own messages."""
 
 import re
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_LONGEST = 300  # characters
+_MAX_CHARACTERS = 300
 
 
 def first_line(error: object) -> str:
@@ -20,7 +20,7 @@ def last_line(error: object) -> str:
 
 def one_line(error: object) -> str:
     """Return the beginning of a message on one line, because errors of object stores can be pages of XML."""
-    return " ".join(str(error).split())[:_LONGEST]
+    return " ".join(str(error).split())[:_MAX_CHARACTERS]
 
 
 def _lines(error: object) -> list[str]:

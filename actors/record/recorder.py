@@ -72,7 +72,7 @@ class RunLogRecorder:
         await self._run_log.workers.remote(states)
 
     async def drain(self) -> None:
-        """Wait until the frames of all recorded groups are recorded."""
+        """Wait until all frames that are being rendered are recorded. Raises TimeoutError after 30 s."""
         await asyncio.wait_for(asyncio.gather(*self._rendering, return_exceptions=True), _DRAIN_TIMEOUT_S)
 
     async def guard(self, work: Coroutine[Any, Any, None]) -> None:

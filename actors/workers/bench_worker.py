@@ -1,4 +1,4 @@
-"""The two workers of `videossr eval`: CPU processes that build prompts, and engines that generate."""
+"""The two kinds of workers of `videossr eval`: one builds prompts on a CPU, one generates with an engine."""
 
 import logging
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Unreadable:
 
 
 class BenchPrompts(RecipePrompts):
-    """Builds the prompts of a bench; every worker builds the same ones."""
+    """A builder of a bench's prompts. A prompt is the same on whichever worker builds it."""
 
     def build_all(self, recipes: Sequence[Recipe]) -> tuple[list[str | Unreadable], list[EngineInput | None]]:
         """Return the questions as a person reads them and the engine's inputs, as two Ray objects.
@@ -57,7 +57,7 @@ class BenchEngine:
     def generate(
         self, inputs: Sequence[EngineInput | None], samplings: Sequence[Sampling]
     ) -> list[Completion | None]:
-        """Return one completion for each input, and None for None."""
+        """Return one completion for each input, and None for each input that is None."""
         readable = [number for number, entry in enumerate(inputs) if entry is not None]
         completions: list[Completion | None] = [None] * len(inputs)
         groups = self._engine.generate(

@@ -34,7 +34,7 @@ class Checkpoint:
 
     @contextmanager
     def on_disk(self, scratch: Path) -> Iterator[Path]:
-        """Yield the checkpoint's folder. From a bucket, it is copied below `scratch` and deleted after the block.
+        """Yield the checkpoint's folder; for one in a bucket, a temporary copy of it below `scratch`.
 
         Raises:
             ConfigError: it cannot be downloaded.
@@ -86,7 +86,7 @@ def last_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def best_checkpoint(folder: Path) -> Checkpoint | None:
-    """Return the checkpoint with the best held-out score, the later of equal ones; None if none was evaluated.
+    """Return the checkpoint with the best held-out score (of equal scores, the latest); None without any score.
 
     Raises:
         ConfigError: the storage cannot be reached, or every checkpoint is damaged.

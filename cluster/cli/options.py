@@ -14,7 +14,7 @@ RAY_ADDRESS_HELP = "Ray cluster to join; auto (the default): the current one, el
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser that adds options which take long to import only when its command is called."""
+    """A parser that leaves out options which take long to import until its command is called."""
 
     def __init__(self, *args: Any, add_options: AddOptions | None = None, **keywords: Any) -> None:
         super().__init__(*args, **keywords)

@@ -38,14 +38,14 @@ _MAX_SHOWN_SKIPPED = 10  # number of skipped videos on the terminal; the run's r
 _MODEL_TYPES = ("qwen3_vl", "qwen2_5_vl")
 _MODEL_FIX = "Give a folder with a config.json, or a hub id such as Qwen/Qwen3-VL-2B-Instruct"
 _WARMUP_HELD_OUT = 96  # number of samples per task whose scores decide when the warm-up ends
-_WARMUP_REPORT_STEPS = 40
+_WARMUP_REPORT_STEPS = 40  # number of steps between two lines of progress
 # Numbers of the first warm-up samples, far from those that GRPO trains on.
 _FIRST_WARMUP_SAMPLE, _FIRST_WARMUP_HELD_OUT = 2**32, 2**33
 
 
 @dataclass(frozen=True)
 class RunData:
-    """The source of a run's prompts, and the numbers of its videos."""
+    """The source of a run's prompts, and how many videos it has."""
 
     source: RecipeSource
     num_train: int  # number of videos to train on
@@ -55,14 +55,14 @@ class RunData:
 
 
 def check_reward(config: Config) -> None:
-    """Load the user's reward function once, from where the reward workers will load it.
+    """Load the user's reward function once, with the import path that the reward workers will have.
 
     Raises:
         ConfigError: the function cannot be loaded.
     """
     if config.reward.function is None:
         return
-    if os.getcwd() not in sys.path:  # as with `python -m`, and as in Ray workers
+    if os.getcwd() not in sys.path:  # `python -m` and Ray workers have it there too
         sys.path.insert(0, os.getcwd())
     try:
         load_reward(config.reward.function)

@@ -67,7 +67,7 @@ def list_events(
     kind: Annotated[list[Annotated[Text, Query(max_length=200)]] | None, Query(max_length=50)] = None,
     limit: Limit = MAX_PAGE_SIZE,
 ) -> list[EventRecord]:
-    """List events, oldest first: those after `after_id` if given, otherwise the last ones (before `before_id`)."""
+    """List events, oldest first: the first ones after `after_id`, or the last ones (before `before_id`)."""
     services.require_run(run_id)
     return services.reader.events(
         run_id, after_id=after_id, before_id=before_id, kinds=kind or (), limit=limit

@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _serve_to_fuzzer(folder: Path, database: Database) -> None:
-    """Serve with the environment's tokens, and without rate limits: their clock jumps far ahead at each request."""
+    """Serve with the environment's tokens. Rate limits never act: each request moves their clock far ahead."""
     settings = from_environment(runs_dir=folder)
     app = create_app(settings, database, Recorder())
     app.state.authenticator = Authenticator(settings, clock=itertools.count(step=1000).__next__)

@@ -1,4 +1,4 @@
-"""Buckets for tests: a folder with a file:// address, and one on a local server with the S3 protocol."""
+"""Buckets for tests: a folder with a file:// address, or a bucket on a local server that speaks S3."""
 
 import shutil
 import socket
@@ -67,7 +67,7 @@ def _make(name: str, port: int) -> None:
         with server.open_output_stream(f"{name}/try") as stream:
             stream.write(b"x")
     except OSError as error:
-        pytest.skip(f"this moto_server refuses pyarrow's uploads (5.2.1 does, 5.2.5 does not): {error}")
+        pytest.skip(f"this moto_server refuses pyarrow's uploads (5.2.5 accepts them): {error}")
 
 
 def folders(address: str) -> set[str]:

@@ -18,7 +18,7 @@ import psutil
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).with_name("ray"))
 HANG_S = 900.0  # bounds a hang; everything takes far less, also on a busy machine
-# The smallest run with every part of the loop. Without a warm-up its rewards are near 0.
+# A small run with every part of a step, but no evaluation and no warm-up, so its rewards are near 0.
 SMALL = (
     "warmup=null", "data.num_drawn=8", "data.num_drawn_held_out=4", "train.prompts_per_step=4", "grpo.group_size=4",
     "train.checkpoint_every=2", "evaluation.samples_per_task=0", "evaluation.every=0", "cluster.push_timeout_s=120",
@@ -39,7 +39,7 @@ class Run:
                    f"runs_dir={self.folder.parent}", "--no-dashboard", *SMALL, *arguments]  # fmt: skip
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=self.log.open("a"), stderr=subprocess.STDOUT,
-            # SIGINT acts as in a terminal, also if a script started the tests in the background, where it is ignored.
+            # Tests that a script starts in the background ignore SIGINT. The command must not, as in a terminal.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 

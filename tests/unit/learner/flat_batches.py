@@ -105,7 +105,7 @@ def random_batch(seed: int, *, num_sequences: int = 6, drift: float = 0.4, stale
 
 
 def without(batch: FlatBatch, masked: Sequence[int]) -> FlatBatch:
-    """Return the batch with these completions masked, and NaN in their place."""
+    """Return the batch with these completions masked, and NaN for all values of their tokens."""
     trained = batch.trained.clone()
     trained[list(masked)] = False
     out = ~trained[batch.sequence]

@@ -13,7 +13,7 @@ _RIDGE = 1.0
 
 
 class Detector:
-    """A cache of features of frames, because the same frame is in many samples."""
+    """The detector's features of frames, cached because the same frame is in many samples."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[bytes, tuple[int, ...]], list[float]] = {}
@@ -30,10 +30,10 @@ class Detector:
         return np.where(spread > 1e-9, found / np.maximum(spread, 1e-9), 0.0)
 
     def _of_frame(self, frame: Frames) -> list[float]:
-        """Return the compressed size with loss (JPEG, quality 90) and without, sharpness, block seams, and size.
+        """Return five features: JPEG size (quality 90), lossless size, sharpness, block seams, number of values.
 
         Every feature is symmetric in channels and in directions; otherwise it would detect content, such as a blue
-        sky or which way is up. PNG is not: its size alone recognises a quarter turn of untouched frames (AUC 0.59).
+        sky or which way is up. PNG sizes are not symmetric: alone, they recognise a quarter turn of frames (AUC 0.59).
         So the lossless size is measured as the entropy of differences between neighbouring pixels, which PNG encodes.
         """
         key = (frame.tobytes(), frame.shape)

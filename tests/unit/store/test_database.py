@@ -45,7 +45,7 @@ def test_the_newest_file_of_the_migrations_has_the_latest_revision() -> None:
 
 
 def open_old_database(url: str, revision: str, monkeypatch: pytest.MonkeyPatch) -> Database:
-    """Open a new database with the tables that it had after the migration `revision`."""
+    """Open a new database whose tables are those of the migration `revision`."""
 
     def upgrade_to_revision(_: Transaction, write: Transaction) -> None:
         config = _config()
@@ -151,7 +151,7 @@ def test_a_read_transaction_is_a_snapshot_and_the_next_is_new(database: Database
         assert connection.execute(count).scalar_one() == 2
 
 
-def test_a_connection_that_was_read_with_can_be_written_with(
+def test_a_connection_used_for_reading_can_be_used_for_writing(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # All transactions use the same connection.

@@ -147,7 +147,7 @@ def test_states_are_stored_with_their_times(database: Database, reader: RunReade
     writer.state("running")
     eventually(lambda: reader.runs().items[0].started_at == 100.0)
     now[0] = 200.0
-    writer.state("running")  # again: it is running since 100
+    writer.state("running")  # again: it has been running since 100
     writer.event("stage", "training")
     eventually(lambda: bool(reader.events(run_id)))
     writer.state("failed", "a worker died")
@@ -278,7 +278,7 @@ def test_a_refused_entry_does_not_affect_others(
     writer: RunWriter, reader: RunReader, run_id: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     writer.step(0, 1.0, {"kl": 1.0})
-    writer.group(group(2**70))  # no database has such a number
+    writer.group(group(2**70))  # no database can store such a large number
     writer.event("stage", "training")
     writer.close()
     assert values(reader, run_id, "kl") == {0: 1.0}

@@ -19,7 +19,7 @@ export function Group({ run, id, heldOut }) {
   const edited = clips.flatMap((clip) => clip.frames).filter((frame) => frame.edited).length;
   return html`<article class="group" aria-label=${`Group ${group.group_id}`}>
     <section class="card pad">
-      <div class="head"><h2>${group.task}</h2><span class="soft num">${whence(group)} · group ${group.group_id}</span>
+      <div class="head"><h2>${group.task}</h2><span class="soft num">${origin(group)} · group ${group.group_id}</span>
         <span class="space"></span>${edited > 0 && html`<span class="pill accent">${counted(edited, "frame")} edited</span>`}</div>
       <div class="clips">${clips.map((clip, i) => html`<${Strip} key=${i} clip=${clip} place=${i} of=${clips.length} />`)}</div>
       <p class="question">${group.question}</p>
@@ -93,7 +93,7 @@ function Text({ text }) {
 }
 
 /** Return a description of the group's origin: its step, and the weights that generated it. @param {import("../../lib/types.js").StoredGroup} group */
-function whence(group) {
+function origin(group) {
   const behind = group.step - group.policy_version;
   if (group.held_out)
     return `evaluation ${group.step ? `after ${counted(group.step, "step")}` : "before training"}, not trained on`;

@@ -95,7 +95,7 @@ function atOnce(run) {
   if (waits(run)) return "Its process or job is ended at once. There is nothing to lose yet.";
   const every = run.config.train?.checkpoint_every;
   const most = every > 1 ? ` (it writes one every ${every} steps)` : "";
-  return `Its processes are ended at once, without a checkpoint. Steps since the last checkpoint${most} are lost; if it is resumed, it repeats them.`;
+  return `Its processes are ended at once, without a checkpoint. Steps since the last checkpoint${most} are lost; if the run is resumed, it repeats them.`;
 }
 
 /** @param {{run: Run}} props */

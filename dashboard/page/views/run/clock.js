@@ -59,7 +59,7 @@ export function Clock({ run }) {
   useEffect(() => void more(run.id, run.step), [run.step]);
   const known = useCatalogue();
   const lines = useMemo(() => stack(SIDES[side], series ?? [], known), [side, series, known]);
-  // The server does not thin this few steps, so the means are exact, also of parts that only some steps have.
+  // The server does not thin so few steps, so the means are exact, even for parts that only some steps have.
   const { data } = useLoaded(
     () =>
       names.length

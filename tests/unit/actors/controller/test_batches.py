@@ -1,4 +1,4 @@
-"""`actors.controller.batches`: which prompts a step trains on."""
+"""Tests of `actors.controller.batches`: which prompts a step trains on."""
 
 import asyncio
 
@@ -101,4 +101,4 @@ async def test_a_resumed_run_takes_the_prompts_that_it_would_have_taken() -> Non
         4,
         8,
         12,
-    ]  # otherwise the cursors would follow from the steps
+    ]  # with these cursors, a checkpoint would not need to store one

@@ -40,7 +40,7 @@ def test_every_config_in_configs_loads_and_is_named_like_its_file(path: Path) ->
     assert load_config(path).name == path.stem
 
 
-def test_the_8b_configs_hold_the_papers_recipe() -> None:
+def test_the_8b_configs_have_the_papers_settings() -> None:
     for name in ("qwen3-vl-8b", "qwen3-vl-8b-shared"):
         config = load_config(next(path for path in CONFIGS if path.stem == name))
         assert config.model.path == "Qwen/Qwen3-VL-8B-Instruct"
@@ -66,7 +66,7 @@ def test_the_8b_configs_hold_the_papers_recipe() -> None:
         assert config.warmup is None
 
 
-def test_the_defaults_are_the_papers_recipe(write: WriteConfig) -> None:
+def test_the_defaults_are_the_papers_settings(write: WriteConfig) -> None:
     assert load_config(write("name: mine")).model_dump(exclude={"name"}) == Config().model_dump(
         exclude={"name"}
     )
