@@ -53,7 +53,7 @@ browser: env
 gpu:
 	$(GPU_PYTHON) -m pytest tests/gpu
 
-# The benchmarks that fit a CPU. They take about 25 minutes and 10 GB of memory, and write benchmarks/results.
+# Six benchmarks that fit a CPU. They take about 25 minutes and 10 GB of memory, and write benchmarks/results.
 bench: env
 	@test -e benchmarks/trl/.venv/videossr-ready || bash benchmarks/trl/install.sh
 	for name in update against_trl rollout overlap overhead push; do \

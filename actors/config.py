@@ -62,5 +62,5 @@ class RewardConfig(BaseModel, extra="forbid", frozen=True):
     function: Annotated[str | None, OverHttp(closed="it names code")] = Field(
         None,
         description="package.module:name of your own reward function, which takes (task, text, truth) and returns a "
-        "number from 0 to 1; null: the rules of the tasks",
+        "number from 0 to 1 within 30 s; null: the rules of the tasks",
     )

@@ -61,9 +61,9 @@ EVENT_KINDS: tuple[EventKind, ...] = (
     EventKind(VIDEO_SKIPPED, "video skipped", "warn", old_names=("video_set_aside", "video_rejected")),
     EventKind(REWARD_FAILED, "reward failed", "error"),
     # --- processes
-    EventKind(ROLLOUT_DIED, "rollout died", "error"),
-    EventKind(ROLLOUT_RESTARTED, "rollout restarted", "warn"),
-    EventKind(ROLLOUT_LOST, "rollout lost", "error"),
+    EventKind(ROLLOUT_DIED, "rollout worker died", "error"),
+    EventKind(ROLLOUT_RESTARTED, "rollout worker restarted", "warn"),
+    EventKind(ROLLOUT_LOST, "rollout worker lost", "error"),
     EventKind(LEARNER_RESTARTED, "learner restarted", "warn"),
     EventKind(PUSH_FAILED, "push failed", "error"),
     # --- the record itself

@@ -12,7 +12,9 @@ from typing import Any, get_args
 class MayChangeOnResume:
     """A marker on a section or a setting that may differ when a run resumes.
 
-    Such settings say how far a run goes and on which machines, not what it trains. All others must stay as they were.
+    Marked are the sections `train`, `rollout`, `evaluation` and `cluster`, and a few single settings: how long a run
+    goes on, how it generates and evaluates, and on which machines. All others, such as the model, the data and the
+    algorithm, must stay as they were.
 
         runs_dir: Annotated[str, MayChangeOnResume()] = "runs"
     """

@@ -40,7 +40,7 @@ class Batch:
 
 
 class Batches:
-    """Makes the batches of consecutive steps.
+    """The maker of the batches of consecutive steps.
 
     Training prompts are taken in the order of their numbers, each once. Which prompts a step uses follows from the
     number it begins with and from the rewards, never from which worker is faster: replacements are drawn in rounds,

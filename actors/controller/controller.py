@@ -63,7 +63,7 @@ class ParityBroken(RuntimeError):
 
 
 class Controller:
-    """Decides what happens next, and in which order.
+    """The process that decides what happens next, and in which order.
 
     Invariants:
     - The commands of a learner session form one sequence; each is given after the report on the one before.

@@ -62,7 +62,7 @@ def _rewards(group: Group) -> list[float]:
 
 
 class Stopwatch:
-    """Measures the seconds that the parts of a step take."""
+    """A stopwatch for the parts of a step, in seconds."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

@@ -23,7 +23,7 @@ class _UploadBatch:
 
 
 class BackgroundUploads:
-    """Writes batches of files on its own threads, so that a slow bucket delays nothing else.
+    """Threads that write batches of files, so that a slow bucket delays nothing else.
 
     A batch is lost if it cannot be written, or if too many are waiting. An error on a thread is raised by the next
     call of `write` or `close`.

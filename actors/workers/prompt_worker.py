@@ -34,7 +34,7 @@ class PromptSpec:
 
 
 class RecipePrompts:
-    """Builds the prompts of recipes for one model, and caches decoded frames.
+    """A builder of the prompts of recipes for one model, with a cache of decoded frames.
 
     Args:
         model_path: Hugging Face folder or hub id, for processor and config.
@@ -71,7 +71,7 @@ class RecipePrompts:
 
 
 class PromptWorker:
-    """Makes the prompts of a run. Prompt number `index` of a split is the same in every worker and at any time."""
+    """The maker of a run's prompts. Prompt number `index` of a split is the same in every worker and at any time."""
 
     def __init__(self, spec: PromptSpec) -> None:
         self._spec = spec

@@ -15,7 +15,7 @@ CUSTOM_REWARD_TIMEOUT_S = 30.0  # for one completion; the user's function may ca
 
 
 class RewardWorker:
-    """Scores completions. It is stateless: any worker can score anything, and a lost call is repeated.
+    """A scorer of completions. It is stateless: any worker can score anything, and a lost call is repeated.
 
     Args:
         config: if `function` is None, the tasks' rules score. The rules always decide whether a completion is valid.

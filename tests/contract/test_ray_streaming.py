@@ -20,12 +20,12 @@ from rollout.engine import Completion, Sampling
 from tests.unit.actors.fakes import Events, prompt
 
 SAMPLING = Sampling(num_completions=1, temperature=1.0, max_tokens=1, seed=0)
-HANG_S = 900.0  # bounds a hang; all calls take far less, also on a busy machine
-TIMEOUT_S = {"die": HANG_S, "raise": HANG_S, "hang": 10.0}
+HANG_S = 900.0  # bounds a hang; the calls themselves take far less, also on a busy machine
+TIMEOUT_S = {"die": HANG_S, "raise": HANG_S, "hang": 20.0}
 REASON = {
     "die": "its process died",
     "raise": "ValueError: out of blocks",
-    "hang": "nothing came back within 10 s",
+    "hang": "nothing came back within 20 s",
 }
 
 
@@ -44,8 +44,9 @@ class Worker:
         for place, (fate, mark) in enumerate(inputs):
             if fate and not os.path.exists(mark):
                 open(mark, "w").close()
+                while not os.path.exists(f"{mark}-arrived"):  # earlier results must arrive first
+                    time.sleep(0.02)
                 if fate == "die":
-                    time.sleep(0.3)  # earlier results must arrive first
                     os._exit(1)
                 if fate == "raise":
                     raise ValueError("out of blocks")
@@ -84,6 +85,8 @@ def test_finished_prompts_are_kept_and_the_restarted_worker_generates_the_others
         def deliver(index: int, completions: list[Completion], version: int) -> None:
             assert index not in lives
             lives[index] = completions[0].text
+            if set(lives) == {0, 1}:
+                (tmp_path / "mark-arrived").touch()
 
         prompts = [prompt(index) for index in range(4)]
         inputs = [(fate if index == 2 else "", str(tmp_path / "mark")) for index in range(4)]

@@ -1,6 +1,7 @@
 """Tests of the tree: what each package imports, the size of rooms, files and functions, and repeated class names."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,39 +14,18 @@ from setuptools import find_packages
 from benchmarks import house
 
 ROOT = Path(__file__).parents[2]
-PYDANTIC = {"pydantic"}
-# Which of our packages each package may import, and which third-party packages.
-OURS: dict[str, set[str]] = {
-    "vocabulary": set(),
-    "pretext": {"reward"},
-    "reward": set(),
-    "dataset": {"pretext", "reward"},
-    "weight_sync": set(),
-    "rollout": {"weight_sync"},
-    "learner": {"weight_sync"},
-    "actors": {"pretext", "reward", "dataset", "rollout", "learner", "weight_sync", "store"},
-    "evaluation": {"pretext", "reward", "dataset", "rollout"},
-    "store": set(),
-    "dashboard": {"store"},
-    "cluster": {"pretext", "reward", "dataset", "rollout", "learner", "weight_sync", "actors", "evaluation"}
-    | {"store", "dashboard"},
-}
-OTHERS: dict[str, set[str]] = {
-    "vocabulary": set(),
-    "pretext": {"numpy", "cv2", "decord", "av", "fsspec"} | PYDANTIC,
-    "reward": set(),
-    "dataset": {"numpy", "cv2", "PIL", "pyarrow", "matplotlib", "rich", "ray"} | PYDANTIC,
-    "weight_sync": {"torch", "vllm", "ray"},
-    "rollout": {"numpy", "torch", "vllm"} | PYDANTIC,
-    "learner": {"numpy", "torch", "deepspeed", "transformers", "tokenizers", "peft", "ray", "vllm"}
-    | PYDANTIC,
-    "actors": {"numpy", "torch", "transformers", "ray", "wandb", "mlflow"} | PYDANTIC,
-    "evaluation": {"numpy", "matplotlib"} | PYDANTIC,
-    "store": {"sqlalchemy", "alembic", "pyarrow"} | PYDANTIC,
-    "dashboard": {"fastapi", "starlette", "uvicorn", "itsdangerous", "sqlalchemy", "yaml"} | PYDANTIC,
-    "cluster": {"ray", "aiohttp", "torch", "transformers", "deepspeed", "yaml", "rich", "matplotlib"}
-    | PYDANTIC,
-}
+
+
+def import_table() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    """Read the table in AGENTS.md: what each package may import of ours, and of others."""
+    rows = re.findall(
+        r"^\| `(\w+)/` \| [^|]* \| ([^|]*) \| ([^|]*) \|$", (ROOT / "AGENTS.md").read_text(), re.M
+    )
+    tables = [{row[0]: set(re.findall(r"\w+", row[column])) for row in rows} for column in (1, 2)]
+    return tables[0], tables[1]
+
+
+OURS, OTHERS = import_table()
 # Modules that vLLM loads into its own processes. Only these import vLLM at the top of the file.
 VLLM_SIDE = {"rollout/logits.py", "weight_sync/gloo_transfer.py"}
 

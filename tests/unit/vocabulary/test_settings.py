@@ -26,7 +26,7 @@ def test_a_marker_inside_a_section_is_found() -> None:
     assert list(marked(Given, MayChangeOnResume)) == ["machines.limits"]
 
 
-def test_a_resumed_run_may_change_its_length_and_its_machines_alone() -> None:
+def test_a_resumed_run_may_change_the_marked_sections_and_settings_alone() -> None:
     assert set(marked(Config, MayChangeOnResume)) == {
         *("train", "cluster", "rollout", "evaluation"),
         *("runs_dir", "learner.max_restarts"),
