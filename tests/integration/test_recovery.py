@@ -14,6 +14,7 @@ from PIL import Image
 from cluster.checkpoints.find import last_checkpoint
 from store.database import database_url, open_database
 from store.reading.reader import RunReader
+from store.records import RunDetail
 from tests.integration.runs import HANG_S, SMALL, Run, started, submit_job
 
 ENDLESS = "train.steps=100000"  # the test stops the run
@@ -23,33 +24,28 @@ def _steps(run: Run) -> list[int]:
     return [record["step"] for record in run.records("metrics")]
 
 
+def test_a_killed_rollout_worker_comes_back_and_a_run_stops_when_asked(tmp_path: Path) -> None:
+    with started(tmp_path, "asked", ENDLESS, "evaluation.samples_per_task=2") as run:
+        run.wait_for_step(1)
+        _kill_rollout_worker(run)
+        _stop(run)
+    _check_stopped(run)
+    _check_parity(run)
+
+
+@pytest.mark.long  # the test above kills and stops too
 def test_killed_workers_come_back_and_a_run_that_is_asked_to_stop_resumes_as_a_ray_job(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """The job is submitted with `ray job submit`, as in docs/deploy.md, to a cluster with token authentication."""
     with started(tmp_path, "asked", ENDLESS, "evaluation.samples_per_task=2") as run:
         run.wait_for_step(1)
-        os.kill(run.pids("ray::RolloutWorker")[0], signal.SIGKILL)
-        run.wait_for_event("rollout_restarted")
-        run.wait_for_more_steps(2)
+        _kill_rollout_worker(run)
         os.kill(run.pids("ray::RayTrainWorker")[0], signal.SIGKILL)
         run.wait_for_event("learner_restarted")
         run.wait_for_more_steps(2)
-        _ask_to_stop(run)
-        assert run.wait() == 0, run.log.read_text()[-3000:]
-        assert "--resume" in run.log.read_text()
-    assert "rollout_died" in [event["kind"] for event in run.records("events")]
-    database = open_database(database_url(run.folder.parent))
-    reader = RunReader(database)
-    stopped = reader.run_by_name("asked")
-    assert stopped is not None
-    assert stopped.state == "stopped"
-    checkpoint = last_checkpoint(run.folder)
-    assert checkpoint is not None
-    assert checkpoint.state["step"] == stopped.step
-    (stop_request,) = reader.requests(stopped.id).items
-    assert stop_request.done_at is not None
-
+        _stop(run)
+    stopped = _check_stopped(run)
     last = stopped.step + 3
     # The cluster starts only now, because it would slow the first run.
     cluster: dict[str, str] = request.getfixturevalue("cluster")
@@ -61,18 +57,52 @@ def test_killed_workers_come_back_and_a_run_that_is_asked_to_stop_resumes_as_a_r
     assert submit_job(stranger, *command).returncode != 0
     # The killed learner went back to a checkpoint, so some steps are recorded twice. None is missing.
     assert sorted(set(_steps(run))) == list(range(last))
-    # The restarted engine received the current weights before it generated. With the start model's weights its
-    # logprobs would differ.
-    assert max(record["policy/logprob_gap_max"] for record in run.records("metrics")) < 1e-4
-    _check_store(reader, run, stopped.id, last)
+    _check_parity(run)
+    database = open_database(database_url(run.folder.parent))
+    _check_store(RunReader(database), run, stopped.id, last)
     database.close()
 
 
-def _ask_to_stop(run: Run) -> None:
+def _kill_rollout_worker(run: Run) -> None:
+    """Kill the rollout worker; return when it is back and has taken part in two more steps."""
+    os.kill(run.pids("ray::RolloutWorker")[0], signal.SIGKILL)
+    run.wait_for_event("rollout_restarted")
+    run.wait_for_more_steps(2)
+
+
+def _stop(run: Run) -> None:
+    """Ask the run to stop, and wait until it has."""
     videossr = Path(sys.executable).with_name("videossr")
     command = [videossr, "runs", "stop", run.folder.name, "--runs", str(run.folder.parent)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 0, done.stderr
+    assert run.wait() == 0, run.log.read_text()[-3000:]
+    assert "--resume" in run.log.read_text()
+
+
+def _check_stopped(run: Run) -> RunDetail:
+    """Check that the run stopped on request with a checkpoint of its last step; return it as stored."""
+    assert "rollout_died" in [event["kind"] for event in run.records("events")]
+    database = open_database(database_url(run.folder.parent))
+    reader = RunReader(database)
+    stopped = reader.run_by_name(run.folder.name)
+    assert stopped is not None
+    assert stopped.state == "stopped"
+    checkpoint = last_checkpoint(run.folder)
+    assert checkpoint is not None
+    assert checkpoint.state["step"] == stopped.step
+    (stop_request,) = reader.requests(stopped.id).items
+    assert stop_request.done_at is not None
+    database.close()
+    return stopped
+
+
+def _check_parity(run: Run) -> None:
+    """Check that the restarted engine received the current weights before it generated.
+
+    With the start model's weights, its logprobs would differ from the learner's.
+    """
+    assert max(record["policy/logprob_gap_max"] for record in run.records("metrics")) < 1e-4
 
 
 def _check_store(reader: RunReader, run: Run, run_id: int, last: int) -> None:
