@@ -33,9 +33,9 @@ writeFileSync(
   join(target, "README.md"),
   `# Libraries of the page
 
-Released files from npm, copied by \`npm ci && npm run vendor\` in tests/browser/npm. Two things are changed so that a
-browser can load them without an import map and source maps: \`from"preact"\` names the file in this folder, and the
-line with the source map is removed. The checksums are those of the released files.
+Released files from npm, copied by \`npm ci && npm run vendor\` in tests/browser/npm. Two changes let a browser load
+them without an import map and source maps: \`from"preact"\` is replaced by the file in this folder, and the line with
+the source map is removed. The checksums are those of the released files.
 
 | file | package | file in the package | licence | sha256 of the released file |
 |---|---|---|---|---|
