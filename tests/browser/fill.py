@@ -192,12 +192,12 @@ def _events(writer: RunWriter, plan: Plan, began: float) -> None:
     if plan.done > 60:
         when = began + 55 * plan.step_s
         writer.event(
-            "worker_lost",
+            "rollout_died",
             "rollout worker 1 on node gpu-b died (exit code -9); its 6 prompts go to other workers",
             when,
         )
         writer.event(
-            "worker_restarted",
+            "rollout_restarted",
             "rollout worker 1 is ready again with policy version 55, after 14.8 s",
             when + 15,
         )
