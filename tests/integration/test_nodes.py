@@ -39,5 +39,5 @@ def test_every_process_runs_on_the_node_labelled_for_it(
     assert found["nodes"] == sorted(CPUS)
     placed = found["places"]
     assert "" in placed.pop("rollout, not asking")  # without labels some run elsewhere
-    assert placed == {"rollout": ["rollout"], "prompt": ["cpu"], "reward": ["cpu"], "learner": ["learner"]}
-    assert "prompt and reward ask for 2.1 CPU(s) on nodes labelled videossr.io/role=cpu" in found["refusal"]
+    assert placed == {"rollout": ["rollout"], "prompts": ["cpu"], "rewards": ["cpu"], "learner": ["learner"]}
+    assert "prompts and rewards ask for 2.1 CPU(s) on nodes labelled videossr.io/role=cpu" in found["refusal"]
