@@ -140,7 +140,7 @@ def test_refusals_of_a_job_and_of_its_cluster_reach_the_user(ray: Ray, config: s
     assert refused.returncode == 2
     assert refused.stdout == ""
     assert len(refused.stderr.splitlines()) == 1, refused.stderr
-    assert "the token given is not its own" in refused.stderr
+    assert "the token is not the one of this cluster" in refused.stderr
 
     # The dashboard starts jobs in this way. The job uses the dashboard's folder of runs.
     launched = ray.run(
